@@ -1,0 +1,154 @@
+"""One function in one child process, pinned to cores, that cannot hurt its parent.
+
+A crash, a memory limit or an interrupt ends the child and everything it started, and comes back as an
+exception. If the parent dies, even by SIGKILL, the child ends itself.
+"""
+
+import contextlib
+import errno
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from mlip_bench.errors import UserError
+
+Progress = Callable[[float, str], None]
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+)
+
+# The environment is the process's own, so two children must not be started at the same time.
+_starting = threading.Lock()
+
+
+class ChildFailed(Exception):
+    """The function raised, or its process died; the message is one line."""
+
+
+def available_cores() -> list[int]:
+    """Return the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def run_in_child(
+    function: Callable[..., Any], *arguments: Any, cores: Sequence[int], progress: Progress
+) -> Any:
+    """Return ``function(*arguments, progress)``, run in a new process on these cores with as many threads.
+
+    Raises :class:`ChildFailed` where the function raises or the process dies; :class:`OSError` where the
+    disk is full; and ends the child where the caller is interrupted.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, list(cores), function, arguments))
+    with _starting, _environment({name: str(len(cores)) for name in THREAD_VARIABLES}):
+        process.start()
+    theirs.close()
+    try:
+        return _receive(ours, process, progress)
+    finally:
+        _end(process)
+        ours.close()
+
+
+def _receive(
+    connection: multiprocessing.connection.Connection, process: Any, progress: Progress
+) -> Any:
+    while True:
+        try:
+            kind, content = connection.recv()
+        except EOFError:
+            process.join()
+            raise ChildFailed(_cause_of_death(process.exitcode)) from None
+        if kind == "progress":
+            progress(*content)
+        elif kind == "result":
+            return content
+        elif kind == "disk full":
+            raise OSError(errno.ENOSPC, content)
+        else:
+            raise ChildFailed(content)
+
+
+def _cause_of_death(exit_code: int) -> str:
+    if exit_code == -signal.SIGKILL:
+        return "the process was killed, most likely because memory ran out"
+    if exit_code < 0:
+        return f"the process crashed ({signal.Signals(-exit_code).name})"
+    return f"the process ended without a result (code {exit_code})"
+
+
+def _end(process: Any) -> None:
+    """End a child and all that it started; it leads a process group of its own."""
+    if process.is_alive():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+    process.join()
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Set environment variables for the processes started inside."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+# -- in the child --------------------------------------------------------------------------------------
+
+
+def _serve(
+    connection: multiprocessing.connection.Connection,
+    cores: list[int],
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+) -> None:
+    os.setpgrp()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
+    try:
+        result = function(*arguments, lambda share, text: connection.send(("progress", (share, text))))
+    except UserError as error:
+        connection.send(("error", str(error)))
+    except OSError as error:
+        kind = "disk full" if error.errno == errno.ENOSPC else "error"
+        connection.send((kind, f"{error.strerror}: {error.filename}" if error.filename else str(error)))
+    except Exception as error:  # whatever a backend raises becomes a row that says so
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{os.path.basename(place.filename)}:{place.lineno}"
+        text = " ".join(str(error).split())
+        connection.send(("error", f"{type(error).__name__}: {text} ({where})"))
+    else:
+        connection.send(("result", result))
+    connection.close()
+
+
+def _die_with_parent() -> None:
+    """Wait for the parent to end, then end this process and all that it started."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    os.killpg(0, signal.SIGKILL)

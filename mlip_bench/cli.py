@@ -1,0 +1,369 @@
+"""The command ``mlip-bench``: one thin function per command."""
+
+import errno
+import shlex
+import sys
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from mlip_bench.data import records
+from mlip_bench.data.dataset import Dataset, own_data
+from mlip_bench.errors import UserError, did_you_mean
+from mlip_bench.potentials import family, family_names, presets
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Fit machine-learning interatomic potentials on the same data; compare error, cost and physics.",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Datasets: what there is, download, look into one.")
+app.add_typer(data_app, name="data")
+
+# Without a terminal (a file, CI) there is no width to keep to: tables stay whole.
+console = Console(width=None if sys.stdout.isatty() else 160)
+errors = Console(stderr=True)
+
+BAD_ARGUMENTS = 2
+SOMETHING_FAILED = 1
+INTERRUPTED = 130
+
+Potentials = Annotated[str, typer.Option("--potential", help="'all', or names separated by commas.")]
+System = Annotated[str | None, typer.Option("--system", help="Chemical system of a named dataset, e.g. Mo.")]
+DatasetName = Annotated[
+    str, typer.Option("--dataset", help="'auto', the name of a dataset, or a file of your own.")
+]
+Train = Annotated[Path | None, typer.Option("--train", help="Own training data: any file that ASE reads.")]
+Test = Annotated[Path | None, typer.Option("--test", help="Own test data; without it a tenth is set aside.")]
+Preset = Annotated[str, typer.Option("--preset", help="quick, standard or paper.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="A hyper-parameter, e.g. snap.twojmax=8; repeatable.")
+]
+Seed = Annotated[int, typer.Option("--seed", help="Of every random choice.")]
+Saved = Annotated[Path, typer.Argument(help="A saved potential, or a file in a format of its field.")]
+
+
+@app.command()
+def run(
+    potential: Potentials = "all",
+    system: System = None,
+    dataset: DatasetName = "auto",
+    train: Train = None,
+    test: Test = None,
+    preset: Preset = "standard",
+    measure: Annotated[str, typer.Option(help="Measurements, separated by commas.")] = "errors,cost",
+    settings: Settings = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; default reports/<system>.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget what the folder has and start over.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Fits side by side; they share the cores.")] = 1,
+) -> None:
+    """Fit potentials, measure them, and write the report; what is done already is kept."""
+    from mlip_bench import report, study
+    from mlip_bench.measure import MEASURES
+
+    refuse_device(device)
+    names = chosen(potential, family_names(), "potential")
+    measures = chosen(measure, list(MEASURES), "measure")
+    data = read_dataset(system, dataset, train, test, seed)
+    overrides = parse_settings(settings or [], names)
+    plan = study.Plan(data, plan_potentials(names, preset, data.system, overrides), tuple(measures), seed, device)
+    folder = out or Path("reports") / data.system
+    say(f"data: {data.origin} ({len(data.train)} training, {len(data.test)} test)")
+    from mlip_bench.progress import watcher
+
+    with study.sole_writer(folder):
+        if fresh:
+            study.forget(folder)
+        with watcher(console) as watching:
+            outcome = study.Study(plan, folder, jobs, watching).run()
+        study.describe(plan, folder, command_line(), preset)
+        if outcome.n_done or outcome.failures or not (folder / report.PDF).is_file():
+            report.build(folder)
+        else:
+            say(f"nothing had to be done: all {outcome.n_kept} tasks were finished before")
+    say(f"report: {folder / report.HTML} and {report.PDF}")
+    for failure in outcome.failures:
+        complain(f"failed: {failure.measure} {failure.potential}: {failure.error}")
+    if outcome.failures:
+        raise typer.Exit(SOMETHING_FAILED)
+
+
+@app.command()
+def fit(
+    potential: Annotated[str, typer.Argument(help="Name of a family, e.g. snap.")],
+    out: Annotated[Path, typer.Option(help="Folder for the potential.")],
+    system: System = None,
+    dataset: DatasetName = "auto",
+    train: Train = None,
+    preset: Preset = "standard",
+    settings: Settings = None,
+    seed: Seed = 0,
+) -> None:
+    """Fit one potential on the training data and save it."""
+    (name,) = chosen(potential, family_names(), "potential")
+    data = read_dataset(system, dataset, train, train, seed)
+    (planned,) = plan_potentials([name], preset, data.system, parse_settings(settings or [], [name]))
+    say(f"data: {data.origin} ({len(data.train)} training)")
+    from rich.progress import Progress
+
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(f"fit {name}", total=1.0)
+        fitted = family(name)(**planned.hypers).fit(
+            data.train, seed=seed, progress=lambda share, _: progress.update(bar, completed=share)
+        )
+    fitted.save(out)
+    say(f"{name} with {fitted.n_parameters} parameters: {out}")
+
+
+@app.command()
+def evaluate(
+    path: Saved,
+    system: System = None,
+    dataset: DatasetName = "auto",
+    test: Annotated[Path | None, typer.Option("--test", help="Own structures to evaluate on.")] = None,
+) -> None:
+    """Print the errors of a saved or published potential on test data."""
+    from mlip_bench.data.files import read_structures
+    from mlip_bench.measure.errors import METRICS, comparison, summary
+    from mlip_bench.potentials import load
+
+    potential = load(path)
+    if test is not None:
+        structures, origin = read_structures(test), str(test)
+    else:
+        data = read_dataset(system, dataset, None, None, 0)
+        structures, origin = data.test, data.origin
+    predictions = potential.predict(structures)
+    table = Table("error", "value", "unit", title=f"{potential.family} on {len(structures)} structures, {origin}")
+    for name, value in summary(comparison(structures, predictions)).items():
+        table.add_row(METRICS[name].description, f"{value:.3f}", METRICS[name].unit)
+    console.print(table)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run.")],
+) -> None:
+    """Build the report of a run again from its rows."""
+    from mlip_bench.report import build
+
+    for path in build(folder):
+        say(f"report: {path}")
+
+
+@app.command()
+def export(
+    path: Saved,
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    file_format: Annotated[str, typer.Option("--format", help="lammps.")] = "lammps",
+    system: System = None,
+) -> None:
+    """Write a folder with the potential, an input script that runs, and a README."""
+    from mlip_bench.export import to_lammps
+    from mlip_bench.potentials import load
+
+    if file_format != "lammps":
+        raise UserError(f"unknown format '{file_format}'{did_you_mean(file_format, ['lammps'])}")
+    potential = load(path)
+    to_lammps(potential, out)
+    say(f"{potential.family} for LAMMPS: {out}")
+
+
+@app.command("list")
+def list_(
+    potential: Annotated[str | None, typer.Argument(help="A family: its hyper-parameters.")] = None,
+    system: System = None,
+    preset: Preset = "standard",
+) -> None:
+    """List the families, or the hyper-parameters of one with the source of each value."""
+    if potential is None:
+        table = Table("name", "forces", "native in LAMMPS", "what it is")
+        for name in family_names():
+            kind = family(name)
+            native = "yes" if kind.native_in_lammps else "no, through fix external"
+            forces = "gradient of the energy" if kind.conservative else "predicted directly"
+            table.add_row(name, forces, native, (kind.__doc__ or "").splitlines()[0])
+    else:
+        (name,) = chosen(potential, family_names(), "potential")
+        sourced = presets.with_sources(name, preset, system or "")
+        values = vars(family(name)(**{key: value for key, (value, _) in sourced.items()}).hypers)
+        table = Table("hyper-parameter", "value", "source", title=f"{name}, {preset}, {system or 'any system'}")
+        for key, value in values.items():
+            table.add_row(key, str(value), sourced.get(key, ("", "default of the code"))[1])
+    console.print(table)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, what works here, which threads and which GPU there are."""
+    from mlip_bench.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        mark = "[green]ok[/]     " if finding.good else "[red]problem[/]"
+        console.print(f"{mark} {finding.text}", highlight=False, soft_wrap=True)
+    if not all(finding.good for finding in findings):
+        raise typer.Exit(SOMETHING_FAILED)
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """List the datasets, their systems, and where each file would come from."""
+    table = Table("dataset", "system", "here", "level of theory", "licence")
+    for record in records.records().values():
+        for system in record.systems:
+            found = record.locate(system, download=False)
+            where = "no, will be downloaded" if found is None else found["train"].source
+            table.add_row(record.name, system, where, record.content["level_of_theory"], record.content["licence"])
+    console.print(table)
+
+
+@data_app.command("fetch")
+def data_fetch(
+    dataset: Annotated[str, typer.Argument(help="Name of a dataset.")],
+    system: System = None,
+) -> None:
+    """Download a dataset into the cache, all systems or one, and verify it."""
+    known = records.records()
+    if dataset not in known:
+        raise UserError(f"unknown dataset '{dataset}'{did_you_mean(dataset, known)}")
+    systems = [system] if system else known[dataset].systems
+    for name in systems:
+        data = records.load(dataset, name)
+        say(f"{data.origin}: {len(data.train)} training, {len(data.test)} test structures")
+
+
+@data_app.command("show")
+def data_show(
+    system: System = None,
+    dataset: DatasetName = "auto",
+    train: Train = None,
+    test: Test = None,
+    histogram: Annotated[Path | None, typer.Option(help="Write histograms to this PNG, SVG or PDF.")] = None,
+) -> None:
+    """Print sizes per group, elements, ranges of energy, force and stress, and the closest distance."""
+    from mlip_bench.data.summary import COLUMNS, draw_histograms, summarise
+
+    data = read_dataset(system, dataset, train, test, 0)
+    say(f"{data.origin}; {data.level_of_theory}; {data.licence}")
+    table = Table("split", "group", "structures", "atoms", "elements", *COLUMNS, title=data.system)
+    for line in summarise(data):
+        table.add_row(*line)
+    console.print(table)
+    if histogram is not None:
+        draw_histograms(data, histogram)
+        say(f"histograms: {histogram}")
+
+
+# -- shared --------------------------------------------------------------------------------------------
+
+
+def read_dataset(
+    system: str | None, dataset: str, train: Path | None, test: Path | None, seed: int
+) -> Dataset:
+    """Return the data that the options name: own files, or a named dataset."""
+    if train is None and test is not None:
+        raise UserError("--test needs --train; to evaluate a saved potential use: mlip-bench evaluate")
+    if train is None and (Path(dataset).suffix or Path(dataset).exists()) and dataset not in records.records():
+        train = Path(dataset)
+    if train is not None:
+        return own_data(train, test, seed, system)
+    if system is None:
+        raise UserError("give --system (for example Mo) or your own data with --train FILE")
+    return records.load(dataset, system)
+
+
+def chosen(text: str, known: list[str], what: str) -> list[str]:
+    """Return the names in a comma-separated list, or all of them for ``all``."""
+    if text == "all":
+        return known
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in known:
+            raise UserError(f"unknown {what} '{name}'{did_you_mean(name, known)}")
+    if not names:
+        raise UserError(f"no {what} named; known: {', '.join(known)}")
+    return list(dict.fromkeys(names))
+
+
+def parse_settings(settings: list[str], names: list[str]) -> dict[str, dict[str, Any]]:
+    """Return ``{family: {hyper-parameter: value}}`` from texts like ``snap.twojmax=8``."""
+    parsed: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        name, dot, hyper = key.strip().partition(".")
+        if not equals or not dot:
+            raise UserError(f"--set {setting}: write it as family.name=value, for example snap.twojmax=8")
+        if name not in parsed:
+            raise UserError(f"--set {setting}: '{name}' is not in this run{did_you_mean(name, parsed)}")
+        parsed[name][hyper] = _value(text.strip())
+    return parsed
+
+
+def _value(text: str) -> Any:
+    """Read a value as TOML does; what is no TOML value is a word."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def plan_potentials(
+    names: list[str], preset: str, system: str, overrides: dict[str, dict[str, Any]]
+) -> tuple[Any, ...]:
+    """Return the potentials of a plan, with their hyper-parameters checked."""
+    from mlip_bench.study import PotentialPlan
+
+    planned = []
+    for name in names:
+        potential = PotentialPlan(name, name, presets.hypers(name, preset, system) | overrides[name])
+        potential.resolved()
+        planned.append(potential)
+    return tuple(planned)
+
+
+def refuse_device(device: str) -> None:
+    """Raise :class:`UserError` for a device that no family of this version can use."""
+    if device == "cuda":
+        raise UserError(f"--device cuda: none of {', '.join(family_names())} has GPU code; use cpu")
+    if device != "cpu":
+        raise UserError(f"unknown device '{device}'{did_you_mean(device, ['cpu', 'cuda'])}")
+
+
+def command_line() -> list[str]:
+    """Return the command as it was typed, to be repeated."""
+    return ["mlip-bench", *(shlex.quote(word) for word in sys.argv[1:])]
+
+
+def say(text: str) -> None:
+    """Print one plain line."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    """Print one line to standard error."""
+    errors.print(f"mlip-bench: {text}", highlight=False, markup=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line; every foreseeable problem is one line and an exit code."""
+    try:
+        app()
+    except UserError as error:
+        complain(str(error))
+        sys.exit(BAD_ARGUMENTS)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        complain(f"no space left on the disk ({error.filename or error}); free some and repeat the command")
+        sys.exit(BAD_ARGUMENTS)
+    except KeyboardInterrupt:
+        complain("interrupted; the same command goes on from here")
+        sys.exit(INTERRUPTED)

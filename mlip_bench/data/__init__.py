@@ -1,0 +1,1 @@
+"""Datasets: records, download, reading and checking of structures, splits."""

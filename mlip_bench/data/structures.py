@@ -1,0 +1,153 @@
+"""Structures with reference values: what is read from them, and what is refused.
+
+A structure is an :class:`ase.Atoms` whose attached calculator holds ``energy`` (eV), ``forces``
+(n_atoms, 3) (eV/Å) and, where the data has it, ``stress`` (6,) (eV/Å³, ASE's sign, positive under
+tension, order xx yy zz yz xz xy).
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.neighborlist import neighbor_list
+
+from mlip_bench.errors import UserError
+
+# No two nuclei in condensed matter come closer than this (Å); H2 at its hottest stays above 0.5 Å.
+SHORTEST_DISTANCE = 0.3
+
+# A larger energy per atom (eV) means another unit: all-electron total energies in eV stay below this
+# for light elements only, so such data must be shifted to a sensible zero first.
+LARGEST_ENERGY_PER_ATOM = 1.0e4
+
+# A lone atom in a cell at least this wide (Å) in each direction, or in none, is an isolated atom.
+ISOLATED_WIDTH = 8.0
+
+
+def energy(atoms: Atoms) -> float:
+    """Return the reference energy of the whole structure, eV."""
+    return float(atoms.calc.results["energy"])
+
+
+def forces(atoms: Atoms) -> np.ndarray:
+    """Return the reference forces, (n_atoms, 3), eV/Å."""
+    return np.asarray(atoms.calc.results["forces"])
+
+
+def stress(atoms: Atoms) -> np.ndarray | None:
+    """Return the reference stress, (6,), eV/Å³, or None where the data has none."""
+    value = atoms.calc.results.get("stress")
+    return None if value is None else np.asarray(value)
+
+
+def group(atoms: Atoms) -> str:
+    """Return the group that the data puts a structure in, or ``all`` where it names none."""
+    return str(atoms.info.get("group", atoms.info.get("config_type", "all")))
+
+
+def labelled(atoms: Atoms, energy: float, forces: np.ndarray, stress: np.ndarray | None) -> Atoms:
+    """Attach reference values to a structure and return it."""
+    values = {"energy": energy, "forces": forces}
+    if stress is not None:
+        values["stress"] = stress
+    atoms.calc = SinglePointCalculator(atoms, **values)
+    return atoms
+
+
+def elements(structures: Iterable[Atoms]) -> tuple[str, ...]:
+    """Return the chemical symbols in these structures, in alphabetical order."""
+    return tuple(sorted({symbol for atoms in structures for symbol in set(atoms.get_chemical_symbols())}))
+
+
+def is_isolated_atom(atoms: Atoms) -> bool:
+    """Tell whether the structure is a single atom with nothing near it."""
+    widths = atoms.cell.lengths()[atoms.pbc]
+    return len(atoms) == 1 and bool(np.all(widths >= ISOLATED_WIDTH))
+
+
+def split_off_isolated_atoms(structures: Sequence[Atoms]) -> tuple[list[Atoms], dict[str, float]]:
+    """Return the other structures, and the energy (eV) of each isolated atom by element."""
+    others = [atoms for atoms in structures if not is_isolated_atom(atoms)]
+    energies = {
+        atoms.get_chemical_symbols()[0]: energy(atoms) for atoms in structures if is_isolated_atom(atoms)
+    }
+    return others, energies
+
+
+def composition(structures: Sequence[Atoms], species: Sequence[str]) -> np.ndarray:
+    """Return the number of atoms of each element, (n_structures, n_elements)."""
+    return np.array(
+        [[atoms.get_chemical_symbols().count(symbol) for symbol in species] for atoms in structures],
+        dtype=float,
+    ).reshape(len(structures), len(species))
+
+
+def energies_per_element(structures: Sequence[Atoms], species: Sequence[str]) -> np.ndarray:
+    """Return the energy per element (eV) that fits the total energies best, (n_elements,).
+
+    Least squares of the total energies, per atom, on the composition; the solution of least norm
+    where compositions do not tell elements apart.
+    """
+    counts = composition(structures, species)
+    sizes = counts.sum(axis=1)
+    per_atom = np.array([energy(atoms) for atoms in structures]) / sizes
+    solution, *_ = np.linalg.lstsq(counts / sizes[:, None], per_atom, rcond=None)
+    return solution
+
+
+def shortest_distance(atoms: Atoms, cutoff: float) -> float:
+    """Return the least distance between two atoms, periodic images included, or inf beyond ``cutoff``."""
+    distances = neighbor_list("d", atoms, cutoff)
+    return float(distances.min()) if len(distances) else float("inf")
+
+
+def refuse_unusable(atoms: Atoms, where: str) -> None:
+    """Raise :class:`UserError` if a structure or its reference values cannot be used.
+
+    ``where`` names the file and the frame in the message.
+    """
+    if len(atoms) == 0:
+        raise UserError(f"{where}: the structure has no atoms; remove the frame")
+    results = atoms.calc.results if atoms.calc is not None else {}
+    for key in ("energy", "forces"):
+        if results.get(key) is None:
+            raise UserError(f"{where}: no {key}; every frame needs 'energy' (eV) and 'forces' (eV/Å)")
+    values = {"positions": atoms.positions, "cell": np.array(atoms.cell)} | {
+        key: np.asarray(results[key]) for key in ("energy", "forces", "stress") if key in results
+    }
+    for key, value in values.items():
+        if not np.all(np.isfinite(value)):
+            raise UserError(f"{where}: '{key}' has a NaN or infinite value; remove or repair the frame")
+    if abs(energy(atoms)) > LARGEST_ENERGY_PER_ATOM * len(atoms):
+        raise UserError(
+            f"{where}: energy {energy(atoms):.6g} eV for {len(atoms)} atoms is beyond "
+            f"{LARGEST_ENERGY_PER_ATOM:g} eV per atom; check the unit, or subtract the free atoms"
+        )
+    if forces(atoms).shape != (len(atoms), 3):
+        raise UserError(f"{where}: forces have shape {forces(atoms).shape}, not ({len(atoms)}, 3)")
+    if atoms.pbc.any() and atoms.cell.rank < 3:
+        raise UserError(f"{where}: periodic, but the cell has no volume; give a full cell or pbc='F F F'")
+    distance = shortest_distance(atoms, SHORTEST_DISTANCE)
+    if distance < SHORTEST_DISTANCE:
+        raise UserError(
+            f"{where}: two atoms are {distance:.3f} Å apart (less than {SHORTEST_DISTANCE} Å); "
+            "remove the duplicated or overlapping atoms"
+        )
+
+
+def fingerprint(structures: Iterable[Atoms]) -> str:
+    """Return the SHA-256 of structures and reference values, independent of file format and order of keys."""
+    digest = hashlib.sha256()
+    for atoms in structures:
+        digest.update(np.ascontiguousarray(atoms.numbers, dtype="<i8").tobytes())
+        digest.update(np.ascontiguousarray(atoms.pbc, dtype="<i8").tobytes())
+        values = [atoms.positions, np.array(atoms.cell), energy(atoms), forces(atoms)]
+        reference_stress = stress(atoms)
+        if reference_stress is not None:
+            values.append(reference_stress)
+        for value in values:
+            digest.update(np.ascontiguousarray(value, dtype="<f8").tobytes())
+        digest.update(group(atoms).encode())
+    return digest.hexdigest()

@@ -1,0 +1,112 @@
+"""What is installed and what works on this machine."""
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import distributions
+
+import numpy as np
+from ase.build import bulk
+
+from mlip_bench.child import available_cores
+from mlip_bench.data import records
+from mlip_bench.potentials import family, family_names
+from mlip_bench.results import cpu_name, versions
+
+# An unrelated client of a web service installs a package and a command of our name.
+CLASHING_DISTRIBUTION = "mlip-bench"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at."""
+
+    good: bool
+    text: str
+
+
+def examine() -> list[Finding]:
+    """Look at everything; each check runs the real part."""
+    checks: tuple[Callable[[], Finding], ...] = (
+        _versions,
+        _clash,
+        _processor,
+        _gpu,
+        _lammps,
+        _gap_fit,
+        _data,
+        *(_family_check(name) for name in family_names()),
+    )
+    return [_guarded(check) for check in checks]
+
+
+def _guarded(check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except Exception as error:  # a broken installation may fail in any way, and that is the finding
+        return Finding(False, f"{check.__name__.strip('_')}: {type(error).__name__}: {error}")
+
+
+def _versions() -> Finding:
+    return Finding(True, ", ".join(f"{name} {version}" for name, version in versions().items()))
+
+
+def _clash() -> Finding:
+    installed = {(found.metadata["Name"] or "").lower() for found in distributions()}
+    if CLASHING_DISTRIBUTION in installed:
+        return Finding(
+            False,
+            "the unrelated package 'mlip-bench' is installed and overwrites ours: pip uninstall mlip-bench, "
+            "then install mlip-bench-suite again from its repository",
+        )
+    return Finding(True, "no other package takes the name mlip_bench")
+
+
+def _processor() -> Finding:
+    return Finding(True, f"{cpu_name()}, {len(available_cores())} cores for this process")
+
+
+def _gpu() -> Finding:
+    if shutil.which("nvidia-smi") is None:
+        return Finding(True, "no NVIDIA GPU; everything runs on the CPU")
+    names = subprocess.run(
+        ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, check=True
+    )
+    return Finding(True, f"GPU: {names.stdout.strip()}; no family of this version uses it")
+
+
+def _lammps() -> Finding:
+    from mlip_bench.lammps_session import LammpsSession
+
+    with LammpsSession(["Mo"]) as session:
+        number = session.lmp.version()
+        has_snap = session.lmp.has_style("pair", "snap")
+    return Finding(has_snap, f"LAMMPS {number} loads, {'with' if has_snap else 'WITHOUT'} pair style snap")
+
+
+def _gap_fit() -> Finding:
+    from pathlib import Path
+
+    import quippy
+
+    program = Path(quippy.__path__[0]) / "gap_fit"
+    return Finding(program.is_file(), f"gap_fit {'is there' if program.is_file() else 'is missing'}: {program}")
+
+
+def _data() -> Finding:
+    data = records.load("embedded", "Mo")
+    return Finding(True, f"embedded data: {len(data.train)} training and {len(data.test)} test structures of Mo")
+
+
+def _family_check(name: str) -> Callable[[], Finding]:
+    def fits() -> Finding:
+        data = records.load("embedded", "Mo")
+        from mlip_bench.potentials import presets
+
+        potential = family(name)(**presets.hypers(name, "quick", "Mo")).fit(data.train[:6])
+        energy = potential.predict([bulk("Mo")])[0].energy
+        return Finding(bool(np.isfinite(energy)), f"{name}: fits and predicts")
+
+    fits.__name__ = name
+    return fits

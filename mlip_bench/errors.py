@@ -1,0 +1,25 @@
+"""The one exception that users see as a sentence instead of a traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user gave cannot be used; the message says what, where and what to do.
+
+    The command line prints the message on one line and exits with code 2.
+    """
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the nearest known name, or the list of names."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if not near:
+        folded = {name.casefold(): name for name in names}
+        near = [
+            folded[n] for n in difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
+        ]
+    if near:
+        return f" (did you mean '{near[0]}'?)"
+    return f" (known: {', '.join(names)})"

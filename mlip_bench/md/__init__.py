@@ -1,0 +1,1 @@
+"""Molecular dynamics of every family through LAMMPS."""

@@ -1,0 +1,115 @@
+"""Molecular dynamics through LAMMPS for every family.
+
+A family with a native pair style runs in it; any other runs through ``fix external``: LAMMPS calls back
+at every step, and energy, forces and virial come from the family's ASE calculator.
+"""
+
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+from mlip_bench.lammps_session import LammpsSession
+from mlip_bench.potentials.base import Potential
+
+TIMESTEP_FS = 1.0
+TEMPERATURE_K = 300.0
+
+# Damping times of thermostat and barostat (ps): 100 and 1000 steps, as LAMMPS's documentation recommends.
+THERMOSTAT_PS = 0.1
+BAROSTAT_PS = 1.0
+
+# Neighbour skin (Å) of native pair styles; LAMMPS's default for metal units.
+SKIN = 2.0
+
+# With the bridge, LAMMPS needs no neighbours itself: as little as it accepts (Å).
+BRIDGE_CUTOFF = 1.0
+
+
+class Simulation:
+    """Constant pressure and temperature (NPT) dynamics of a periodic structure; a context manager.
+
+    Parameters
+    ----------
+    potential : a fitted potential that knows the elements of ``atoms``.
+    atoms : periodic in three directions; not changed.
+    seed : of the initial velocities, 300 K.
+    """
+
+    def __init__(self, potential: Potential, atoms: Atoms, seed: int = 1):
+        self.session = LammpsSession(potential.elements_)
+        try:
+            self.session.place(atoms)
+            style = potential.lammps()
+            if style is None:
+                self._bridge = Bridge(self.session, atoms, potential.calculator())
+            else:
+                style.write_files(self.session.folder)
+                self._commands(
+                    f"neighbor {SKIN} bin", *style.commands(str(self.session.folder), potential.elements_)
+                )
+            self._commands(
+                f"timestep {TIMESTEP_FS * 1e-3}",
+                f"velocity all create {TEMPERATURE_K} {seed} mom yes rot no dist gaussian",
+                f"fix npt all npt temp {TEMPERATURE_K} {TEMPERATURE_K} {THERMOSTAT_PS} iso 0 0 {BAROSTAT_PS}",
+                "thermo_modify lost error",
+                "run 0 post no",
+            )
+        except BaseException:
+            self.session.close()
+            raise
+
+    def run(self, n_steps: int) -> None:
+        """Go on for ``n_steps`` steps of 1 fs, without the set-up that a first run needs."""
+        self._commands(f"run {n_steps} pre no post no")
+
+    def __enter__(self) -> "Simulation":
+        """Return the simulation itself."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Close LAMMPS."""
+        self.session.close()
+
+    def _commands(self, *lines: str) -> None:
+        for line in lines:
+            self.session.command(line)
+
+
+class Bridge:
+    """Energy, forces and virial of an ASE calculator as the interaction of a LAMMPS simulation.
+
+    The structure is handed over in LAMMPS's frame, so nothing is rotated at a step.
+    """
+
+    def __init__(self, session: LammpsSession, atoms: Atoms, calculator: Calculator):
+        self._lmp = session.lmp
+        self._calculator = calculator
+        self._atoms = Atoms(atoms.numbers, cell=session.prism.cell, pbc=True)
+        for line in (
+            f"pair_style zero {BRIDGE_CUTOFF}",
+            "pair_coeff * *",
+            "fix bridge all external pf/callback 1 1",
+            "fix_modify bridge energy yes virial yes",
+        ):
+            session.command(line)
+        self._lmp.set_fix_external_callback("bridge", self._evaluate, None)
+
+    def _evaluate(
+        self, caller: Any, step: int, n_local: int, tag: np.ndarray, x: np.ndarray, f: np.ndarray
+    ) -> None:
+        """Set forces (n_atoms, 3) in place, and energy and virial of the step; LAMMPS calls this."""
+        low, high, xy, yz, xz, *_ = self._lmp.extract_box()
+        cell = np.diag(np.subtract(high, low))
+        cell[1, 0], cell[2, 0], cell[2, 1] = xy, xz, yz
+        order = tag - 1
+        self._atoms.set_cell(cell)
+        self._atoms.positions[order] = x - low
+        self._calculator.calculate(self._atoms, ["energy", "forces", "stress"], ["positions", "cell"])
+        results = self._calculator.results
+        f[:] = results["forces"][order]
+        self._lmp.fix_external_set_energy_global("bridge", results["energy"])
+        # LAMMPS's virial is in eV, positive in compression, in the order xx yy zz xy xz yz.
+        virial = -results["stress"] * self._atoms.get_volume()
+        self._lmp.fix_external_set_virial_global("bridge", virial[[0, 1, 2, 5, 4, 3]].tolist())

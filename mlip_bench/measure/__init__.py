@@ -1,0 +1,20 @@
+"""Measurements of fitted potentials; each is one file."""
+
+from mlip_bench.measure import cost, errors, fit
+from mlip_bench.measure.base import Measure, Metric, Subject, Value
+
+__all__ = ["BY_GROUP", "FIT_METRICS", "MEASURES", "Measure", "Metric", "Subject", "Value", "metric"]
+
+FIT_METRICS = fit.METRICS
+
+# Values of one group of structures go into rows of a measure of their own, so that a filter on measure
+# and metric finds one row per split.
+BY_GROUP = "-by-group"
+
+MEASURES = {measure.name: measure for measure in (errors.MEASURE, cost.MEASURE)}
+
+
+def metric(measure: str, name: str) -> Metric:
+    """Return the declaration of a metric; ``errors-by-group`` shares those of ``errors``."""
+    measure = measure.removesuffix(BY_GROUP)
+    return FIT_METRICS[name] if measure == "fit" else MEASURES[measure].metrics[name]

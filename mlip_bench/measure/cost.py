@@ -1,0 +1,101 @@
+"""Cost of one molecular dynamics step, against the ruler.
+
+A step is NPT at 300 K and 1 fs with forces and stress, in LAMMPS, on one pinned core. Machines differ and
+are noisy, so beside every timing the ruler is timed in the same process: the published linear SNAP of Mo
+(``Mo_Zuo_JPCA2020``, 2Jmax = 6) on as many atoms of bcc Mo. Blocks of steps of the two alternate, and the
+ratio is taken pair by pair.
+"""
+
+import time
+
+import numpy as np
+from ase import Atoms
+from ase.build import bulk
+
+from mlip_bench.lammps_session import potentials_folder
+from mlip_bench.md.driver import Simulation
+from mlip_bench.measure.base import Measure, Metric, Subject, Value
+from mlip_bench.potentials import load
+from mlip_bench.potentials.base import Progress
+
+N_ATOMS = 2000
+N_BLOCKS = 7
+
+# A block lasts about this long (s): far above the clock's resolution, short enough to follow the
+# machine's drift. A step that takes longer makes a block of its own.
+BLOCK_SECONDS = 0.5
+
+RULER = "Mo_Zuo_JPCA2020.snapcoeff"
+RULER_LATTICE_CONSTANT = 3.1676  # Å, PBE (reference/zuo2020.md 5.5)
+
+METRICS = {
+    "s_per_step": Metric("s", "wall time of an MD step on one core, median of blocks"),
+    "us_per_atom_step": Metric("µs", "wall time of an MD step per atom"),
+    "cost_ratio": Metric("ruler", "time per atom and step over that of the published SNAP of Mo"),
+    "ruler_s_per_step": Metric("s", "the ruler's own time per step, beside this measurement", None),
+}
+
+
+def run(subject: Subject, progress: Progress) -> list[Value]:
+    """Time blocks of steps of the potential and of the ruler in turn."""
+    atoms = supercell(subject.dataset.crystal, N_ATOMS)
+    ruler_atoms = bcc_molybdenum(len(atoms))
+    with (
+        Simulation(load(potentials_folder() / RULER), ruler_atoms) as ruler,
+        Simulation(subject.potential, atoms) as simulation,
+    ):
+        ruler_steps, steps = _steps_per_block(ruler), _steps_per_block(simulation)
+        blocks = []
+        for index in range(N_BLOCKS):
+            blocks.append([_time_per_step(simulation, steps), _time_per_step(ruler, ruler_steps)])
+            progress((index + 1) / N_BLOCKS, f"timing {len(atoms)} atoms")
+    return _values(np.array(blocks), len(atoms), len(ruler_atoms))
+
+
+def _values(blocks: np.ndarray, n_atoms: int, n_ruler_atoms: int) -> list[Value]:
+    """Turn times per step (n_blocks, 2) of potential and ruler into values with their spread."""
+    per_step, ruler = blocks.T
+    series = {
+        "s_per_step": per_step,
+        "us_per_atom_step": 1e6 * per_step / n_atoms,
+        "cost_ratio": (per_step / n_atoms) / (ruler / n_ruler_atoms),
+        "ruler_s_per_step": ruler,
+    }
+    return [
+        Value(metric, float(np.median(values)), n_atoms=n_atoms, spread=_half_interquartile(values))
+        for metric, values in series.items()
+    ]
+
+
+def _half_interquartile(values: np.ndarray) -> float:
+    low, high = np.percentile(values, [25, 75])
+    return float(high - low) / 2
+
+
+def _steps_per_block(simulation: Simulation) -> int:
+    """Warm up, and return how many steps fill a block."""
+    simulation.run(1)
+    return max(1, round(BLOCK_SECONDS / _time_per_step(simulation, 1)))
+
+
+def _time_per_step(simulation: Simulation, n_steps: int) -> float:
+    start = time.perf_counter()
+    simulation.run(n_steps)
+    return (time.perf_counter() - start) / n_steps
+
+
+def supercell(crystal: Atoms, n_atoms: int) -> Atoms:
+    """Repeat a crystal, always along its shortest direction, until it has at least ``n_atoms`` atoms."""
+    repeats = np.ones(3, dtype=int)
+    lengths = crystal.cell.lengths()
+    while len(crystal) * repeats.prod() < n_atoms:
+        repeats[np.argmin(lengths * repeats)] += 1
+    return crystal.repeat(tuple(int(repeat) for repeat in repeats))
+
+
+def bcc_molybdenum(n_atoms: int) -> Atoms:
+    """Return at least ``n_atoms`` atoms of bcc Mo, the structure that the ruler runs on."""
+    return supercell(bulk("Mo", "bcc", a=RULER_LATTICE_CONSTANT, cubic=True), n_atoms)
+
+
+MEASURE = Measure("cost", METRICS, run, alone=True)

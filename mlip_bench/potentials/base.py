@@ -1,0 +1,232 @@
+"""The interface that every family of potentials honours.
+
+A family is one class in one file: a frozen dataclass of hyper-parameters, ``_fit``, ``_predict``,
+``_write`` and ``_read``. Everything else (validation, the ASE calculator, saving and loading) is here.
+
+Conventions, for all families: energies in eV of the whole structure; forces in eV/Å; stress in eV/Å³
+with ASE's sign (the derivative of the energy by strain over the volume, so positive under tension)
+and ASE's order xx yy zz yz xz xy.
+"""
+
+import dataclasses
+import json
+import types
+import typing
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+
+import mlip_bench
+from mlip_bench.data import structures as reference
+from mlip_bench.errors import UserError, did_you_mean
+from mlip_bench.lammps_session import LammpsStyle
+
+Progress = Callable[[float, str], None]
+"""Called with the share that is done (0 to 1) and a few words on what is being done."""
+
+DESCRIPTION = "potential.json"
+
+
+def silent(share: float, message: str) -> None:
+    """Ignore progress."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a potential says of one structure.
+
+    ``energy`` in eV; ``forces`` (n_atoms, 3) in eV/Å; ``stress`` (6,) in eV/Å³ as in the module's
+    conventions, NaN where the structure has no three-dimensional cell.
+    """
+
+    energy: float
+    forces: np.ndarray
+    stress: np.ndarray
+
+
+class Potential(ABC):
+    """One potential: hyper-parameters, and after ``fit`` or ``load`` a learnt state.
+
+    Parameters are the fields of the class's ``Hypers``; an unknown name or a wrong type raises
+    :class:`UserError`. Learnt attributes end in an underscore; ``fit`` twice equals ``fit`` once.
+    """
+
+    family: ClassVar[str]
+    conservative: ClassVar[bool] = True
+    """False where forces are predicted directly and are not the gradient of the energy."""
+    native_in_lammps: ClassVar[bool] = False
+    """True where ``lammps`` gives a native pair style."""
+    exemptions: ClassVar[dict[str, str]] = {}
+    """Conformance checks that the family cannot pass, each with the reason; empty means all must pass."""
+    native_suffix: ClassVar[str] = ""
+    """Ending of the field's own file format that ``from_native`` reads, if there is one."""
+
+    @dataclass(frozen=True)
+    class Hypers:
+        """The family's hyper-parameters; each family defines its own."""
+
+    def __init__(self, **hypers: Any):
+        self.hypers = checked_hypers(self.family, self.Hypers, hypers)
+        self.elements_: tuple[str, ...] = ()
+
+    # -- what a family provides ------------------------------------------------------------------------
+
+    @abstractmethod
+    def _fit(self, train: Sequence[Atoms], seed: int, progress: Progress) -> None:
+        """Learn from structures with reference values; ``self.elements_`` is already set."""
+
+    @abstractmethod
+    def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
+        """Predict structures whose elements are all known; none of them may be changed."""
+
+    @abstractmethod
+    def _write(self, folder: Path) -> None:
+        """Write the learnt state, in the field's own format where there is one."""
+
+    @abstractmethod
+    def _read(self, folder: Path) -> None:
+        """Read what ``_write`` wrote."""
+
+    @property
+    @abstractmethod
+    def n_parameters(self) -> int:
+        """The number of fitted parameters."""
+
+    def lammps(self) -> LammpsStyle | None:
+        """Return the native LAMMPS pair style, or None where LAMMPS has none."""
+        return None
+
+    @classmethod
+    def from_native(cls, path: Path) -> Self:
+        """Read a potential published in the field's own format."""
+        raise UserError(f"{path}: {cls.family} has no file format of its own to read")
+
+    # -- what follows from it --------------------------------------------------------------------------
+
+    def fit(self, train: Sequence[Atoms], *, seed: int = 0, progress: Progress = silent) -> Self:
+        """Learn from ``train`` and return the potential itself.
+
+        Each structure carries energy, forces and possibly stress in its calculator. A structure of one
+        isolated atom sets the energy of that element where the family has use for it.
+        """
+        if not train:
+            raise UserError(f"{self.family}: there are no structures to train on")
+        for index, atoms in enumerate(train):
+            reference.refuse_unusable(atoms, f"training structure {index + 1}")
+        self.elements_ = reference.elements(train)
+        self._fit(train, seed, progress)
+        return self
+
+    def predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
+        """Return energy, forces and stress of each structure, in order."""
+        for atoms in structures:
+            self._refuse_foreign_elements(atoms)
+        return self._predict(structures) if structures else []
+
+    def calculator(self) -> Calculator:
+        """Return an ASE calculator that gives energy, forces and stress."""
+        return PotentialCalculator(self)
+
+    def save(self, folder: Path | str) -> None:
+        """Write the potential into a folder that :func:`mlip_bench.potentials.load` reads."""
+        self._refuse_unfitted()
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        description = {
+            "family": self.family,
+            "mlip_bench": mlip_bench.__version__,
+            "elements": list(self.elements_),
+            "n_parameters": self.n_parameters,
+            "hypers": dataclasses.asdict(self.hypers),
+        }
+        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+        self._write(folder)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Self:
+        """Read what ``save`` wrote for this family."""
+        folder = Path(folder)
+        description = json.loads((folder / DESCRIPTION).read_text())
+        potential = cls(**description["hypers"])
+        potential.elements_ = tuple(description["elements"])
+        potential._read(folder)
+        return potential
+
+    def _refuse_unfitted(self) -> None:
+        if not self.elements_:
+            raise UserError(f"this {self.family} potential is not fitted yet; call fit or load first")
+
+    def _refuse_foreign_elements(self, atoms: Atoms) -> None:
+        self._refuse_unfitted()
+        foreign = sorted(set(atoms.get_chemical_symbols()) - set(self.elements_))
+        if foreign:
+            raise UserError(
+                f"structure {atoms.symbols}: this {self.family} potential knows {', '.join(self.elements_)}, "
+                f"not {', '.join(foreign)}; train it on data with that element"
+            )
+
+
+class PotentialCalculator(Calculator):
+    """A fitted potential as an ASE calculator: energy, forces and stress."""
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
+
+    def __init__(self, potential: Potential):
+        super().__init__()
+        self.potential = potential
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] | None = None,
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Predict one structure; raises for the stress of a structure without a volume, as ASE does."""
+        super().calculate(atoms, properties, system_changes)
+        prediction = self.potential.predict([self.atoms])[0]
+        self.results = {
+            "energy": prediction.energy,
+            "free_energy": prediction.energy,
+            "forces": prediction.forces,
+        }
+        if np.all(np.isfinite(prediction.stress)):
+            self.results["stress"] = prediction.stress
+        elif properties and "stress" in properties:
+            raise PropertyNotImplementedError("the structure has no three-dimensional cell, so no stress")
+
+
+def checked_hypers(family: str, hypers_class: type, values: dict[str, Any]) -> Any:
+    """Build a family's frozen hyper-parameters; an unknown name or wrong type is a :class:`UserError`."""
+    fields = typing.get_type_hints(hypers_class)
+    for name, value in values.items():
+        if name not in fields:
+            raise UserError(f"{family} has no hyper-parameter '{name}'{did_you_mean(name, fields)}")
+        values = values | {name: _as_type(f"{family}.{name}", value, fields[name])}
+    return hypers_class(**values)
+
+
+def _as_type(name: str, value: Any, wanted: Any) -> Any:
+    """Return ``value`` if it has the wanted type (an int serves as a float), else raise UserError."""
+    if isinstance(wanted, types.UnionType):
+        options = typing.get_args(wanted)
+        if value is None and type(None) in options:
+            return None
+        return _as_type(name, value, next(option for option in options if option is not type(None)))
+    origin = typing.get_origin(wanted) or wanted
+    if origin is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, origin) and not (origin is int and isinstance(value, bool)):
+        return value
+    raise UserError(f"{name} must be {getattr(wanted, '__name__', wanted)}, not {value!r}")
+
+
+def require(condition: bool, name: str, value: object, what: str) -> None:
+    """Raise :class:`UserError` where a hyper-parameter's value is out of its range."""
+    if not condition:
+        raise UserError(f"{name} = {value!r}: {what}")

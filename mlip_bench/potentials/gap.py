@@ -1,0 +1,298 @@
+r"""GAP: Gaussian process regression of atomic energies with the SOAP kernel, through QUIP's ``gap_fit``.
+
+The energy of an atom is a sum over sparse points k (seeds/004 equations 4 to 8; Bartók et al.,
+doi:10.1103/PhysRevLett.104.136403 and doi:10.1103/PhysRevB.87.184115, equation 36):
+
+.. math:: E_i = E_0 + δ^2 \sum_k b_k \, (\hat p_i · \hat p_k)^ζ
+
+where the normalised power spectrum p of the smoothed neighbour density is invariant under rotation and
+permutation. One set of sparse points per element, chosen by CUR decomposition.
+"""
+
+import os
+import re
+import subprocess
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import ase.io
+import numpy as np
+import psutil
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.data import chemical_symbols
+
+from mlip_bench.data import structures as reference
+from mlip_bench.errors import UserError
+from mlip_bench.potentials.base import Potential, Prediction, Progress, require
+
+XML = "potential.xml"
+
+# Added to the sparse covariance matrix to keep it positive definite; QUIP's documentation uses 1e-8.
+SPARSE_JITTER = 1e-8
+
+# Share of available memory that gap_fit may plan for; the rest is for everything else on the machine.
+MEMORY_SHARE = 0.9
+
+# A stage that gap_fit announces, the share of the work done then, and what to tell the user.
+STAGES = (
+    ("Started CUR", 0.05, "choosing sparse points"),
+    ("Started sparse covariance", 0.10, "covariance matrix"),
+    ("Finished sparse covariance", 0.80, "linear system"),
+    ("Using LAPACK", 0.85, "solving"),
+)
+
+
+class GAP(Potential):
+    """Gaussian approximation potential with SOAP descriptors."""
+
+    family: ClassVar[str] = "gap"
+    native_suffix: ClassVar[str] = ".xml"
+
+    @dataclass(frozen=True)
+    class Hypers:
+        """Hyper-parameters of GAP, named as ``gap_fit`` and its papers name them."""
+
+        cutoff: float = 5.0
+        """Radius (Å) of the neighbourhood."""
+        cutoff_transition_width: float = 0.5
+        """Width (Å) over which the neighbour density is switched off before the cutoff."""
+        n_max: int = 8
+        """Number of radial basis functions."""
+        l_max: int = 8
+        """Largest angular momentum of the spherical harmonics."""
+        atom_sigma: float = 0.5
+        """Width σ_atom (Å) of the Gaussian on each neighbour (seeds/004 equation 5)."""
+        zeta: int = 4
+        """Power ζ of the kernel (seeds/004 equation 8)."""
+        delta: float = 1.0
+        """Scale δ (eV) of the atomic energies that the kernel describes."""
+        n_sparse: int = 1000
+        """Sparse points per element; never more than the atoms of that element in the training data."""
+        sigma_energy: float = 0.01
+        """Expected error of the energy (eV/atom): the smaller, the closer energies are fitted."""
+        sigma_force: float = 0.05
+        """Expected error of a force component (eV/Å)."""
+        sigma_virial: float = 0.05
+        """Expected error of a virial component (eV/atom); 0 leaves the virial out."""
+
+        def __post_init__(self) -> None:
+            for name in ("cutoff", "cutoff_transition_width", "atom_sigma", "delta", "sigma_energy"):
+                require(getattr(self, name) > 0, name, getattr(self, name), "must be above 0")
+            for name in ("n_max", "zeta", "n_sparse"):
+                require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+            require(self.l_max >= 0, "l_max", self.l_max, "must not be negative")
+            require(self.sigma_force > 0, "sigma_force", self.sigma_force, "must be above 0")
+            require(self.sigma_virial >= 0, "sigma_virial", self.sigma_virial, "must not be negative")
+            width, cutoff = self.cutoff_transition_width, self.cutoff
+            require(width < cutoff, "cutoff_transition_width", width, f"must be below the cutoff, {cutoff}")
+
+    hypers: Hypers
+
+    def __init__(self, **hypers: Any):
+        super().__init__(**hypers)
+        self.files_: dict[str, bytes] = {}
+        """The XML file and its side files with the sparse points, by name."""
+
+    @property
+    def n_parameters(self) -> int:
+        """The number of sparse points, each with one coefficient."""
+        return self._xml().count("<sparseX ")
+
+    def calculator(self) -> Calculator:
+        """Return QUIP's own ASE calculator, which is also the code path of molecular dynamics."""
+        self._refuse_unfitted()
+        from quippy.potential import Potential as QuipPotential
+
+        with tempfile.TemporaryDirectory(prefix="mlip-bench-") as folder:
+            self._write(Path(folder))
+            return QuipPotential("", param_filename=str(Path(folder) / XML))
+
+    def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
+        calculator = self.calculator()
+        return [_single_point(calculator, atoms) for atoms in structures]
+
+    # -- fitting ---------------------------------------------------------------------------------------
+
+    def _fit(self, train: Sequence[Atoms], seed: int, progress: Progress) -> None:
+        structures, isolated = reference.split_off_isolated_atoms(train)
+        if not structures:
+            raise UserError("gap: the training data has isolated atoms only")
+        fitted = reference.energies_per_element(structures, self.elements_)
+        zero = dict(zip(self.elements_, fitted, strict=True)) | isolated
+        n_environments = reference.composition(structures, self.elements_).sum(axis=0)
+        n_sparse = min(self.hypers.n_sparse, int(n_environments[n_environments > 0].min()))
+        has_virial = self.hypers.sigma_virial > 0 and any(reference.stress(a) is not None for a in structures)
+        with tempfile.TemporaryDirectory(prefix="mlip-bench-") as name:
+            folder = Path(name)
+            _write_training_file(folder / "train.extxyz", structures)
+            arguments = self._arguments(zero, n_sparse, has_virial, seed)
+            _run_gap_fit(arguments, folder, progress)
+            self.files_ = {
+                path.name: path.read_bytes() for path in folder.glob(f"{XML}*") if path.suffix != ".idx"
+            }
+
+    def _arguments(
+        self, zero: dict[str, float], n_sparse: int, has_virial: bool, seed: int
+    ) -> dict[str, object]:
+        hypers = self.hypers
+        soap = (
+            f"soap cutoff={hypers.cutoff} cutoff_transition_width={hypers.cutoff_transition_width} "
+            f"n_max={hypers.n_max} l_max={hypers.l_max} atom_sigma={hypers.atom_sigma} zeta={hypers.zeta} "
+            f"delta={hypers.delta} covariance_type=dot_product n_sparse={n_sparse} "
+            "sparse_method=cur_points add_species=T"
+        )
+        virial = hypers.sigma_virial if has_virial else 1.0
+        energies = ":".join(f"{element}:{energy:.12f}" for element, energy in zero.items())
+        return {
+            "atoms_filename": "train.extxyz",
+            "gap": f"{{{soap}}}",
+            "e0": f"{{{energies}}}",
+            "default_sigma": f"{{{hypers.sigma_energy} {hypers.sigma_force} {virial} 0.0}}",
+            "energy_parameter_name": "ref_energy",
+            "force_parameter_name": "ref_forces",
+            "virial_parameter_name": "ref_virial" if has_virial else "no_virial",
+            "sparse_jitter": SPARSE_JITTER,
+            "do_copy_atoms_file": "F",
+            "sparse_separate_file": "T",
+            "gap_file": XML,
+            # gap_fit takes its seed from the clock for values below 0, and 0 gives no sequence.
+            "rnd_seed": seed + 1,
+        }
+
+    # -- files -----------------------------------------------------------------------------------------
+
+    def _xml(self) -> str:
+        return self.files_[XML].decode()
+
+    def _write(self, folder: Path) -> None:
+        for name, content in self.files_.items():
+            (folder / name).write_bytes(content)
+
+    def _read(self, folder: Path) -> None:
+        self.files_ = _read_files(folder / XML)
+
+    @classmethod
+    def from_native(cls, path: Path) -> Self:
+        """Read a GAP ``.xml`` file with the sparse points in the files beside it."""
+        files = _read_files(path)
+        xml = files[XML].decode(errors="replace")
+        descriptors = re.findall(r"<descriptor>(.*?)</descriptor>", xml, flags=re.DOTALL)
+        soaps = [text for text in descriptors if text.split()[0] == "soap"]
+        if not soaps:
+            raise UserError(f"{path}: no SOAP descriptor; only GAPs with SOAP can be read")
+        given = dict(re.findall(r"(\w+)=([\w.+-]+)", soaps[0]))
+        hypers: dict[str, Any] = {
+            name: type(default)(float(given[name]))
+            for name, default in vars(cls.Hypers()).items()
+            if name in given
+        }
+        potential = cls(**hypers)
+        numbers = {int(number) for text in soaps for number in re.findall(r"\bZ=(\d+)", text)}
+        potential.elements_ = tuple(sorted(chemical_symbols[number] for number in numbers))
+        potential.files_ = files
+        return potential
+
+
+def _single_point(calculator: Calculator, atoms: Atoms) -> Prediction:
+    """Run QUIP's calculator on a copy of a structure."""
+    bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    with_stress = atoms.cell.rank == 3
+    calculator.calculate(bare, ["energy", "forces", *(["stress"] if with_stress else [])])
+    results = calculator.results
+    stress = np.array(results["stress"]) if with_stress else np.full(6, np.nan)
+    return Prediction(float(results["energy"]), np.array(results["forces"]).reshape(-1, 3), stress)
+
+
+def _write_training_file(path: Path, structures: Sequence[Atoms]) -> None:
+    """Write energies (eV), forces (eV/Å) and virials (eV, minus stress times volume) for ``gap_fit``."""
+    frames = []
+    for atoms in structures:
+        frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+        frame.info["ref_energy"] = reference.energy(atoms)
+        frame.arrays["ref_forces"] = reference.forces(atoms)
+        stress = reference.stress(atoms)
+        if stress is not None and atoms.cell.rank == 3:
+            virial = -atoms.get_volume() * stress[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]]
+            # As nine numbers: ASE would write a matrix as JSON, which gap_fit passes over in silence.
+            frame.info["ref_virial"] = " ".join(f"{value:.12f}" for value in virial.ravel())
+        frames.append(frame)
+    ase.io.write(path, frames, format="extxyz")
+
+
+def _run_gap_fit(arguments: dict[str, object], folder: Path, progress: Progress) -> None:
+    """Run the ``gap_fit`` program of the quippy package in ``folder``."""
+    import quippy
+
+    program = Path(quippy.__path__[0]) / "gap_fit"
+    # gfortran holds output back in a pipe unless told otherwise.
+    environment = os.environ | {"GFORTRAN_UNBUFFERED_PRECONNECTED": "y"}
+    process = subprocess.Popen(
+        [str(program), *(f"{key}={value}" for key, value in arguments.items())],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    last_lines: deque[str] = deque(maxlen=8)
+    try:
+        for line in _lines(process):
+            last_lines.append(line)
+            _refuse_if_too_large(line)
+            _report(line, progress)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+    if process.returncode != 0:
+        raise RuntimeError(f"gap_fit ended with code {process.returncode}: {' | '.join(last_lines)}")
+
+
+def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:
+    """Yield the lines of a program's output until it ends; progress bars end in a carriage return."""
+    assert process.stdout is not None
+    rest = b""
+    while chunk := process.stdout.read1(65536):  # type: ignore[attr-defined]  # a buffered reader has it
+        *lines, rest = re.split(rb"[\r\n]", rest + chunk)
+        yield from (line.decode(errors="replace") for line in lines if line.strip())
+    process.wait()
+    if rest.strip():
+        yield rest.decode(errors="replace")
+
+
+def _report(line: str, progress: Progress) -> None:
+    for beginning, share, message in STAGES:
+        if line.startswith(beginning):
+            progress(share, message)
+    percent = re.match(r"Covariance matrix\s+(\d+)%", line)
+    if percent:
+        progress(0.1 + 0.7 * int(percent[1]) / 100, f"covariance matrix {percent[1]} %")
+
+
+def _refuse_if_too_large(line: str) -> None:
+    """Stop before the large allocations where gap_fit's own estimate exceeds the memory of the machine."""
+    peak = re.match(r"PEAK\s+(\d+)\s+(KB|MB|GB|TB)", line)
+    if not peak:
+        return
+    needed = int(peak[1]) * {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}[peak[2]]
+    available = psutil.virtual_memory().available
+    if needed > MEMORY_SHARE * available:
+        raise UserError(
+            f"gap: this fit needs {needed / 1e9:.0f} GB and {available / 1e9:.0f} GB are available; "
+            "lower gap.l_max, gap.n_max or gap.cutoff, or train on fewer structures"
+        )
+
+
+def _read_files(path: Path) -> dict[str, bytes]:
+    """Return the XML, under our name for it, and the side files that it names."""
+    try:
+        content = path.read_bytes()
+        names = re.findall(r'sparseX_filename="([^"]+)"', content.decode(errors="replace"))
+        files = {name: (path.parent / name).read_bytes() for name in names}
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
+    return {XML: content} | files

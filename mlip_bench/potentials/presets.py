@@ -1,0 +1,41 @@
+"""Hyper-parameters per family, preset and system, from the folder ``potentials/``."""
+
+import tomllib
+from typing import Any
+
+from mlip_bench.data.shipped import shipped_folder
+from mlip_bench.errors import UserError, did_you_mean
+
+PRESETS = ("quick", "standard", "paper")
+
+
+def tables(family: str) -> dict[str, Any]:
+    """Return the content of ``potentials/<family>.toml``, or nothing where there is no such file."""
+    path = shipped_folder("potentials") / f"{family}.toml"
+    return tomllib.loads(path.read_text()) if path.is_file() else {}
+
+
+def with_sources(family: str, preset: str, system: str) -> dict[str, tuple[Any, str]]:
+    """Return value and source of each hyper-parameter that the preset sets for this system.
+
+    The tables ``[all]``, ``[<system>]``, ``[<preset>.all]`` and ``[<preset>.<system>]`` are read in this
+    order, and later ones win.
+    """
+    if preset not in PRESETS:
+        raise UserError(f"unknown preset '{preset}'{did_you_mean(preset, PRESETS)}")
+    content = tables(family)
+    of_preset = content.get(preset, {})
+    found: dict[str, tuple[Any, str]] = {}
+    for table in (
+        content.get("all", {}),
+        content.get(system, {}),
+        of_preset.get("all", {}),
+        of_preset.get(system, {}),
+    ):
+        found |= {name: (entry["value"], entry["source"]) for name, entry in table.items()}
+    return found
+
+
+def hypers(family: str, preset: str, system: str) -> dict[str, Any]:
+    """Return the value of each hyper-parameter that the preset sets for this system."""
+    return {name: value for name, (value, _) in with_sources(family, preset, system).items()}

@@ -1,0 +1,169 @@
+"""What the report says: tables and sentences, taken from the rows of a run and nothing else."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlip_bench.errors import UserError
+from mlip_bench.measure import BY_GROUP
+from mlip_bench.results import RESULTS, read_rows, table
+from mlip_bench.study import DESCRIPTION
+
+# Test sets smaller than this give errors that are themselves uncertain: said in the report.
+FEW_TEST_STRUCTURES = 50
+
+# A ruler whose blocks differ by more than this share was timed on a busy machine.
+NOISY_RULER = 0.05
+
+ERROR_METRICS = ("energy_mae", "energy_rmse", "force_mae", "force_rmse", "stress_mae", "stress_rmse")
+
+
+@dataclass(frozen=True)
+class Content:
+    """A run, ready to be laid out."""
+
+    run: dict[str, Any]
+    """The content of ``run.toml``."""
+    ranking: pd.DataFrame
+    """One row per potential: test errors, cost, size, fit; by test force error."""
+    train_errors: pd.DataFrame
+    """One row per potential: errors on the training data."""
+    by_group: pd.DataFrame
+    """One row per group and potential: test errors."""
+    failures: pd.DataFrame
+    """One row per failed task: potential, measure, error."""
+    findings: list[str]
+    warnings: list[str]
+    predictions: dict[str, dict[str, np.ndarray]]
+    """Per potential: reference and predicted numbers, as ``measure.errors`` keeps them."""
+    threads: dict[str, int]
+    """Threads of each measure."""
+
+    @property
+    def title(self) -> str:
+        """The headline."""
+        return f"Interatomic potentials for {self.run['dataset']['system']}"
+
+
+def read(folder: Path) -> Content:
+    """Read a run folder; one without results is a :class:`UserError`."""
+    rows = table(read_rows(folder / RESULTS))
+    if rows.empty:
+        raise UserError(f"{folder / RESULTS}: no rows yet; let the run finish a task first")
+    try:
+        run = tomllib.loads((folder / DESCRIPTION).read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{folder / DESCRIPTION}: cannot be read ({error})") from error
+    good = rows[rows["error"].isna()]
+    errors = good[good["measure"] == "errors"]
+    ranking = _ranking(good)
+    failures = rows.loc[rows["error"].notna(), ["potential", "measure", "error"]]
+    by_group = good[(good["measure"] == "errors" + BY_GROUP) & (good["split"] == "test")]
+    return Content(
+        run=run,
+        ranking=ranking,
+        train_errors=_wide(errors[errors["split"] == "train"], ["potential"]).loc[
+            [name for name in ranking.index if name in set(errors["potential"])]
+        ],
+        by_group=_wide(by_group, ["group", "potential"]),
+        failures=failures,
+        findings=_findings(ranking),
+        warnings=_warnings(run, good, failures),
+        predictions=_predictions(folder, good),
+        threads=good.groupby("measure")["threads"].max().to_dict(),
+    )
+
+
+def _wide(rows: pd.DataFrame, index: list[str]) -> pd.DataFrame:
+    return rows.pivot_table(index=index, columns="metric", values="value", sort=False)
+
+
+def _ranking(good: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per potential with everything that decides, best test force error first."""
+    test = good[(good["measure"] == "errors") & (good["split"] == "test")]
+    others = good[good["measure"].isin(["cost", "fit"])]
+    wide = _wide(pd.concat([test, others]), ["potential"])
+    spread = good[good["metric"] == "cost_ratio"].set_index("potential")["spread"]
+    wide = wide.reindex(columns=list(dict.fromkeys([*wide.columns, *ERROR_METRICS, "cost_ratio"])))
+    first = good.drop_duplicates("potential").set_index("potential")
+    wide["n_parameters"] = first["n_parameters"].astype(int)
+    wide["family"] = first["family"]
+    wide["cost_ratio_spread"] = spread
+    wide["on_front"] = _on_front(wide["cost_ratio"], wide["force_rmse"])
+    return wide.sort_values("force_rmse")
+
+
+def _on_front(cost: pd.Series, error: pd.Series) -> pd.Series:
+    """Tell for each point whether no other is both cheaper (or as cheap) and better."""
+    return pd.Series(
+        [
+            bool(pd.notna(c) and pd.notna(e))
+            and not bool((((cost < c) & (error <= e)) | ((cost <= c) & (error < e))).any())
+            for c, e in zip(cost, error, strict=True)
+        ],
+        index=cost.index,
+    )
+
+
+def _findings(ranking: pd.DataFrame) -> list[str]:
+    """Say in words what the numbers decide."""
+    known = ranking.dropna(subset=["force_rmse"])
+    if known.empty:
+        return ["No potential was measured."]
+    best = known.iloc[0]
+    sentences = [
+        f"Smallest force error on the test data: {best.name}, {best['force_rmse']:.0f} meV/Å (RMSE), "
+        f"{best['energy_rmse']:.1f} meV/atom."
+    ]
+    front = known[known["on_front"]].sort_values("cost_ratio")
+    if len(front) > 1:
+        cheapest = front.iloc[0]
+        times = best["cost_ratio"] / cheapest["cost_ratio"]
+        sentences.append(
+            f"Cheapest: {cheapest.name}, {cheapest['us_per_atom_step']:.0f} µs per atom and step on one "
+            f"core, {times:.1f} times cheaper than {best.name}, at {cheapest['force_rmse']:.0f} meV/Å."
+        )
+    if not front.empty:
+        names = ", ".join(map(str, front.index))
+        sentences.append(f"On the Pareto front of force error and cost, from cheap to dear: {names}.")
+    return sentences
+
+
+def _warnings(run: dict[str, Any], good: pd.DataFrame, failures: pd.DataFrame) -> list[str]:
+    """Say what a reader must know before trusting the numbers."""
+    found = []
+    dataset = run["dataset"]
+    if dataset["name"] == "embedded":
+        found.append(
+            "The data is the embedded demonstration set: labelled consistently but with coarse k-points, "
+            "not converged. Use it to see how the suite works, not to choose a potential."
+        )
+    if dataset["n_test"] < FEW_TEST_STRUCTURES:
+        found.append(f"The test errors come from {dataset['n_test']} structures and are themselves uncertain.")
+    ruler = good[good["metric"] == "ruler_s_per_step"]
+    noisy = ruler[ruler["spread"] > NOISY_RULER * ruler["value"]]
+    found += [
+        f"The machine was busy while {row.potential} was timed: the ruler's blocks spread by "
+        f"{100 * row.spread / row.value:.0f} %. Trust the ratio, not the seconds."
+        for row in noisy.itertuples()
+    ]
+    if good.loc[good["measure"] == "cost", "cpu"].nunique() > 1:
+        found.append("Timings of different processors are in this run; compare ratios only.")
+    if not failures.empty:
+        found.append(f"{len(failures)} of the tasks failed; see the section on failures.")
+    return found
+
+
+def _predictions(folder: Path, good: pd.DataFrame) -> dict[str, dict[str, np.ndarray]]:
+    """Read the predictions of each potential that the run measured."""
+    found = {}
+    for name in good["potential"].unique():
+        path = folder / "predictions" / f"{name}.npz"
+        if path.is_file():
+            with np.load(path) as file:
+                found[str(name)] = dict(file)
+    return found

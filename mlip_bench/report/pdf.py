@@ -1,0 +1,155 @@
+"""The report as a PDF, laid out with fpdf2; the fonts are those that matplotlib brings."""
+
+import io
+import os
+from pathlib import Path
+
+import matplotlib as mpl
+from fpdf import FPDF
+from fpdf.fonts import FontFace
+
+from mlip_bench.report import tables
+from mlip_bench.report.content import Content
+from mlip_bench.report.figures import Figure
+from mlip_bench.report.tables import Table
+
+FONT = "DejaVu Sans"
+INK = (31, 41, 51)
+SOFT = (82, 96, 109)
+LINE = (217, 222, 228)
+MM_PER_INCH = 25.4
+
+
+class Document(FPDF):
+    """An A4 page with the project's fonts and a page number."""
+
+    def __init__(self) -> None:
+        super().__init__(format="A4")
+        self.set_margin(16)
+        self.set_auto_page_break(True, margin=18)
+        fonts = Path(mpl.get_data_path()) / "fonts" / "ttf"
+        self.add_font(FONT, "", fonts / "DejaVuSans.ttf")
+        self.add_font(FONT, "B", fonts / "DejaVuSans-Bold.ttf")
+        self.add_font("Mono", "", fonts / "DejaVuSansMono.ttf")
+        self.set_font(FONT, size=9)
+        self.set_text_color(*INK)
+        self.set_draw_color(*LINE)
+
+    def footer(self) -> None:
+        """Write the page number; fpdf2 calls this on every page."""
+        self.set_y(-13)
+        self.set_font(FONT, size=7)
+        self.set_text_color(*SOFT)
+        self.cell(0, 5, f"{self.page_no()} / {{nb}}", align="C")
+        self.set_text_color(*INK)
+
+    def heading(self, text: str, size: int = 12) -> None:
+        """Write a heading, on the next page where nothing would fit below it."""
+        if self.will_page_break(30):
+            self.add_page()
+        self.ln(3)
+        self.set_font(FONT, "B", size)
+        self.multi_cell(0, size * 0.55, text, new_x="LMARGIN", new_y="NEXT")
+        self.ln(1.5)
+        self.set_font(FONT, size=9)
+
+    def paragraph(self, text: str, size: float = 9, soft: bool = False, mono: bool = False) -> None:
+        """Write a paragraph."""
+        self.set_font("Mono" if mono else FONT, size=size)
+        self.set_text_color(*(SOFT if soft else INK))
+        self.multi_cell(0, size * 0.52, text, align="L", new_x="LMARGIN", new_y="NEXT")
+        self.set_text_color(*INK)
+        self.ln(1)
+
+    def figure(self, figure: Figure) -> None:
+        """Place a figure with its caption, whole on one page."""
+        width = min(self.epw, figure.width_in * MM_PER_INCH)
+        image = io.BytesIO(figure.png)
+        height = width * _aspect(figure.png)
+        tallest = self.eph - 25
+        if height > tallest:
+            width, height = width * tallest / height, tallest
+        if self.will_page_break(height + 14):
+            self.add_page()
+        self.image(image, w=width, h=height, alt_text=figure.caption)
+        self.ln(1)
+        self.paragraph(figure.caption, size=7.5, soft=True)
+
+    def show(self, table: Table, widths: tuple[int, ...] | None = None, text: bool = False) -> None:
+        """Write a table; numbers to the right unless it holds text."""
+        if not table.rows:
+            return
+        align = ("LEFT",) * len(table.headings) if text else ("LEFT",) + ("RIGHT",) * (len(table.headings) - 1)
+        self.set_font(FONT, size=7.5)
+        head = FontFace(emphasis="BOLD", color=INK)
+        with self.table(
+            headings_style=head,
+            line_height=4.6,
+            text_align=align,
+            borders_layout="HORIZONTAL_LINES",
+            col_widths=widths,
+            padding=0.6,
+        ) as layout:
+            layout.row(table.headings)
+            for index, cells in enumerate(table.rows):
+                bold = FontFace(emphasis="BOLD") if index in table.emphasised else None
+                layout.row(cells, style=bold)
+        self.ln(1)
+        if table.note:
+            self.paragraph(table.note, size=7.5, soft=True)
+
+
+def _aspect(png: bytes) -> float:
+    """Return height over width of a PNG, from its header."""
+    width, height = int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
+    return height / width
+
+
+def write(content: Content, figures: list[Figure], path: Path) -> None:
+    """Lay the content out and write it."""
+    by_name = {figure.name: figure for figure in figures}
+    document = Document()
+    document.set_title(content.title)
+    document.add_page()
+    document.heading(content.title, size=18)
+    _bullets(document, content.findings)
+    _bullets(document, [f"Note: {warning}" for warning in content.warnings])
+    _section(document, "Test error against cost", by_name.get("front"))
+    _section(document, "Ranking", None, tables.ranking(content))
+    document.heading("What was run")
+    facts = Table(["", ""], [list(pair) for pair in tables.facts(content)])
+    document.show(facts, widths=(1, 5), text=True)
+    _section(document, "Training against test error", by_name.get("parameters"), tables.train_errors(content))
+    _section(document, "Time and memory of each fit", None, tables.fits(content))
+    _section(document, "Parity", by_name.get("parity"))
+    if not content.by_group.empty:
+        _section(document, "Errors per group of structures", by_name.get("groups"), tables.groups(content))
+    if not content.failures.empty:
+        document.heading("Failures")
+        document.show(tables.failures(content), widths=(1, 1, 5), text=True)
+    document.heading("How to repeat it")
+    document.paragraph(tables.repeat(content), size=8, mono=True)
+    document.show(tables.hypers(content), widths=(1, 6), text=True)
+    document.paragraph(tables.footer(), size=7.5, soft=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    document.output(str(partial))
+    partial.replace(path)
+
+
+def _section(
+    document: Document, title: str, figure: Figure | None = None, table: Table | None = None
+) -> None:
+    if figure is None and table is None:
+        return
+    if figure is not None and document.will_page_break(figure.width_in * MM_PER_INCH * _aspect(figure.png) + 30):
+        document.add_page()
+    document.heading(title)
+    if figure is not None:
+        document.figure(figure)
+    if table is not None:
+        document.show(table)
+
+
+def _bullets(document: Document, sentences: list[str]) -> None:
+    for sentence in sentences:
+        document.paragraph(f"•  {sentence}")

@@ -1,0 +1,132 @@
+"""The tables of a report: headings with units, and cells as text, the same for HTML and PDF."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import mlip_bench
+from mlip_bench.report.content import Content
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headings, rows of text, and the rows to set in bold."""
+
+    headings: list[str]
+    rows: list[list[str]]
+    emphasised: frozenset[int] = frozenset()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: heading with unit, key in the data, and how a number is written."""
+
+    heading: str
+    key: str
+    spec: str = ".3g"
+
+
+ERROR_COLUMNS = (
+    Column("energy MAE (meV/atom)", "energy_mae", ".2f"),
+    Column("energy RMSE (meV/atom)", "energy_rmse", ".2f"),
+    Column("force MAE (meV/Å)", "force_mae", ".1f"),
+    Column("force RMSE (meV/Å)", "force_rmse", ".1f"),
+    Column("stress RMSE (GPa)", "stress_rmse", ".2f"),
+)
+
+
+def ranking(content: Content) -> Table:
+    """The potentials by test force error, with cost and size."""
+    columns = (
+        *ERROR_COLUMNS,
+        Column("cost (µs/atom/step)", "us_per_atom_step", ".1f"),
+        Column("cost (× ruler)", "cost_ratio", ".2f"),
+        Column("parameters", "n_parameters", ".0f"),
+    )
+    table = _table("potential", content.ranking, columns)
+    on_front = frozenset(int(index) for index in np.flatnonzero(content.ranking["on_front"]))
+    return Table(
+        table.headings, table.rows, on_front, "Test errors. Bold: on the Pareto front of force error and cost."
+    )
+
+
+def train_errors(content: Content) -> Table:
+    """Errors on the training data."""
+    return _table("potential", content.train_errors, ERROR_COLUMNS)
+
+
+def groups(content: Content) -> Table:
+    """Test errors of each group of structures."""
+    frame = content.by_group
+    frame = frame.set_axis([f"{group}: {potential}" for group, potential in frame.index])
+    return _table("group: potential", frame, ERROR_COLUMNS)
+
+
+def fits(content: Content) -> Table:
+    """Time and memory of each fit."""
+    columns = (Column("fit time (s)", "fit_s", ".1f"), Column("peak memory (MiB)", "peak_rss_mib", ".0f"))
+    table = _table("potential", content.ranking, columns)
+    threads = content.threads.get("fit")
+    return Table(table.headings, table.rows, note=f"Threads given to each fit: {threads}.")
+
+
+def failures(content: Content) -> Table:
+    """The tasks that failed, each with its error."""
+    return Table(["potential", "task", "error"], content.failures.astype(str).to_numpy().tolist())
+
+
+def facts(content: Content) -> list[tuple[str, str]]:
+    """What was run on what, as pairs of name and text."""
+    run, dataset = content.run, content.run["dataset"]
+    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+    return [
+        ("System", dataset["system"]),
+        ("Data", f"{dataset['origin']} (SHA-256 {dataset['sha256'][:12]}...)"),
+        ("Structures", f"{dataset['n_train']} training, {dataset['n_test']} test"),
+        ("Level of theory", dataset["level_of_theory"]),
+        ("Source", f"{dataset['citation']} ({dataset['licence']})"),
+        ("Preset and seed", f"{run['preset']}, seed {run['seed']}"),
+        ("Hardware", f"{run['hardware']['cpu']}, {run['hardware']['cores']} cores; {run['device']}"),
+        ("Versions", versions),
+    ]
+
+
+def hypers(content: Content) -> Table:
+    """The hyper-parameters of each potential."""
+    rows = [
+        [name, ", ".join(f"{key} = {_plain(value)}" for key, value in entry["hypers"].items())]
+        for name, entry in content.run["potentials"].items()
+    ]
+    return Table(["potential", "hyper-parameters"], rows)
+
+
+def repeat(content: Content) -> str:
+    """The command that repeats the run."""
+    return content.run["command"]
+
+
+def footer() -> str:
+    """Who made the report."""
+    return f"Made by mlip-bench {mlip_bench.__version__}. Numbers: results.jsonl; settings: run.toml."
+
+
+def _table(first: str, frame: pd.DataFrame, columns: tuple[Column, ...]) -> Table:
+    having = [column for column in columns if column.key in frame and frame[column.key].notna().any()]
+    rows = [
+        [str(name), *(_number(row[column.key], column.spec) for column in having)]
+        for name, row in frame.iterrows()
+    ]
+    return Table([first, *(column.heading for column in having)], rows)
+
+
+def _number(value: Any, spec: str) -> str:
+    return "–" if pd.isna(value) else format(float(value), spec)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {entry}" for key, entry in value.items()) + "}"
+    return str(value)
