@@ -64,9 +64,7 @@ def run_in_child(
         ours.close()
 
 
-def _receive(
-    connection: multiprocessing.connection.Connection, process: Any, progress: Progress
-) -> Any:
+def _receive(connection: multiprocessing.connection.Connection, process: Any, progress: Progress) -> Any:
     while True:
         try:
             kind, content = connection.recv()

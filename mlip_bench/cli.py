@@ -61,7 +61,9 @@ def run(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; default reports/<system>.")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Forget what the folder has and start over.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget what the folder has and start over.")
+    ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Fits side by side; they share the cores.")] = 1,
 ) -> None:
     """Fit potentials, measure them, and write the report; what is done already is kept."""
@@ -73,7 +75,9 @@ def run(
     measures = chosen(measure, list(MEASURES), "measure")
     data = read_dataset(system, dataset, train, test, seed)
     overrides = parse_settings(settings or [], names)
-    plan = study.Plan(data, plan_potentials(names, preset, data.system, overrides), tuple(measures), seed, device)
+    plan = study.Plan(
+        data, plan_potentials(names, preset, data.system, overrides), tuple(measures), seed, device
+    )
     folder = out or Path("reports") / data.system
     say(f"data: {data.origin} ({len(data.train)} training, {len(data.test)} test)")
     from mlip_bench.progress import watcher
@@ -141,7 +145,9 @@ def evaluate(
         data = read_dataset(system, dataset, None, None, 0)
         structures, origin = data.test, data.origin
     predictions = potential.predict(structures)
-    table = Table("error", "value", "unit", title=f"{potential.family} on {len(structures)} structures, {origin}")
+    table = Table(
+        "error", "value", "unit", title=f"{potential.family} on {len(structures)} structures, {origin}"
+    )
     for name, value in summary(comparison(structures, predictions)).items():
         table.add_row(METRICS[name].description, f"{value:.3f}", METRICS[name].unit)
     console.print(table)
@@ -194,7 +200,9 @@ def list_(
         (name,) = chosen(potential, family_names(), "potential")
         sourced = presets.with_sources(name, preset, system or "")
         values = vars(family(name)(**{key: value for key, (value, _) in sourced.items()}).hypers)
-        table = Table("hyper-parameter", "value", "source", title=f"{name}, {preset}, {system or 'any system'}")
+        table = Table(
+            "hyper-parameter", "value", "source", title=f"{name}, {preset}, {system or 'any system'}"
+        )
         for key, value in values.items():
             table.add_row(key, str(value), sourced.get(key, ("", "default of the code"))[1])
     console.print(table)
@@ -221,7 +229,9 @@ def data_list() -> None:
         for system in record.systems:
             found = record.locate(system, download=False)
             where = "no, will be downloaded" if found is None else found["train"].source
-            table.add_row(record.name, system, where, record.content["level_of_theory"], record.content["licence"])
+            table.add_row(
+                record.name, system, where, record.content["level_of_theory"], record.content["licence"]
+            )
     console.print(table)
 
 
@@ -271,7 +281,11 @@ def read_dataset(
     """Return the data that the options name: own files, or a named dataset."""
     if train is None and test is not None:
         raise UserError("--test needs --train; to evaluate a saved potential use: mlip-bench evaluate")
-    if train is None and (Path(dataset).suffix or Path(dataset).exists()) and dataset not in records.records():
+    if (
+        train is None
+        and (Path(dataset).suffix or Path(dataset).exists())
+        and dataset not in records.records()
+    ):
         train = Path(dataset)
     if train is not None:
         return own_data(train, test, seed, system)

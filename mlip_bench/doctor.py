@@ -71,7 +71,10 @@ def _gpu() -> Finding:
     if shutil.which("nvidia-smi") is None:
         return Finding(True, "no NVIDIA GPU; everything runs on the CPU")
     names = subprocess.run(
-        ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, check=True
+        ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return Finding(True, f"GPU: {names.stdout.strip()}; no family of this version uses it")
 
@@ -91,12 +94,16 @@ def _gap_fit() -> Finding:
     import quippy
 
     program = Path(quippy.__path__[0]) / "gap_fit"
-    return Finding(program.is_file(), f"gap_fit {'is there' if program.is_file() else 'is missing'}: {program}")
+    return Finding(
+        program.is_file(), f"gap_fit {'is there' if program.is_file() else 'is missing'}: {program}"
+    )
 
 
 def _data() -> Finding:
     data = records.load("embedded", "Mo")
-    return Finding(True, f"embedded data: {len(data.train)} training and {len(data.test)} test structures of Mo")
+    return Finding(
+        True, f"embedded data: {len(data.train)} training and {len(data.test)} test structures of Mo"
+    )
 
 
 def _family_check(name: str) -> Callable[[], Finding]:

@@ -17,9 +17,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if not near:
         folded = {name.casefold(): name for name in names}
-        near = [
-            folded[n] for n in difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
-        ]
+        near = [folded[n] for n in difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)]
     if near:
         return f" (did you mean '{near[0]}'?)"
     return f" (known: {', '.join(names)})"

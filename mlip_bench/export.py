@@ -1,9 +1,9 @@
 """A fitted potential as a folder that someone else can run in LAMMPS."""
 
 from pathlib import Path
+from typing import Any
 
-from ase import Atoms
-from ase.data import atomic_masses, atomic_numbers
+from ase.data import atomic_masses, atomic_numbers, covalent_radii, reference_states
 
 from mlip_bench.lammps_session import LammpsStyle
 from mlip_bench.potentials.base import Potential
@@ -40,6 +40,7 @@ The potential is in `{potential}/`; `mlip_bench.potentials.load("{potential}")` 
 BRIDGED_SCRIPT = '''"""100 steps of molecular dynamics in LAMMPS with the potential of this folder."""
 
 from pathlib import Path
+from typing import Any
 
 from ase.build import bulk
 
@@ -81,11 +82,9 @@ def to_lammps(potential: Potential, folder: Path) -> None:
 
 def _crystal(element: str) -> tuple[str, float]:
     """Return a cubic crystal of the element to show the potential on, and its lattice constant (Å)."""
-    from ase.data import covalent_radii, reference_states
-
-    state = reference_states[atomic_numbers[element]] or {}
+    state: dict[str, Any] = dict(reference_states[atomic_numbers[element]] or {})
     if state.get("symmetry") in ("bcc", "fcc", "diamond"):
-        return state["symmetry"], float(state["a"])
+        return state["symmetry"], state["a"]
     # Nearest neighbours of fcc at twice the covalent radius.
     return "fcc", float(covalent_radii[atomic_numbers[element]] * 2 * 2**0.5)
 
@@ -107,7 +106,7 @@ def _input(potential: Potential, style: LammpsStyle) -> str:
     ]
     n_types = len(potential.elements_)
     lines = [
-        f"# {potential.family} potential for {Atoms(list(potential.elements_)).symbols}; units: eV, Å, ps, bar",
+        f"# {potential.family} potential for {' '.join(potential.elements_)}; units: eV, Å, ps, bar",
         "units metal",
         "boundary p p p",
         f"lattice {crystal} {lattice_constant:.4f}",

@@ -185,9 +185,7 @@ def perform(task: Task, partial: Path, threads: int, progress: Progress) -> None
         subject = Subject(potential, task.plan.dataset, partial)
         values = MEASURES[task.measure].run(subject, progress)
     wall_s = time.perf_counter() - start
-    write_rows(
-        partial / TASK_ROWS, task.success(values, started, wall_s, threads, potential.n_parameters)
-    )
+    write_rows(partial / TASK_ROWS, task.success(values, started, wall_s, threads, potential.n_parameters))
 
 
 class Watcher:
@@ -406,5 +404,3 @@ def _digest(value: object) -> str:
 
 def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
-
-

@@ -83,7 +83,7 @@ def refuse_new_elements(train: list[Atoms], test: list[Atoms], name: str) -> Non
         foreign = sorted(set(atoms.get_chemical_symbols()) - known)
         if foreign:
             raise UserError(
-                f"{name}, frame {index + 1} of the test data: {', '.join(foreign)} does not occur in training "
+                f"{name}, test frame {index + 1}: {', '.join(foreign)} does not occur in training "
                 f"({', '.join(sorted(known))}); add it there or remove the frame"
             )
 

@@ -27,7 +27,9 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("mlip-bench"))
 
 
-def find(dataset: str, relative: str, url: str | None, checksum: str, *, download: bool = True) -> Found | None:
+def find(
+    dataset: str, relative: str, url: str | None, checksum: str, *, download: bool = True
+) -> Found | None:
     """Return the verified file of a dataset, or None where it is not here and cannot be downloaded.
 
     Looked for in ``$MLIP_BENCH_DATA/<dataset>/<relative>``, then in the cache, then at ``url``. A file

@@ -71,7 +71,7 @@ def _with_known_keys(atoms: Atoms) -> Atoms:
     if stress is None:
         stress = _stress_from_info(atoms)
     bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=atoms.info)
-    return labelled(bare, energy, forces, stress)  # type: ignore[arg-type]  # None is refused later
+    return labelled(bare, energy, forces, stress)
 
 
 def _first(values: dict[str, Any], keys: tuple[str, ...]) -> Any:

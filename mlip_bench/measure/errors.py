@@ -33,7 +33,7 @@ SPLITS = ("train", "test")
 
 
 def run(subject: Subject, progress: Progress) -> list[Value]:
-    """Predict both splits, keep the predictions for parity plots, and return the errors of each split and group."""
+    """Predict both splits, keep the predictions, and return the errors of each split and group."""
     parts = {"train": subject.dataset.train, "test": subject.dataset.test}
     kept: dict[str, np.ndarray] = {}
     values: list[Value] = []

@@ -14,9 +14,7 @@ METRICS = {
 }
 
 
-def fit(
-    potential: Potential, dataset: Dataset, seed: int, folder: Path, progress: Progress
-) -> list[Value]:
+def fit(potential: Potential, dataset: Dataset, seed: int, folder: Path, progress: Progress) -> list[Value]:
     """Fit, save the potential into ``folder``, and return time and memory."""
     start = time.perf_counter()
     potential.fit(dataset.train, seed=seed, progress=progress)

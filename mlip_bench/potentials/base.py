@@ -175,7 +175,7 @@ class Potential(ABC):
 class PotentialCalculator(Calculator):
     """A fitted potential as an ASE calculator: energy, forces and stress."""
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012  # ASE asks for a list
 
     def __init__(self, potential: Potential):
         super().__init__()

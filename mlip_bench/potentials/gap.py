@@ -231,23 +231,19 @@ def _run_gap_fit(arguments: dict[str, object], folder: Path, progress: Progress)
     program = Path(quippy.__path__[0]) / "gap_fit"
     # gfortran holds output back in a pipe unless told otherwise.
     environment = os.environ | {"GFORTRAN_UNBUFFERED_PRECONNECTED": "y"}
-    process = subprocess.Popen(
-        [str(program), *(f"{key}={value}" for key, value in arguments.items())],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+    command = [str(program), *(f"{key}={value}" for key, value in arguments.items())]
     last_lines: deque[str] = deque(maxlen=8)
-    try:
-        for line in _lines(process):
-            last_lines.append(line)
-            _refuse_if_too_large(line)
-            _report(line, progress)
-    finally:
-        if process.poll() is None:
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        try:
+            for line in _lines(process):
+                last_lines.append(line)
+                _refuse_if_too_large(line)
+                _report(line, progress)
+        except BaseException:
             process.kill()
-        process.wait()
+            raise
     if process.returncode != 0:
         raise RuntimeError(f"gap_fit ended with code {process.returncode}: {' | '.join(last_lines)}")
 

@@ -143,7 +143,9 @@ def _warnings(run: dict[str, Any], good: pd.DataFrame, failures: pd.DataFrame) -
             "not converged. Use it to see how the suite works, not to choose a potential."
         )
     if dataset["n_test"] < FEW_TEST_STRUCTURES:
-        found.append(f"The test errors come from {dataset['n_test']} structures and are themselves uncertain.")
+        found.append(
+            f"The test errors come from {dataset['n_test']} structures and are themselves uncertain."
+        )
     ruler = good[good["metric"] == "ruler_s_per_step"]
     noisy = ruler[ruler["spread"] > NOISY_RULER * ruler["value"]]
     found += [

@@ -31,7 +31,7 @@ STYLES = {
 # Families of other packages take these in turn.
 SPARE_STYLES = (("#7F7F7F", "<"), ("#8C564B", ">"), ("#B8A900", "p"))
 
-RC = {
+RC: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -135,9 +135,9 @@ def _front(content: Content) -> tuple[Sketch, str] | None:
         _log_x(axes, ranking["cost_ratio"], ranking[metric])
         _label_points(axes, ranking.index, ranking["cost_ratio"], ranking[metric])
     return sketch, (
-        "Test error against cost. The line is the Pareto front: nothing measured is both cheaper and better than "
-        "its points. Bars: half the interquartile range of the timed blocks. The ruler is the published linear "
-        "SNAP of Mo, timed in the same process."
+        "Test error against cost. The line is the Pareto front: nothing measured is both cheaper and better "
+        "than its points. Bars: half the interquartile range of the timed blocks. The ruler is the "
+        "published linear SNAP of Mo, timed in the same process."
     )
 
 
@@ -166,7 +166,9 @@ def _parameters(content: Content) -> tuple[Sketch, str] | None:
             sketch.point(
                 axes, x, train, f"{name}, training: {train:.3g} ({x:.0f} parameters)", markersize=7, **hollow
             )
-            sketch.point(axes, x, test, f"{name}, test: {test:.3g} ({x:.0f} parameters)", markersize=8, **look)
+            sketch.point(
+                axes, x, test, f"{name}, test: {test:.3g} ({x:.0f} parameters)", markersize=8, **look
+            )
         axes.set(xlabel="number of parameters", ylabel=label)
         _log_x(axes, ranking["n_parameters"], both)
         _label_points(axes, ranking.index, ranking["n_parameters"], ranking[metric])
@@ -185,7 +187,9 @@ def _parity(content: Content) -> tuple[Sketch, str] | None:
     for row, name in zip(grid, names, strict=True):
         look = style(content.ranking.at[name, "family"])
         for axes, (quantity, label) in zip(row, quantities, strict=True):
-            _draw_parity(axes, content.predictions[name][f"test_{quantity}"], look["color"], quantity == "energy")
+            _draw_parity(
+                axes, content.predictions[name][f"test_{quantity}"], look["color"], quantity == "energy"
+            )
             axes.set(xlabel=f"reference {label}", ylabel=f"{name} {label}")
     return sketch, (
         "Prediction against reference on the test data; energies relative to the mean reference. The line is "
@@ -203,7 +207,7 @@ def _draw_parity(axes: Axes, pairs: np.ndarray, color: str, relative: bool) -> N
         pairs = pairs - pairs[:, 0].mean()
     low, high = pairs.min(), pairs.max()
     axes.plot([low, high], [low, high], color="#9AA5B1", linewidth=1, zorder=1)
-    axes.scatter(*pairs.T, s=7, color=color, alpha=0.5, linewidths=0, rasterized=True)
+    axes.scatter(pairs[:, 0], pairs[:, 1], s=7, color=color, alpha=0.5, linewidths=0, rasterized=True)
     axes.locator_params(nbins=4)
 
 
@@ -234,9 +238,7 @@ def _groups(content: Content) -> tuple[Sketch, str] | None:
         axes.grid(axis="y", visible=False)
         axes.margins(x=0.12)
     grid[0].invert_yaxis()
-    sketch.canvas.legend(
-        *grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(names)
-    )
+    sketch.canvas.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(names))
     return sketch, "Test errors of each group of structures."
 
 

@@ -79,7 +79,9 @@ class Document(FPDF):
         """Write a table; numbers to the right unless it holds text."""
         if not table.rows:
             return
-        align = ("LEFT",) * len(table.headings) if text else ("LEFT",) + ("RIGHT",) * (len(table.headings) - 1)
+        align = (
+            ("LEFT",) * len(table.headings) if text else ("LEFT",) + ("RIGHT",) * (len(table.headings) - 1)
+        )
         self.set_font(FONT, size=7.5)
         head = FontFace(emphasis="BOLD", color=INK)
         with self.table(
@@ -141,7 +143,9 @@ def _section(
 ) -> None:
     if figure is None and table is None:
         return
-    if figure is not None and document.will_page_break(figure.width_in * MM_PER_INCH * _aspect(figure.png) + 30):
+    if figure is not None and document.will_page_break(
+        figure.width_in * MM_PER_INCH * _aspect(figure.png) + 30
+    ):
         document.add_page()
     document.heading(title)
     if figure is not None:

@@ -49,7 +49,10 @@ def ranking(content: Content) -> Table:
     table = _table("potential", content.ranking, columns)
     on_front = frozenset(int(index) for index in np.flatnonzero(content.ranking["on_front"]))
     return Table(
-        table.headings, table.rows, on_front, "Test errors. Bold: on the Pareto front of force error and cost."
+        table.headings,
+        table.rows,
+        on_front,
+        "Test errors. Bold: on the Pareto front of force error and cost.",
     )
 
 

@@ -1,0 +1,282 @@
+"""The conformance suite: what every family must honour, one named check per rule.
+
+For the author of a family::
+
+    import pytest
+    from mlip_bench.testing import CHECKS, Case
+
+    @pytest.fixture(scope="module")
+    def case():
+        return Case(MyFamily, {"cutoff": 4.0}, train, probe)
+
+    @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+    def test_conformance(check, case):
+        case.run(check)
+
+A check that a family declares in ``exemptions`` is skipped, and the reason shows.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from scipy.spatial.transform import Rotation
+
+from mlip_bench.errors import UserError
+from mlip_bench.potentials import load
+from mlip_bench.potentials.base import Potential, Prediction
+
+# Rounding of double-precision sums over an environment, in eV, eV/Å and eV/Å³.
+ROUNDING = 1e-7
+
+# Error of a central difference with the steps below on forces (eV/Å) and stresses (eV/Å³).
+FINITE_DIFFERENCE_FORCE = 1e-4
+FINITE_DIFFERENCE_STRESS = 1e-5
+DISPLACEMENT = 1e-3  # Å
+STRAIN = 1e-4
+
+Check = Callable[["Case"], None]
+
+
+class Skipped(Exception):
+    """A check that the family is exempt from; the message is the reason."""
+
+
+@dataclass
+class Case:
+    """A family with small hyper-parameters, data to fit it on, and structures to probe it with.
+
+    ``probes`` should hold an unsymmetric periodic structure first.
+    """
+
+    family: type[Potential]
+    hypers: dict[str, Any]
+    train: Sequence[Atoms]
+    probes: Sequence[Atoms]
+
+    @cached_property
+    def potential(self) -> Potential:
+        """The fitted potential that the checks share."""
+        return self.fitted()
+
+    def fitted(self) -> Potential:
+        """Fit a new one."""
+        return self.family(**self.hypers).fit(self.train, seed=1)
+
+    def predict(self, atoms: Atoms) -> Prediction:
+        """Predict one structure."""
+        return self.potential.predict([atoms])[0]
+
+    def run(self, check: Check) -> None:
+        """Run one check; raises :class:`Skipped` where the family is exempt."""
+        reason = self.family.exemptions.get(check.__name__)
+        if reason is not None:
+            raise Skipped(f"{self.family.family} is exempt from {check.__name__}: {reason}")
+        check(self)
+
+
+def shapes(case: Case) -> None:
+    """Energy is a number, forces are (n_atoms, 3), stress is (6,), all finite."""
+    for atoms, prediction in zip(case.probes, case.potential.predict(case.probes), strict=True):
+        assert isinstance(prediction.energy, float)
+        assert prediction.forces.shape == (len(atoms), 3)
+        assert prediction.stress.shape == (6,)
+        assert np.isfinite(prediction.energy)
+        assert np.isfinite(prediction.forces).all()
+        assert np.isfinite(prediction.stress).all()
+
+
+def empty_list(case: Case) -> None:
+    """No structures give no predictions."""
+    assert case.potential.predict([]) == []
+
+
+def one_atom(case: Case) -> None:
+    """A lone atom has an energy, no force, and without a cell no stress."""
+    symbol = case.potential.elements_[0]
+    prediction = case.predict(Atoms(symbol))
+    assert np.isfinite(prediction.energy)
+    np.testing.assert_allclose(prediction.forces, np.zeros((1, 3)), atol=ROUNDING)
+    assert np.isnan(prediction.stress).all()
+
+
+def forces_are_gradient(case: Case) -> None:
+    """Forces equal minus the central difference of the energy."""
+    atoms = case.probes[0]
+    forces = case.predict(atoms).forces
+    for index in range(min(3, len(atoms))):
+        for axis in range(3):
+            energies = []
+            for sign in (1, -1):
+                moved = atoms.copy()
+                moved.positions[index, axis] += sign * DISPLACEMENT
+                energies.append(case.predict(moved).energy)
+            numerical = -(energies[0] - energies[1]) / (2 * DISPLACEMENT)
+            assert abs(forces[index, axis] - numerical) < FINITE_DIFFERENCE_FORCE
+
+
+def stress_is_strain_derivative(case: Case) -> None:
+    """Stress equals the derivative of the energy by strain over volume, in ASE's sign and order."""
+    atoms = case.probes[0]
+    stress = case.predict(atoms).stress
+    for component, (i, j) in enumerate([(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]):
+        energies = []
+        for sign in (1, -1):
+            strain = np.eye(3)
+            strain[i, j] += sign * STRAIN / 2
+            strain[j, i] += sign * STRAIN / 2
+            strained = atoms.copy()
+            strained.set_cell(np.array(atoms.cell) @ strain, scale_atoms=True)
+            energies.append(case.predict(strained).energy)
+        numerical = (energies[0] - energies[1]) / (2 * STRAIN * atoms.get_volume())
+        assert abs(stress[component] - numerical) < FINITE_DIFFERENCE_STRESS
+
+
+def rotation(case: Case) -> None:
+    """Rotating a structure leaves the energy, and rotates forces and stress."""
+    atoms = case.probes[0]
+    matrix = Rotation.from_rotvec([0.3, -1.1, 0.7]).as_matrix()
+    rotated = atoms.copy()
+    rotated.set_cell(np.array(atoms.cell) @ matrix.T)
+    rotated.positions = atoms.positions @ matrix.T
+    before, after = case.predict(atoms), case.predict(rotated)
+    assert abs(before.energy - after.energy) < ROUNDING * len(atoms)
+    np.testing.assert_allclose(after.forces, before.forces @ matrix.T, atol=ROUNDING)
+    np.testing.assert_allclose(
+        _tensor(after.stress), matrix @ _tensor(before.stress) @ matrix.T, atol=ROUNDING
+    )
+
+
+def permutation(case: Case) -> None:
+    """Renumbering atoms renumbers forces and nothing else."""
+    atoms = case.probes[0]
+    order = np.random.default_rng(0).permutation(len(atoms))
+    before, after = case.predict(atoms), case.predict(atoms[order])
+    assert abs(before.energy - after.energy) < ROUNDING * len(atoms)
+    np.testing.assert_allclose(after.forces, before.forces[order], atol=ROUNDING)
+    np.testing.assert_allclose(after.stress, before.stress, atol=ROUNDING)
+
+
+def translation(case: Case) -> None:
+    """Moving all atoms, also across the cell's faces, changes nothing."""
+    atoms = case.probes[0]
+    moved = atoms.copy()
+    moved.positions += [1.234, -7.89, 0.456]
+    before, after = case.predict(atoms), case.predict(moved)
+    assert abs(before.energy - after.energy) < ROUNDING * len(atoms)
+    np.testing.assert_allclose(after.forces, before.forces, atol=ROUNDING)
+
+
+def extensivity(case: Case) -> None:
+    """A supercell has as many times the energy, repeated forces, and the same stress."""
+    atoms = case.probes[0]
+    before, after = case.predict(atoms), case.predict(atoms.repeat((2, 1, 1)))
+    assert abs(after.energy - 2 * before.energy) < ROUNDING * len(atoms)
+    np.testing.assert_allclose(after.forces, np.tile(before.forces, (2, 1)), atol=ROUNDING)
+    np.testing.assert_allclose(after.stress, before.stress, atol=ROUNDING)
+
+
+def input_untouched(case: Case) -> None:
+    """Predicting changes neither the structures nor their reference values."""
+    copies = [atoms.copy() for atoms in case.probes]
+    results = [dict(atoms.calc.results) if atoms.calc else {} for atoms in case.probes]
+    case.potential.predict(case.probes)
+    for atoms, copy, before in zip(case.probes, copies, results, strict=True):
+        assert atoms == copy
+        assert set(atoms.arrays) == set(copy.arrays)
+        assert (dict(atoms.calc.results) if atoms.calc else {}).keys() == before.keys()
+
+
+def batch_equals_single(case: Case) -> None:
+    """Predicting many at once gives what predicting one by one gives."""
+    for atoms, together in zip(case.probes, case.potential.predict(case.probes), strict=True):
+        _assert_same(case.predict(atoms), together)
+
+
+def save_and_load(case: Case) -> None:
+    """A saved potential, loaded again, is the same potential."""
+    with tempfile.TemporaryDirectory() as folder:
+        case.potential.save(Path(folder) / "saved")
+        loaded = load(Path(folder) / "saved")
+        assert type(loaded) is case.family
+        assert loaded.hypers == case.potential.hypers
+        assert loaded.n_parameters == case.potential.n_parameters
+        for before, after in zip(
+            case.potential.predict(case.probes), loaded.predict(case.probes), strict=True
+        ):
+            _assert_same(before, after)
+
+
+def same_seed_same_result(case: Case) -> None:
+    """Fitting again with the same seed gives the same potential."""
+    again = case.fitted().predict(case.probes)
+    for before, after in zip(case.potential.predict(case.probes), again, strict=True):
+        _assert_same(before, after)
+
+
+def fit_twice_equals_once(case: Case) -> None:
+    """A second fit forgets the first, and does not change the training data."""
+    copies = [atoms.copy() for atoms in case.train]
+    potential = case.family(**case.hypers).fit(case.train[: len(case.train) // 2], seed=5)
+    potential.fit(case.train, seed=1)
+    assert list(case.train) == copies
+    for before, after in zip(
+        case.potential.predict(case.probes), potential.predict(case.probes), strict=True
+    ):
+        _assert_same(before, after)
+
+
+def foreign_element(case: Case) -> None:
+    """A structure with an unknown element is refused with a sentence that names it."""
+    foreign = next(symbol for symbol in ("Xe", "Rn") if symbol not in case.potential.elements_)
+    message = ""
+    try:
+        case.predict(Atoms(foreign))
+    except UserError as error:
+        message = str(error)
+    assert foreign in message
+
+
+def calculator_agrees(case: Case) -> None:
+    """The ASE calculator gives what ``predict`` gives."""
+    atoms = case.probes[0].copy()
+    atoms.calc = case.potential.calculator()
+    prediction = case.predict(atoms)
+    assert abs(atoms.get_potential_energy() - prediction.energy) < ROUNDING * len(atoms)
+    np.testing.assert_allclose(atoms.get_forces(), prediction.forces, atol=ROUNDING)
+    np.testing.assert_allclose(atoms.get_stress(), prediction.stress, atol=ROUNDING)
+
+
+CHECKS: tuple[Check, ...] = (
+    shapes,
+    empty_list,
+    one_atom,
+    forces_are_gradient,
+    stress_is_strain_derivative,
+    rotation,
+    permutation,
+    translation,
+    extensivity,
+    input_untouched,
+    batch_equals_single,
+    save_and_load,
+    same_seed_same_result,
+    fit_twice_equals_once,
+    foreign_element,
+    calculator_agrees,
+)
+
+
+def _assert_same(one: Prediction, other: Prediction) -> None:
+    assert abs(one.energy - other.energy) < ROUNDING * len(one.forces)
+    np.testing.assert_allclose(one.forces, other.forces, atol=ROUNDING)
+    np.testing.assert_allclose(one.stress, other.stress, atol=ROUNDING)
+
+
+def _tensor(voigt: np.ndarray) -> np.ndarray:
+    return voigt[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]]

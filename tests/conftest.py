@@ -1,0 +1,50 @@
+"""Data that many tests share."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+from mlip_bench.data import records
+from mlip_bench.data.structures import labelled
+
+
+def has_mlearn() -> bool:
+    folder = os.environ.get("MLIP_BENCH_DATA")
+    return folder is not None and (Path(folder) / "mlearn").is_dir()
+
+
+needs_mlearn = pytest.mark.skipif(
+    not has_mlearn(),
+    reason="MLIP_BENCH_DATA names no folder with mlearn/: its published errors are not checked",
+)
+
+
+@pytest.fixture(scope="session")
+def embedded():
+    return records.load("embedded", "Mo")
+
+
+@pytest.fixture(scope="session")
+def alloys():
+    """Labelled Cu-Au structures: a real, smooth many-body potential (EMT), two elements, no symmetry."""
+    generator = np.random.default_rng(3)
+    structures = []
+    for index in range(24):
+        atoms = bulk("Cu", "fcc", a=3.6 + 0.04 * (index % 8), cubic=True).repeat((2, 1, 1))
+        atoms.symbols[generator.permutation(8)[: index % 5]] = "Au"
+        atoms.set_cell(np.array(atoms.cell) @ (np.eye(3) + 0.03 * generator.normal(size=(3, 3))), True)
+        atoms.rattle(0.12, rng=generator)
+        atoms.calc = EMT()
+        energy, forces, stress = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
+        structures.append(labelled(atoms.copy(), energy, forces, stress))
+    return structures
+
+
+@pytest.fixture(autouse=True)
+def _private_cache(tmp_path_factory, monkeypatch):
+    """Keep the developer's own cache of downloads out of the tests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))

@@ -1,0 +1,39 @@
+"""Every registered family honours the interface, for one element and for two."""
+
+import pytest
+
+from mlip_bench.potentials import family, family_names
+from mlip_bench.testing import CHECKS, Case, Skipped
+
+SMALL = {
+    "snap": {"twojmax": 4, "cutoff": 4.5},
+    "qsnap": {"twojmax": 3, "cutoff": 4.5},
+    "gap": {"n_max": 3, "l_max": 3, "n_sparse": 30, "cutoff": 4.5},
+}
+
+
+@pytest.fixture(scope="module")
+def cases(embedded, alloys):
+    molybdenum = embedded.train[:16]
+    return {
+        (name, kind): Case(family(name), SMALL[name], train, probes)
+        for name in family_names()
+        for kind, train, probes in (
+            ("Mo", molybdenum, embedded.test[:4]),
+            ("Au-Cu", alloys[:18], alloys[18:]),
+        )
+    }
+
+
+def test_every_family_is_tested():
+    assert set(family_names()) == set(SMALL)
+
+
+@pytest.mark.parametrize("kind", ["Mo", "Au-Cu"])
+@pytest.mark.parametrize("name", family_names())
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_conformance(check, name, kind, cases):
+    try:
+        cases[name, kind].run(check)
+    except Skipped as exempt:
+        pytest.skip(str(exempt))

@@ -1,0 +1,234 @@
+"""Reading, checking and finding data: units, signs, checksums, and a clear sentence for each bad input."""
+
+import json
+import tomllib
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import bulk
+from conftest import needs_mlearn
+
+from mlip_bench.data import download, records, structures
+from mlip_bench.data.dataset import most_stable_periodic, own_data, refuse_new_elements, split
+from mlip_bench.data.files import read_structures
+from mlip_bench.data.shipped import shipped_folder
+from mlip_bench.errors import UserError
+
+
+def write(path, frames, **info):
+    ase.io.write(path, frames, format="extxyz", **info)
+    return path
+
+
+def test_records_are_complete():
+    for record in records.records().values():
+        assert record.content["licence"] in ("BSD-3-Clause", "CC0-1.0")
+        for key in ("title", "citation", "level_of_theory", "format", "units"):
+            assert record.content[key]
+        for system in record.systems:
+            for part in records.SPLITS:
+                kind, digest = record.content["systems"][system][part]["checksum"].split(":")
+                assert len(digest) == {"sha256": 64, "git-blob": 40}[kind]
+
+
+def test_embedded_set(embedded):
+    assert (len(embedded.train), len(embedded.test)) == (55, 11)
+    assert embedded.elements == ("Mo",)
+    assert all(structures.stress(atoms) is not None for atoms in embedded.train)
+    assert len(embedded.crystal) == 2
+
+
+def test_every_hyper_parameter_has_a_source():
+    from mlip_bench.potentials import family, family_names
+    from mlip_bench.potentials.presets import PRESETS, hypers, with_sources
+
+    for name in family_names():
+        for preset in PRESETS:
+            for system in ("Mo", "Si", "Li", "Ni", "Cu", "Ge", "Li-P-S"):
+                family(name)(**hypers(name, preset, system))
+                assert all(source for _, source in with_sources(name, preset, system).values())
+
+
+def test_every_table_of_the_presets_is_read():
+    from mlip_bench.potentials.presets import PRESETS
+
+    systems = {system for record in records.records().values() for system in record.systems}
+    for path in shipped_folder("potentials").glob("*.toml"):
+        content = tomllib.loads(path.read_text())
+        assert set(content) <= systems | {"all", *PRESETS}
+        for preset in PRESETS:
+            assert set(content.get(preset, {})) <= systems | {"all"}
+
+
+@needs_mlearn
+def test_mlearn_stress_has_the_sign_and_order_of_ase():
+    """The published qSNAP was not fitted to stress, and still agrees with it in our sign and order."""
+    from mlip_bench.lammps_session import potentials_folder
+    from mlip_bench.potentials import load
+
+    data = records.load("mlearn", "Mo")
+    assert (len(data.train), len(data.test)) == (194, 23)
+    potential = load(potentials_folder() / "Mo_Zuo_JPCA2020.quadratic.snapcoeff")
+    elastic = [atoms for atoms in data.test if structures.group(atoms) == "Elastic"]
+    predicted = np.array([prediction.stress for prediction in potential.predict(elastic)])
+    expected = np.array([structures.stress(atoms) for atoms in elastic])
+    assert np.sqrt(np.mean((predicted - expected) ** 2)) < 0.2 * np.sqrt(np.mean(expected**2))
+
+
+def test_mlearn_json_units_and_order(tmp_path):
+    entry = {
+        "structure": {
+            "lattice": {"matrix": (4 * np.eye(3)).tolist()},
+            "sites": [{"species": [{"element": "Mo"}], "abc": [0, 0, 0]}],
+        },
+        "group": "Elastic",
+        "outputs": {"energy": -10.0, "forces": [[0, 0, 0]], "virial_stress": [1, 2, 3, 4, 5, 6]},
+    }
+    path = tmp_path / "one.json"
+    path.write_text(json.dumps([entry]))
+    (atoms,) = read_structures(path)
+    kbar = 1000 * units.bar
+    np.testing.assert_allclose(structures.stress(atoms), -kbar * np.array([1, 2, 3, 5, 6, 4]))
+    assert structures.group(atoms) == "Elastic"
+
+
+def test_keys_of_other_codes(tmp_path, alloys):
+    atoms = alloys[0]
+    frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+    stress = structures.stress(atoms)
+    frame.info["REF_energy"] = structures.energy(atoms)
+    frame.arrays["REF_forces"] = structures.forces(atoms)
+    tensor = stress[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]]
+    frame.info["virial"] = (-atoms.get_volume() * tensor).ravel()
+    (read,) = read_structures(write(tmp_path / "mace.extxyz", [frame]))
+    assert structures.energy(read) == pytest.approx(structures.energy(atoms))
+    np.testing.assert_allclose(structures.forces(read), structures.forces(atoms), atol=1e-7)
+    np.testing.assert_allclose(structures.stress(read), stress, atol=1e-7)
+
+
+def test_own_data_is_split_by_seed(tmp_path, alloys):
+    isolated = structures.labelled(Atoms("Cu"), -0.1, np.zeros((1, 3)), None)
+    path = write(tmp_path / "my.extxyz", [*alloys, isolated])
+    one, again, other = (own_data(path, None, seed, None) for seed in (0, 0, 1))
+    assert (len(one.train), len(one.test)) == (23, 2)
+    assert one.sha256 == again.sha256 != other.sha256
+    assert one.system == "Au-Cu"
+    assert any(structures.is_isolated_atom(atoms) for atoms in one.train)
+    assert one.crystal.pbc.all()
+
+
+def test_fingerprint_sees_every_number(alloys):
+    whole = structures.fingerprint(alloys)
+    changed = [atoms.copy() for atoms in alloys]
+    for atoms, original in zip(changed, alloys, strict=True):
+        structures.labelled(
+            atoms, structures.energy(original), structures.forces(original), structures.stress(original)
+        )
+    assert structures.fingerprint(changed) == whole
+    changed[3].positions[0, 0] += 1e-9
+    assert structures.fingerprint(changed) != whole
+
+
+def test_crystal_of_own_data_is_the_most_stable(alloys):
+    crystal = most_stable_periodic(alloys)
+    mixed = [atoms for atoms in alloys if len(set(atoms.numbers)) == 2]
+    least = min(structures.energy(atoms) / len(atoms) for atoms in mixed)
+    chosen = [atoms for atoms in mixed if np.allclose(atoms.positions, crystal.positions)]
+    assert structures.energy(chosen[0]) / len(chosen[0]) == least
+
+
+# -- bad input: each one sentence that names the file, the frame and the key -----------------------------
+
+
+def damaged(alloys, **changes):
+    atoms = alloys[0].copy()
+    values = {
+        "energy": structures.energy(alloys[0]),
+        "forces": structures.forces(alloys[0]).copy(),
+        "stress": structures.stress(alloys[0]),
+    } | changes
+    return structures.labelled(atoms, **values)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(UserError, match=r"nothing.xyz: no such file"):
+        read_structures(tmp_path / "nothing.xyz")
+
+
+def test_no_forces(tmp_path, alloys):
+    path = tmp_path / "noforces.extxyz"
+    frame = alloys[1].copy()
+    frame.info["energy"] = 1.0
+    write(path, [frame])
+    with pytest.raises(UserError, match=r"noforces.extxyz, frame 1: no forces"):
+        read_structures(path)
+
+
+def test_nan(tmp_path, alloys):
+    forces = structures.forces(alloys[0]).copy()
+    forces[2, 1] = np.nan
+    path = write(tmp_path / "nan.extxyz", [alloys[1], damaged(alloys, forces=forces)])
+    with pytest.raises(UserError, match=r"nan.extxyz, frame 2: 'forces' has a NaN"):
+        read_structures(path)
+
+
+def test_overlapping_atoms(tmp_path, alloys):
+    atoms = damaged(alloys)
+    moved = atoms.copy()
+    moved.positions[1] = moved.positions[0] + [0.1, 0, 0]
+    structures.labelled(moved, structures.energy(atoms), structures.forces(atoms), None)
+    path = write(tmp_path / "close.extxyz", [moved])
+    with pytest.raises(UserError, match=r"close.extxyz, frame 1: two atoms are 0.100 Å apart"):
+        read_structures(path)
+
+
+def test_other_energy_unit(tmp_path, alloys):
+    path = write(tmp_path / "unit.extxyz", [damaged(alloys, energy=-3.0e5)])
+    with pytest.raises(UserError, match=r"unit.extxyz, frame 1: energy -300000 eV.*check the unit"):
+        read_structures(path)
+
+
+def test_unknown_file_type(tmp_path):
+    path = tmp_path / "notes.what"
+    path.write_text("hello")
+    with pytest.raises(UserError, match=r"notes.what"):
+        read_structures(path)
+
+
+def test_element_only_in_test_data(alloys):
+    silver = structures.labelled(bulk("Ag"), 0.0, np.zeros((1, 3)), None)
+    with pytest.raises(UserError, match=r"my.xyz, test frame 2: Ag does not occur in training \(Au, Cu\)"):
+        refuse_new_elements(alloys, [alloys[0], silver], "my.xyz")
+
+
+def test_too_few_to_split(alloys):
+    with pytest.raises(UserError, match="1 structures cannot be split"):
+        split(alloys[:1], 0, "my.xyz")
+
+
+def test_checksum_mismatch(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLIP_BENCH_DATA", str(tmp_path))
+    folder = tmp_path / "mlearn" / "Mo"
+    folder.mkdir(parents=True)
+    for name in ("training.json", "test.json"):
+        (folder / name).write_text("[]")
+    with pytest.raises(UserError, match=r"training.json: checksum mismatch"):
+        records.load("mlearn", "Mo")
+
+
+def test_git_blob_checksum(tmp_path):
+    """The blob id of the empty file and of 'hello' are known from git itself."""
+    path = tmp_path / "blob"
+    path.write_bytes(b"hello")
+    download.verify(path, "git-blob:b6fc4c620b67d95f953a5c1c1230aaab5db5a1b0")
+    path.write_bytes(b"")
+    download.verify(path, "git-blob:e69de29bb2d1d6434b8b29ae775ad8c2e48c5391")
+
+
+def test_names_are_suggested():
+    with pytest.raises(UserError, match="did you mean 'mlearn'"):
+        records.load("mlern", "Mo")
+    with pytest.raises(UserError, match=r"no data for system 'mo'.*did you mean 'Mo'"):
+        records.load("auto", "mo")
