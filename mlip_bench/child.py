@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from mlip_bench.errors import UserError
+from mlip_bench.errors import UserError, is_disk_full
 
 Progress = Callable[[float, str], None]
 
@@ -132,7 +132,7 @@ def _serve(
     except UserError as error:
         connection.send(("error", str(error)))
     except OSError as error:
-        kind = "disk full" if error.errno == errno.ENOSPC else "error"
+        kind = "disk full" if is_disk_full(error) else "error"
         connection.send((kind, f"{error.strerror}: {error.filename}" if error.filename else str(error)))
     except Exception as error:  # whatever a backend raises becomes a row that says so
         place = traceback.extract_tb(error.__traceback__)[-1]

@@ -1,6 +1,5 @@
 """The command ``mlip-bench``: one thin function per command."""
 
-import errno
 import shlex
 import sys
 import tomllib
@@ -13,7 +12,7 @@ from rich.table import Table
 
 from mlip_bench.data import records
 from mlip_bench.data.dataset import Dataset, own_data
-from mlip_bench.errors import UserError, did_you_mean
+from mlip_bench.errors import UserError, did_you_mean, is_disk_full
 from mlip_bench.potentials import family, family_names, presets
 
 app = typer.Typer(
@@ -374,7 +373,7 @@ def main() -> None:
         complain(str(error))
         sys.exit(BAD_ARGUMENTS)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if not is_disk_full(error):
             raise
         complain(f"no space left on the disk ({error.filename or error}); free some and repeat the command")
         sys.exit(BAD_ARGUMENTS)

@@ -1,6 +1,7 @@
 """The one exception that users see as a sentence instead of a traceback."""
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -9,6 +10,11 @@ class UserError(Exception):
 
     The command line prints the message on one line and exits with code 2.
     """
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Tell whether an error means that no more can be written: disk, quota, or limit of file size."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

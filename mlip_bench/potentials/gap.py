@@ -38,13 +38,8 @@ SPARSE_JITTER = 1e-8
 # Share of available memory that gap_fit may plan for; the rest is for everything else on the machine.
 MEMORY_SHARE = 0.9
 
-# A stage that gap_fit announces, the share of the work done then, and what to tell the user.
-STAGES = (
-    ("Started CUR", 0.05, "choosing sparse points"),
-    ("Started sparse covariance", 0.10, "covariance matrix"),
-    ("Finished sparse covariance", 0.80, "linear system"),
-    ("Using LAPACK", 0.85, "solving"),
-)
+# Shares of a fit's time: sparse points are chosen, then one covariance matrix per element takes nearly all.
+CHOSEN, COVERED = 0.05, 0.90
 
 
 class GAP(Potential):
@@ -131,7 +126,7 @@ class GAP(Potential):
             folder = Path(name)
             _write_training_file(folder / "train.extxyz", structures)
             arguments = self._arguments(zero, n_sparse, has_virial, seed)
-            _run_gap_fit(arguments, folder, progress)
+            _run_gap_fit(arguments, folder, len(self.elements_), progress)
             self.files_ = {
                 path.name: path.read_bytes() for path in folder.glob(f"{XML}*") if path.suffix != ".idx"
             }
@@ -224,15 +219,16 @@ def _write_training_file(path: Path, structures: Sequence[Atoms]) -> None:
     ase.io.write(path, frames, format="extxyz")
 
 
-def _run_gap_fit(arguments: dict[str, object], folder: Path, progress: Progress) -> None:
-    """Run the ``gap_fit`` program of the quippy package in ``folder``."""
+def _run_gap_fit(arguments: dict[str, object], folder: Path, n_elements: int, progress: Progress) -> None:
+    """Run the ``gap_fit`` program of the quippy package in ``folder``, one descriptor per element."""
     import quippy
 
     program = Path(quippy.__path__[0]) / "gap_fit"
     # gfortran holds output back in a pipe unless told otherwise.
     environment = os.environ | {"GFORTRAN_UNBUFFERED_PRECONNECTED": "y"}
     command = [str(program), *(f"{key}={value}" for key, value in arguments.items())]
-    last_lines: deque[str] = deque(maxlen=8)
+    report = _ProgressReader(n_elements, progress)
+    last_lines: deque[str] = deque(maxlen=3)
     with subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
@@ -240,12 +236,12 @@ def _run_gap_fit(arguments: dict[str, object], folder: Path, progress: Progress)
             for line in _lines(process):
                 last_lines.append(line)
                 _refuse_if_too_large(line)
-                _report(line, progress)
+                report.read(line)
         except BaseException:
             process.kill()
             raise
     if process.returncode != 0:
-        raise RuntimeError(f"gap_fit ended with code {process.returncode}: {' | '.join(last_lines)}")
+        raise RuntimeError(f"gap_fit ended with code {process.returncode}: {'; '.join(last_lines)}")
 
 
 def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:
@@ -260,13 +256,30 @@ def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:
         yield rest.decode(errors="replace")
 
 
-def _report(line: str, progress: Progress) -> None:
-    for beginning, share, message in STAGES:
-        if line.startswith(beginning):
-            progress(share, message)
-    percent = re.match(r"Covariance matrix\s+(\d+)%", line)
-    if percent:
-        progress(0.1 + 0.7 * int(percent[1]) / 100, f"covariance matrix {percent[1]} %")
+class _ProgressReader:
+    """Turns what gap_fit prints into the share of the work that is done."""
+
+    def __init__(self, n_elements: int, progress: Progress):
+        self._n_elements = n_elements
+        self._progress = progress
+        self._n_covered = 0
+
+    def read(self, line: str) -> None:
+        """Take one line of output."""
+        percent = re.match(r"Covariance matrix\s+(\d+)%", line)
+        if line.startswith("Started CUR"):
+            self._progress(0.0, "choosing sparse points")
+        elif percent:
+            self._covering(int(percent[1]) / 100)
+        elif line.startswith("Finished sparse covariance"):
+            self._covering(1.0)
+            self._n_covered += 1
+        elif line.startswith("Using LAPACK"):
+            self._progress(COVERED, "solving")
+
+    def _covering(self, share: float) -> None:
+        done = min((self._n_covered + share) / self._n_elements, 1.0)
+        self._progress(CHOSEN + (COVERED - CHOSEN) * done, f"covariance matrix {100 * done:.0f} %")
 
 
 def _refuse_if_too_large(line: str) -> None:

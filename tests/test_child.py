@@ -1,0 +1,109 @@
+"""Child processes: results, exceptions, crashes, cores and threads, and what happens when the parent dies."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mlip_bench.child import ChildFailed, available_cores, run_in_child
+from mlip_bench.errors import UserError
+from mlip_bench.potentials.base import silent
+
+
+def surroundings(progress):
+    progress(0.5, "half")
+    return sorted(os.sched_getaffinity(0)), os.environ["OMP_NUM_THREADS"], os.getpid()
+
+
+def crash(progress):
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def run_out_of_memory(progress):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def refuse(progress):
+    raise UserError("no such thing; take another")
+
+
+def stumble(progress):
+    raise ValueError("two\nlines")
+
+
+def fill_disk(progress):
+    with open("/dev/full", "w") as file:
+        file.write("x")
+
+
+def test_result_progress_cores_and_threads():
+    told = []
+    core = available_cores()[-1]
+    cores, threads, pid = run_in_child(
+        surroundings, cores=[core], progress=lambda share, text: told.append((share, text))
+    )
+    assert (cores, threads) == ([core], "1")
+    assert pid != os.getpid()
+    assert told == [(0.5, "half")]
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (crash, r"the process crashed \(SIGSEGV\)"),
+        (run_out_of_memory, "most likely because memory ran out"),
+        (refuse, "^no such thing; take another$"),
+        (stumble, r"^ValueError: two lines \(test_child.py:\d+\)$"),
+    ],
+)
+def test_failures_are_one_line(function, message):
+    with pytest.raises(ChildFailed, match=message):
+        run_in_child(function, cores=available_cores()[:1], progress=silent)
+
+
+def test_full_disk_is_told_apart():
+    with pytest.raises(OSError, match="No space left"):
+        run_in_child(fill_disk, cores=available_cores()[:1], progress=silent)
+
+
+PARENT = """
+import sys
+from mlip_bench.child import available_cores, run_in_child
+from test_child import sleep_with_grandchild
+if __name__ == "__main__":
+    run_in_child(sleep_with_grandchild, sys.argv[1], cores=available_cores()[:1], progress=print)
+"""
+
+
+def sleep_with_grandchild(path, progress):
+    grandchild = subprocess.Popen(["sleep", "60"])
+    with open(path, "w") as file:
+        file.write(f"{os.getpid()} {grandchild.pid}\n")
+    time.sleep(60)
+
+
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def test_everything_ends_with_a_killed_parent(tmp_path):
+    script, pids = tmp_path / "parent.py", tmp_path / "pids"
+    script.write_text(PARENT)
+    environment = os.environ | {"PYTHONPATH": os.path.dirname(__file__)}
+    with subprocess.Popen([sys.executable, str(script), str(pids)], env=environment) as parent:
+        deadline = time.monotonic() + 60
+        while not (pids.exists() and pids.read_text().endswith("\n")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        parent.kill()
+    family = [int(pid) for pid in pids.read_text().split()]
+    while any(map(is_running, family)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -1,0 +1,308 @@
+"""The command as users run it, in a process of its own: results, resuming, and every bad input."""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+
+import ase.io
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from mlip_bench.data import structures
+
+COMMAND = [sys.executable, "-m", "mlip_bench"]
+
+# Two fits in seconds and one through an external program; timings have tests of their own.
+QUICK = ["run", "--potential", "gap,snap", "--system", "Mo", "--dataset", "embedded", "--preset", "quick"]
+ERRORS_ONLY = ["--measure", "errors"]
+
+
+def mlip_bench(*arguments, folder, **options):
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=600, **options
+    )
+
+
+def results(folder):
+    """Rows without what differs between two equal runs: times and memory."""
+    rows = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    for row in rows:
+        for key in ("started", "wall_s"):
+            del row[key]
+        if row["measure"] == "fit":
+            row["value"] = None
+    return rows
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A finished run."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    done = mlip_bench(*QUICK, *ERRORS_ONLY, "--out", "run", folder=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+def test_run_leaves_what_the_design_says(undisturbed):
+    names = {path.name for path in undisturbed.iterdir()}
+    assert {"run.toml", "results.jsonl", "potentials", "figures", "report.html", "report.pdf"} <= names
+    described = tomllib.loads((undisturbed / "run.toml").read_text())
+    assert described["potentials"]["snap"]["hypers"]["twojmax"] == 4
+    assert described["dataset"]["n_train"] == 55
+    metrics = {(row["potential"], row["metric"], row["split"]) for row in results(undisturbed)}
+    for potential in ("gap", "snap"):
+        assert {(potential, "force_rmse", "test"), (potential, "fit_s", None)} <= metrics
+
+
+def test_second_run_has_nothing_to_do(undisturbed):
+    before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()}
+    again = mlip_bench(*QUICK, *ERRORS_ONLY, "--out", undisturbed, folder=undisturbed)
+    assert again.returncode == 0
+    assert "nothing had to be done" in again.stdout
+    changed = {path.name for path, time_ns in before.items() if path.stat().st_mtime_ns != time_ns}
+    assert changed <= {".lock", "results.jsonl", "run.toml"}
+
+
+def test_saved_potential_is_evaluated_and_exported(undisturbed, tmp_path):
+    evaluated = mlip_bench(
+        "evaluate",
+        undisturbed / "potentials" / "snap",
+        "--system",
+        "Mo",
+        "--dataset",
+        "embedded",
+        folder=tmp_path,
+    )
+    (row,) = [
+        row
+        for row in results(undisturbed)
+        if (row["potential"], row["measure"], row["metric"], row["split"])
+        == ("snap", "errors", "force_rmse", "test")
+    ]
+    assert f"{row['value']:.3f}" in evaluated.stdout
+    for name, script in (("snap", "in.lammps"), ("gap", "run.py")):
+        done = mlip_bench(
+            "export", undisturbed / "potentials" / name, "--format", "lammps", "--out", name, folder=tmp_path
+        )
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / name / "README.md").is_file()
+        run_exported(tmp_path / name, script)
+
+
+def run_exported(folder, script):
+    """Run what was exported, in its own folder, as its README says."""
+    program = [script] if script.endswith(".py") else ["-c", LAMMPS.format(script=script)]
+    done = subprocess.run([sys.executable, *program], cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+LAMMPS = """
+from mlip_bench.lammps_session import lammps_module
+lammps_module().lammps(cmdargs=["-screen", "none"]).file("{script}")
+"""
+
+
+def test_own_multi_element_data(tmp_path, alloys):
+    ase.io.write(tmp_path / "my.extxyz", alloys[:18], format="extxyz")
+    ase.io.write(tmp_path / "held_out.extxyz", alloys[18:], format="extxyz")
+    done = mlip_bench(
+        *("run", "--potential", "all", "--train", "my.extxyz", "--test", "held_out.extxyz"),
+        *("--preset", "quick", *ERRORS_ONLY, "--set", "qsnap.twojmax=3", "--set", "gap.n_sparse=30"),
+        *("--jobs", "2"),
+        folder=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = results(tmp_path / "reports" / "Au-Cu")
+    assert {row["potential"] for row in rows} == {"gap", "qsnap", "snap"}
+    assert {row["system"] for row in rows} == {"Au-Cu"}
+
+
+def test_a_failed_family_is_a_row_and_the_others_go_on(tmp_path):
+    """A radial basis that gap_fit cannot orthogonalise: GAP fails, SNAP goes on, the exit code says so."""
+    done = mlip_bench(
+        *QUICK, *ERRORS_ONLY, "--set", "gap.n_max=80", "--set", "gap.l_max=1", "--out", "run", folder=tmp_path
+    )
+    assert done.returncode == 1
+    assert "failed: fit gap: RuntimeError: gap_fit ended with code 1" in done.stderr
+    assert "cannot factorise" in done.stderr
+    rows = results(tmp_path / "run")
+    (failed,) = [row for row in rows if row["error"]]
+    assert (failed["potential"], failed["measure"], failed["value"]) == ("gap", "fit", None)
+    assert any(row["potential"] == "snap" and row["metric"] == "force_rmse" for row in rows)
+    assert "cannot factorise" in (tmp_path / "run" / "report.html").read_text()
+
+
+def interrupted_run(folder, seconds, kill=signal.SIGKILL):
+    """Start a run, end it with a signal after some time, and return the finished tasks by folder."""
+    with subprocess.Popen(
+        [*COMMAND, *QUICK, *ERRORS_ONLY, "--out", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        time.sleep(seconds)
+        process.send_signal(kill)
+        process.communicate(timeout=60)
+    finished = folder.glob("tasks/*/rows.jsonl")
+    times = {
+        path.parent.name: path.stat().st_mtime_ns for path in finished if "partial" not in path.parent.name
+    }
+    return process.returncode, times
+
+
+def check_resumed(folder, finished, undisturbed):
+    """Run again to the end: the rows of an undisturbed run, and nothing finished was done again."""
+    done = mlip_bench(*QUICK, *ERRORS_ONLY, "--out", folder, folder=folder.parent)
+    assert done.returncode == 0, done.stderr
+    assert results(folder) == results(undisturbed)
+    for name, time_ns in finished.items():
+        assert (folder / "tasks" / name / "rows.jsonl").stat().st_mtime_ns == time_ns
+    assert not list(folder.rglob("*.partial"))
+
+
+def test_killed_once(tmp_path, undisturbed):
+    _, finished = interrupted_run(tmp_path / "run", 6.0)
+    check_resumed(tmp_path / "run", finished, undisturbed)
+
+
+@pytest.mark.slow
+def test_killed_at_ten_random_moments(tmp_path, undisturbed):
+    moments = random.Random(20261121)
+    counts = []
+    for index in range(10):
+        folder = tmp_path / f"run{index}"
+        code, finished = interrupted_run(folder, moments.uniform(0.5, 14.0))
+        counts.append((code, len(finished)))
+        check_resumed(folder, finished, undisturbed)
+    assert len({n_finished for _, n_finished in counts}) > 1, counts
+
+
+def test_interrupt_is_one_line_and_resumes(tmp_path, undisturbed):
+    folder = tmp_path / "run"
+    code, finished = interrupted_run(folder, 5.0, kill=signal.SIGINT)
+    assert code == 130
+    check_resumed(folder, finished, undisturbed)
+
+
+# -- bad input: one clear sentence, exit code 2, no traceback ---------------------------------------------
+
+
+def refused(*arguments, folder, **options):
+    done = mlip_bench(*arguments, folder=folder, **options)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--train", "gone.xyz"], "gone.xyz: no such file"),
+        (["run", "--system", "Mo", "--potential", "snpa"], "unknown potential 'snpa' (did you mean 'snap'?)"),
+        (["run", "--system", "mo"], "no data for system 'mo' (did you mean 'Mo'?)"),
+        (
+            ["run", "--system", "Mo", "--preset", "standart"],
+            "unknown preset 'standart' (did you mean 'standard'?)",
+        ),
+        (["run", "--system", "Mo", "--measure", "costs"], "unknown measure 'costs' (did you mean 'cost'?)"),
+        (
+            ["run", "--system", "Mo", "--set", "snap.twojmx=8"],
+            "snap has no hyper-parameter 'twojmx' (did you mean 'twojmax'?)",
+        ),
+        (["run", "--system", "Mo", "--set", "snap.twojmax=big"], "snap.twojmax must be int, not 'big'"),
+        (["run", "--system", "Mo", "--set", "twojmax=8"], "write it as family.name=value"),
+        (["run", "--system", "Mo", "--device", "cuda"], "has GPU code; use cpu"),
+        (["run"], "give --system (for example Mo) or your own data with --train FILE"),
+        (["run", "--system", "Mo", "--dataset", "mlern"], "unknown dataset 'mlern' (did you mean 'mlearn'?)"),
+        (["evaluate", "gone"], "gone: no such file or folder"),
+        (["report", "gone"], "gone/results.jsonl: cannot be read"),
+        (["list", "snpa"], "unknown potential 'snpa' (did you mean 'snap'?)"),
+        (["run", "--sistem", "Mo"], "No such option"),
+    ],
+)
+def test_bad_arguments(arguments, message, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "MLIP_BENCH_DATA"}
+    assert message in refused(*arguments, folder=tmp_path, env=environment | {"COLUMNS": "200"})
+
+
+def frame(alloys, **changes):
+    values = {"energy": structures.energy(alloys[0]), "forces": structures.forces(alloys[0]).copy()} | changes
+    return structures.labelled(alloys[0].copy(), values["energy"], values["forces"], None)
+
+
+def test_bad_frames(tmp_path, alloys):
+    not_a_number = frame(alloys)
+    not_a_number.calc.results["forces"][0, 0] = np.nan
+    close = frame(alloys)
+    calc = close.calc
+    close.positions[1] = close.positions[0] + [0.1, 0, 0]
+    close.calc = calc
+    without_forces = alloys[0].copy()
+    without_forces.info["energy"] = -1.0
+    cases = {
+        "nan.extxyz": (not_a_number, "nan.extxyz, frame 2: 'forces' has a NaN or infinite value"),
+        "close.extxyz": (close, "close.extxyz, frame 2: two atoms are 0.100 Å apart"),
+        "noforces.extxyz": (without_forces, "noforces.extxyz, frame 2: no forces"),
+    }
+    for name, (bad, message) in cases.items():
+        write_raw(tmp_path / name, [alloys[1], bad])
+        assert message in refused("run", "--train", name, folder=tmp_path)
+
+
+def write_raw(path, frames):
+    """Write frames whose calculators ASE would not ask, because positions moved."""
+    plain = []
+    for atoms in frames:
+        copy = atoms.copy()
+        if atoms.calc is not None:
+            copy.info["REF_energy"] = atoms.calc.results["energy"]
+            copy.arrays["REF_forces"] = atoms.calc.results["forces"]
+        plain.append(copy)
+    ase.io.write(path, plain, format="extxyz")
+
+
+def test_test_file_with_another_element(tmp_path, alloys):
+    ase.io.write(tmp_path / "train.extxyz", alloys[:4], format="extxyz")
+    silver = structures.labelled(bulk("Ag"), 0.0, np.zeros((1, 3)), None)
+    ase.io.write(tmp_path / "test.extxyz", [silver], format="extxyz")
+    told = refused("run", "--train", "train.extxyz", "--test", "test.extxyz", folder=tmp_path)
+    assert "test.extxyz, test frame 1: Ag does not occur in training (Au, Cu)" in told
+
+
+def test_checksum_mismatch(tmp_path):
+    folder = tmp_path / "mlearn" / "Mo"
+    folder.mkdir(parents=True)
+    for name in ("training.json", "test.json"):
+        (folder / name).write_text("[]")
+    environment = os.environ | {"MLIP_BENCH_DATA": str(tmp_path)}
+    assert "checksum mismatch" in refused("run", "--system", "Mo", folder=tmp_path, env=environment)
+
+
+def test_folder_in_use(tmp_path):
+    with subprocess.Popen(
+        [*COMMAND, *QUICK, "--out", str(tmp_path / "run")], stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout is not None
+        for line in first.stdout:
+            if "started" in line:
+                break
+        told = refused(*QUICK, "--out", tmp_path / "run", folder=tmp_path)
+        first.kill()
+    assert "another run is writing here" in told
+
+
+def small_files_only():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16_000, 16_000))
+
+
+def test_no_space_left(tmp_path):
+    """A limit on file size makes every larger write fail as a full disk does."""
+    told = refused(*QUICK, *ERRORS_ONLY, "--out", "run", folder=tmp_path, preexec_fn=small_files_only)
+    assert "no space left on the disk" in told

@@ -1,0 +1,104 @@
+"""The MD driver and the cost protocol, on real simulations."""
+
+import numpy as np
+import pytest
+from ase import units
+from ase.build import bulk
+from ase.md.verlet import VelocityVerlet
+
+from mlip_bench.lammps_session import LammpsSession, potentials_folder
+from mlip_bench.md.driver import Bridge, Simulation
+from mlip_bench.measure import cost
+from mlip_bench.measure.base import Subject
+from mlip_bench.potentials import load
+from mlip_bench.potentials.base import silent
+
+
+@pytest.fixture(scope="module")
+def ruler():
+    return load(potentials_folder() / cost.RULER)
+
+
+class Bridged:
+    """The published SNAP without its native pair style, so that it must go through the bridge."""
+
+    def __init__(self, potential):
+        self._potential = potential
+        self.elements_ = potential.elements_
+
+    def lammps(self):
+        return None
+
+    def calculator(self):
+        return self._potential.calculator()
+
+
+def thermo(simulation):
+    lmp = simulation.session.lmp
+    return np.array([lmp.get_thermo(name) for name in ("pe", "ke", "press", "pxy", "vol")])
+
+
+def test_bridge_and_native_pair_style_run_the_same_steps(ruler):
+    """NPT through ``fix external`` follows the native pair style in energies, pressure and volume."""
+    atoms = bulk("Mo", a=3.17, cubic=True).repeat(2)
+    atoms.rattle(0.05, seed=2)
+    with Simulation(ruler, atoms) as native, Simulation(Bridged(ruler), atoms) as bridged:
+        np.testing.assert_allclose(thermo(bridged), thermo(native), rtol=1e-6, atol=1e-6)
+        native.run(40)
+        bridged.run(40)
+        np.testing.assert_allclose(thermo(bridged), thermo(native), rtol=1e-6, atol=1e-4)
+
+
+def test_bridge_follows_velocity_verlet_of_ase(ruler):
+    """Twenty NVE steps through the bridge give ASE's positions, in a triclinic cell."""
+    atoms = bulk("Mo", a=3.17, cubic=True).repeat(2)
+    atoms.set_cell(np.array(atoms.cell) @ np.array([[1, 0, 0], [0.05, 1, 0], [0.02, -0.04, 1]]), True)
+    atoms.set_velocities(np.random.default_rng(5).normal(scale=0.02, size=(len(atoms), 3)))
+    moving = atoms.copy()
+    moving.calc = ruler.calculator()
+    VelocityVerlet(moving, timestep=1 * units.fs).run(20)
+    with LammpsSession(["Mo"]) as session:
+        session.place(atoms)
+        session.bridge = Bridge(session, atoms, ruler.calculator())
+        velocities = atoms.get_velocities() / (units.Ang / (1e3 * units.fs)) @ session.prism.rot_mat
+        session.lmp.scatter_atoms("v", 1, 3, np.ctypeslib.as_ctypes(velocities.ravel()))
+        for line in ("timestep 0.001", "fix nve all nve", "run 20 post no"):
+            session.command(line)
+        after = np.ctypeslib.as_array(session.lmp.gather_atoms("x", 1, 3)).reshape(-1, 3)
+        difference = after @ session.prism.rot_mat.T - moving.positions
+    fractional = difference @ np.linalg.inv(np.array(atoms.cell))
+    assert np.abs((fractional - np.round(fractional)) @ np.array(atoms.cell)).max() < 1e-6
+
+
+def test_ruler_costs_one_ruler(ruler, embedded, tmp_path, monkeypatch):
+    """The ruler measured against itself: all metrics, their relations, and a ratio of one."""
+    monkeypatch.setattr(cost, "N_ATOMS", 250)
+    values = {value.metric: value for value in cost.run(Subject(ruler, embedded, tmp_path), silent)}
+    assert set(values) == set(cost.METRICS)
+    assert {value.n_atoms for value in values.values()} == {250}
+    per_atom = values["us_per_atom_step"].value
+    assert per_atom == pytest.approx(1e6 * values["s_per_step"].value / 250)
+    # Not a bound on speed: the same code timed twice in turn cannot be three times slower than itself.
+    assert 1 / 3 < values["cost_ratio"].value < 3
+
+
+def test_ratio_is_taken_per_atom():
+    """Of other sizes, the ratio compares times per atom, pair by pair."""
+    blocks = np.array([[4.0, 1.0], [8.0, 2.0], [6.0, 1.0]])
+    values = {value.metric: value.value for value in cost._values(blocks, n_atoms=2000, n_ruler_atoms=1000)}
+    assert values["cost_ratio"] == pytest.approx(2.0)
+    assert values["s_per_step"] == 6.0
+    assert values["us_per_atom_step"] == pytest.approx(3000.0)
+
+
+@pytest.mark.parametrize(
+    ("crystal", "n_atoms", "expected"),
+    [
+        (bulk("Mo", a=3.17, cubic=True), 2000, 2000),
+        (bulk("Cu", cubic=True), 2000, 2048),
+        (bulk("Si", cubic=True), 2000, 2016),
+        (bulk("Mo", a=3.17), 5, 8),
+    ],
+)
+def test_supercell_sizes(crystal, n_atoms, expected):
+    assert len(cost.supercell(crystal, n_atoms)) == expected

@@ -1,0 +1,126 @@
+"""The report: complete, self-contained, and showing what the rows say."""
+
+import dataclasses
+import re
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mlip_bench import study
+from mlip_bench.data import records
+from mlip_bench.errors import UserError
+from mlip_bench.potentials.presets import hypers
+from mlip_bench.report import build, figures
+from mlip_bench.report.content import _on_front, read
+from mlip_bench.results import read_rows, write_rows
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """A real quick run of SNAP and qSNAP, cost included."""
+    folder = tmp_path_factory.mktemp("report") / "run"
+    data = records.load("embedded", "Mo")
+    names = ("snap", "qsnap")
+    plan = study.Plan(
+        data, tuple(study.PotentialPlan(n, n, hypers(n, "quick", "Mo")) for n in names), ("errors", "cost")
+    )
+    with study.sole_writer(folder):
+        outcome = study.Study(plan, folder, jobs=2).run()
+        study.describe(plan, folder, ["mlip-bench", "run"], "quick")
+    assert not outcome.failures
+    build(folder)
+    return folder
+
+
+class Links(HTMLParser):
+    """Collects everything that a browser would fetch."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attributes):
+        for key, value in attributes:
+            if key in ("src", "href", "xlink:href", "srcset") and tag != "a":
+                self.found.append(value)
+
+
+def test_html_asks_for_nothing_outside(run_folder):
+    text = (run_folder / "report.html").read_text()
+    links = Links()
+    links.feed(text)
+    assert all(link.startswith(("#", "data:")) for link in links.found)
+    assert not re.search(r"@import|url\(\s*['\"]?http", text)
+
+
+def test_every_potential_has_a_point_with_its_numbers(run_folder):
+    text = (run_folder / "report.html").read_text()
+    rows = read_rows(run_folder / "results.jsonl")
+    for name in ("snap", "qsnap"):
+        (force,) = [
+            row.value
+            for row in rows
+            if (row.potential, row.measure, row.metric, row.split) == (name, "errors", "force_rmse", "test")
+        ]
+        assert f'data-tip="{name}: {force:.3g} meV/Å' in text
+        assert f">{force:.1f}<" in text
+
+
+def test_no_identifier_occurs_twice(run_folder):
+    text = (run_folder / "report.html").read_text()
+    identifiers = re.findall(r'\bid="([^"]+)"', text)
+    assert len(identifiers) == len(set(identifiers))
+
+
+def test_figures_are_pictures_with_marks(run_folder):
+    for name in ("front", "parameters", "parity", "groups"):
+        svg = ElementTree.parse(run_folder / "figures" / f"{name}.svg").getroot()
+        assert len(list(svg.iter(f"{{{figures.SVG}}}path"))) > 20
+        assert (run_folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pdf_has_pages_and_the_title(run_folder):
+    content = (run_folder / "report.pdf").read_bytes()
+    assert content.startswith(b"%PDF")
+    assert int(re.search(rb"/Count (\d+)", content)[1]) >= 3
+
+
+def test_a_failure_is_shown(run_folder, tmp_path):
+    rows = read_rows(run_folder / "results.jsonl")
+    failure = dataclasses.replace(
+        rows[0], potential="gap", family="gap", metric="", value=None, unit="", error="it <broke> here"
+    )
+    write_rows(tmp_path / "results.jsonl", [*rows, failure])
+    (tmp_path / "run.toml").write_text((run_folder / "run.toml").read_text())
+    build(tmp_path)
+    assert "it &lt;broke&gt; here" in (tmp_path / "report.html").read_text()
+    assert len(read(tmp_path).failures) == 1
+
+
+def test_errors_without_cost_still_make_a_report(run_folder, tmp_path):
+    rows = [row for row in read_rows(run_folder / "results.jsonl") if row.measure != "cost"]
+    write_rows(tmp_path / "results.jsonl", rows)
+    (tmp_path / "run.toml").write_text((run_folder / "run.toml").read_text())
+    build(tmp_path)
+    assert (tmp_path / "report.pdf").is_file()
+
+
+def test_front_is_the_points_that_nothing_beats():
+    cost = pd.Series({"a": 1.0, "b": 2.0, "c": 3.0, "d": 2.0, "e": np.nan})
+    error = pd.Series({"a": 9.0, "b": 5.0, "c": 6.0, "d": 5.0, "e": 1.0})
+    assert _on_front(cost, error).to_dict() == {"a": True, "b": True, "c": False, "d": True, "e": False}
+
+
+def test_colours_differ_between_families():
+    looks = [figures.style(name) for name in figures.STYLES]
+    assert len({look["color"] for look in looks}) == len(looks)
+    assert len({look["marker"] for look in looks}) == len(looks)
+
+
+def test_a_file_that_is_no_result(tmp_path):
+    (tmp_path / "results.jsonl").write_text('{"x": 1}\n')
+    with pytest.raises(UserError, match="not a results file"):
+        read(tmp_path)
