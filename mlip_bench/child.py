@@ -28,6 +28,9 @@ THREAD_VARIABLES = (
     "BLIS_NUM_THREADS",
 )
 
+# How often a waiting parent looks whether it should stop (s).
+POLL_SECONDS = 0.2
+
 # The environment is the process's own, so two children must not be started at the same time.
 _starting = threading.Lock()
 
@@ -44,31 +47,47 @@ def available_cores() -> list[int]:
 
 
 def run_in_child(
-    function: Callable[..., Any], *arguments: Any, cores: Sequence[int], progress: Progress
+    function: Callable[..., Any],
+    *arguments: Any,
+    cores: Sequence[int],
+    progress: Progress,
+    stop: threading.Event | None = None,
 ) -> Any:
     """Return ``function(*arguments, progress)``, run in a new process on these cores with as many threads.
 
     Raises :class:`ChildFailed` where the function raises or the process dies; :class:`OSError` where the
-    disk is full; and ends the child where the caller is interrupted.
+    disk is full. The child is ended when the caller is interrupted, or ``stop`` is set by another thread.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, list(cores), function, arguments))
-    with _starting, _environment({name: str(len(cores)) for name in THREAD_VARIABLES}):
+    process = context.Process(target=_serve, args=(theirs, list(cores)))
+    with _starting, _environment({name: str(len(cores)) for name in THREAD_VARIABLES}), _no_interrupt():
         process.start()
     theirs.close()
     try:
-        return _receive(ours, process, progress)
+        # The work goes through our own pipe, which breaks when the child dies; the one that start() uses
+        # would wait for ever.
+        with contextlib.suppress(BrokenPipeError):
+            ours.send((function, arguments))
+        return _receive(ours, process, progress, stop)
     finally:
         _end(process)
         ours.close()
 
 
-def _receive(connection: multiprocessing.connection.Connection, process: Any, progress: Progress) -> Any:
+def _receive(
+    connection: multiprocessing.connection.Connection,
+    process: Any,
+    progress: Progress,
+    stop: threading.Event | None,
+) -> Any:
     while True:
         try:
+            while not connection.poll(POLL_SECONDS):
+                if stop is not None and stop.is_set():
+                    raise ChildFailed("stopped")
             kind, content = connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             process.join()
             raise ChildFailed(_cause_of_death(process.exitcode)) from None
         if kind == "progress":
@@ -90,12 +109,21 @@ def _cause_of_death(exit_code: int) -> str:
 
 
 def _end(process: Any) -> None:
-    """End a child and all that it started; it leads a process group of its own."""
-    if process.is_alive():
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.kill()
+    """End a child and all that it started, also where it died before them; it leads a process group."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
     process.join()
+
+
+@contextlib.contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Block Ctrl-C in this thread and in the children it starts: the parent alone decides when they end."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -116,17 +144,13 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 # -- in the child --------------------------------------------------------------------------------------
 
 
-def _serve(
-    connection: multiprocessing.connection.Connection,
-    cores: list[int],
-    function: Callable[..., Any],
-    arguments: tuple[Any, ...],
-) -> None:
+def _serve(connection: multiprocessing.connection.Connection, cores: list[int]) -> None:
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
+    function, arguments = connection.recv()
     try:
         result = function(*arguments, lambda share, text: connection.send(("progress", (share, text))))
     except UserError as error:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mlip_bench.data import records
@@ -43,7 +44,7 @@ Preset = Annotated[str, typer.Option("--preset", help="quick, standard or paper.
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="A hyper-parameter, e.g. snap.twojmax=8; repeatable.")
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Of every random choice.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of every random choice.")]
 Saved = Annotated[Path, typer.Argument(help="A saved potential, or a file in a format of its field.")]
 
 
@@ -72,8 +73,12 @@ def run(
     refuse_device(device)
     names = chosen(potential, family_names(), "potential")
     measures = chosen(measure, list(MEASURES), "measure")
-    data = read_dataset(system, dataset, train, test, seed)
     overrides = parse_settings(settings or [], names)
+    plan_potentials(names, preset, system or "", overrides)  # before any download: are they right?
+    data = read_dataset(system, dataset, train, test, seed)
+    if data.crystal is None and "cost" in measures:
+        say("cost is not measured: the data has no periodic structure to time")
+        measures.remove("cost")
     plan = study.Plan(
         data, plan_potentials(names, preset, data.system, overrides), tuple(measures), seed, device
     )
@@ -84,13 +89,13 @@ def run(
     with study.sole_writer(folder):
         if fresh:
             study.forget(folder)
+        study.describe(plan, folder, command_line(), preset)
         with watcher(console) as watching:
             outcome = study.Study(plan, folder, jobs, watching).run()
-        study.describe(plan, folder, command_line(), preset)
-        if outcome.n_done or outcome.failures or not (folder / report.PDF).is_file():
-            report.build(folder)
-        else:
+        if not outcome.n_done and not outcome.failures:
             say(f"nothing had to be done: all {outcome.n_kept} tasks were finished before")
+        if not report.is_current(folder):
+            report.build(folder)
     say(f"report: {folder / report.HTML} and {report.PDF}")
     for failure in outcome.failures:
         complain(f"failed: {failure.measure} {failure.potential}: {failure.error}")
@@ -111,18 +116,29 @@ def fit(
 ) -> None:
     """Fit one potential on the training data and save it."""
     (name,) = chosen(potential, family_names(), "potential")
-    data = read_dataset(system, dataset, train, train, seed)
-    (planned,) = plan_potentials([name], preset, data.system, parse_settings(settings or [], [name]))
+    overrides = parse_settings(settings or [], [name])
+    plan_potentials([name], preset, system or "", overrides)
+    data = read_dataset(system, dataset, train, None, seed, whole=True)
+    (planned,) = plan_potentials([name], preset, data.system, overrides)
     say(f"data: {data.origin} ({len(data.train)} training)")
     from rich.progress import Progress
 
+    from mlip_bench.child import ChildFailed, available_cores, run_in_child
+    from mlip_bench.measure.fit import fit as fit_and_save
+
     with Progress(console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task(f"fit {name}", total=1.0)
-        fitted = family(name)(**planned.hypers).fit(
-            data.train, seed=seed, progress=lambda share, _: progress.update(bar, completed=share)
-        )
-    fitted.save(out)
-    say(f"{name} with {fitted.n_parameters} parameters: {out}")
+        try:
+            run_in_child(
+                fit_and_save,
+                *(family(name)(**planned.hypers), data, seed, out),
+                cores=available_cores(),
+                progress=lambda share, _: progress.update(bar, completed=share),
+            )
+        except ChildFailed as failure:
+            complain(f"failed: fit {name}: {failure}")
+            raise typer.Exit(SOMETHING_FAILED) from None
+    say(f"{name}: {out}")
 
 
 @app.command()
@@ -168,7 +184,6 @@ def export(
     path: Saved,
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     file_format: Annotated[str, typer.Option("--format", help="lammps.")] = "lammps",
-    system: System = None,
 ) -> None:
     """Write a folder with the potential, an input script that runs, and a README."""
     from mlip_bench.export import to_lammps
@@ -264,7 +279,7 @@ def data_show(
     say(f"{data.origin}; {data.level_of_theory}; {data.licence}")
     table = Table("split", "group", "structures", "atoms", "elements", *COLUMNS, title=data.system)
     for line in summarise(data):
-        table.add_row(*line)
+        table.add_row(*map(escape, line))
     console.print(table)
     if histogram is not None:
         draw_histograms(data, histogram)
@@ -275,19 +290,24 @@ def data_show(
 
 
 def read_dataset(
-    system: str | None, dataset: str, train: Path | None, test: Path | None, seed: int
+    system: str | None,
+    dataset: str,
+    train: Path | None,
+    test: Path | None,
+    seed: int,
+    whole: bool = False,
 ) -> Dataset:
-    """Return the data that the options name: own files, or a named dataset."""
+    """Return the data that the options name: own files, or a named dataset.
+
+    ``whole`` keeps own data without a test file together instead of setting a tenth aside.
+    """
+    is_file = Path(dataset).suffix or Path(dataset).exists()
+    if train is None and is_file and dataset not in records.records():
+        train = Path(dataset)
     if train is None and test is not None:
         raise UserError("--test needs --train; to evaluate a saved potential use: mlip-bench evaluate")
-    if (
-        train is None
-        and (Path(dataset).suffix or Path(dataset).exists())
-        and dataset not in records.records()
-    ):
-        train = Path(dataset)
     if train is not None:
-        return own_data(train, test, seed, system)
+        return own_data(train, train if whole else test, seed, system)
     if system is None:
         raise UserError("give --system (for example Mo) or your own data with --train FILE")
     return records.load(dataset, system)
@@ -374,9 +394,14 @@ def main() -> None:
         sys.exit(BAD_ARGUMENTS)
     except OSError as error:
         if not is_disk_full(error):
-            raise
+            if error.filename is None:
+                raise
+            complain(f"{error.filename}: {error.strerror}; check the path and its permissions")
+            sys.exit(BAD_ARGUMENTS)
         complain(f"no space left on the disk ({error.filename or error}); free some and repeat the command")
         sys.exit(BAD_ARGUMENTS)
-    except KeyboardInterrupt:
-        complain("interrupted; the same command goes on from here")
-        sys.exit(INTERRUPTED)
+    except SystemExit as end:
+        # typer turns Ctrl-C into this exit code, without a word.
+        if end.code == INTERRUPTED:
+            complain("interrupted; the same command goes on from here")
+        raise

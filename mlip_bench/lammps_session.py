@@ -20,6 +20,7 @@ from ase import Atoms, units
 from ase.calculators.lammps import Prism
 from ase.data import atomic_masses, atomic_numbers
 
+from mlip_bench.data import voigt
 from mlip_bench.errors import UserError
 
 # Neighbour skin for single points (Å): one list, used once, so only just above rounding.
@@ -152,7 +153,7 @@ class LammpsSession:
         """Forget what was there and put a fully periodic structure into LAMMPS."""
         self._refuse_foreign_elements(atoms)
         self.prism = Prism(np.array(atoms.cell), reduce_cell=True)
-        xhi, yhi, zhi, xy, xz, yz = self.prism.get_lammps_prism()
+        xhi, yhi, zhi, xy, xz, yz = map(float, self.prism.get_lammps_prism())
         for line in (
             "clear",
             "units metal",
@@ -163,7 +164,7 @@ class LammpsSession:
             f"region cell prism 0 {xhi!r} 0 {yhi!r} 0 {zhi!r} {xy!r} {xz!r} {yz!r} units box",
             f"create_box {len(self.elements)} cell",
         ):
-            self.command(line.replace("np.float64(", "").replace(")", ""))
+            self.command(line)
         for index, element in enumerate(self.elements):
             self.command(f"mass {index + 1} {atomic_masses[atomic_numbers[element]]}")
         self._create_atoms(atoms)
@@ -196,10 +197,8 @@ class LammpsSession:
     def stress(self) -> np.ndarray:
         """Return the current stress in the ASE frame, (6,), eV/Å³; includes the kinetic part, if any."""
         names = ("pxx", "pyy", "pzz", "pyz", "pxz", "pxy")
-        voigt = virial_stress([self.lmp.get_thermo(name) for name in names])
-        tensor = voigt[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]]
-        rotated = self.prism.tensor2_to_ase(tensor)
-        return rotated[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+        stress = virial_stress([self.lmp.get_thermo(name) for name in names])
+        return voigt.from_matrix(self.prism.tensor2_to_ase(voigt.to_matrix(stress)))
 
     def single_point(self, atoms: Atoms, style: LammpsStyle) -> tuple[float, np.ndarray, np.ndarray]:
         """Return energy (eV), forces (n_atoms, 3) (eV/Å) and stress (6,) (eV/Å³) of one structure.

@@ -56,7 +56,9 @@ class Row:
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Write rows so that the file is always whole: to another name first, then renamed."""
-    text = "".join(json.dumps(dataclasses.asdict(row), ensure_ascii=False) + "\n" for row in rows)
+    text = "".join(
+        json.dumps(dataclasses.asdict(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows
+    )
     write_atomically(path, text)
 
 
@@ -78,7 +80,9 @@ def table(rows: Iterable[Row]) -> pd.DataFrame:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file that is never seen half-written, whatever happens to this process."""
+    """Write a text file that is never seen half-written; one that has this text already is left alone."""
+    if path.is_file() and path.read_text() == text:
+        return
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("w") as file:

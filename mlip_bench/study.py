@@ -13,6 +13,8 @@ import json
 import os
 import shutil
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -36,6 +38,7 @@ from mlip_bench.results import RESULTS, Row, cpu_name, read_rows, versions, writ
 
 DESCRIPTION = "run.toml"
 POTENTIALS = "potentials"
+PREDICTED = "predictions"
 TASKS = "tasks"
 TASK_ROWS = "rows.jsonl"
 FIT = "fit"
@@ -105,6 +108,7 @@ class Task:
             "measure": self.measure,
             # A timing belongs to its machine; everything else travels.
             "cpu": cpu_name() if self.alone else "any",
+            "crystal": self.plan.dataset.crystal_sha256 if self.alone else "any",
         }
         return self.store / f"{self.potential.name}-{self.measure}-{_digest(decides)[:16]}"
 
@@ -124,8 +128,10 @@ class Task:
         return f"{self.measure} {self.potential.name}"
 
     def rows(self) -> list[Row]:
-        """Return the rows of a finished task."""
-        return read_rows(self.folder / TASK_ROWS)
+        """Return the rows of a finished task, under the names that this run gives system and data."""
+        system, dataset = self.plan.dataset.system, self.plan.dataset.name
+        rows = read_rows(self.folder / TASK_ROWS)
+        return [dataclasses.replace(row, system=system, dataset=dataset) for row in rows]
 
     def failure(self, message: str, started: str, wall_s: float) -> Row:
         """Return the row of a failed task."""
@@ -177,6 +183,8 @@ class Task:
 def perform(task: Task, partial: Path, threads: int, progress: Progress) -> None:
     """Do one task, in a child process, leaving its rows and files in the folder ``partial``."""
     started, start = _now(), time.perf_counter()
+    # What backends leave in temporary files goes with the folder if this process is killed.
+    tempfile.tempdir = str(partial)
     if task.measure == FIT:
         potential = family(task.potential.family)(**task.potential.hypers)
         values = fitting.fit(potential, task.plan.dataset, task.plan.seed, partial, progress)
@@ -227,6 +235,7 @@ class Study:
         self._jobs = max(1, min(jobs, len(self._cores)))
         self._tasks = plan.tasks(folder)
         self.outcome = Outcome()
+        self._stop = threading.Event()
 
     def run(self) -> Outcome:
         """Do every task that is not done yet; write the results after each."""
@@ -258,10 +267,8 @@ class Study:
                         future.result()
                         self._write_results()
             except BaseException:
-                # The children lead process groups of their own, so nobody else would end them.
-                self._interrupted = True
-                pool.shutdown(wait=False, cancel_futures=True)
-                _end_children()
+                # The children do not see Ctrl-C: their threads end them, and then the pool can close.
+                self._stop.set()
                 raise
 
     def _ready(self, waiting: Sequence[Task]) -> list[Task]:
@@ -272,8 +279,6 @@ class Study:
         if alone:
             return [[self._cores[-1]]]
         return [self._cores[index::jobs] for index in range(jobs)]
-
-    _interrupted = False
 
     def _perform(self, task: Task, cores: list[int]) -> None:
         """Do one task in a child process; a failure becomes a row."""
@@ -290,11 +295,12 @@ class Study:
                 len(cores),
                 cores=cores,
                 progress=lambda share, message: self.watcher.progressed(task, share, message),
+                stop=self._stop,
             )
             partial.replace(task.folder)
             self.outcome.n_done += 1
         except ChildFailed as failure:
-            if self._interrupted:
+            if self._stop.is_set():
                 return
             error = str(failure)
             wall_s = time.perf_counter() - start
@@ -319,7 +325,7 @@ class Study:
         if task.measure == FIT:
             _link(self.folder / POTENTIALS / task.potential.name, task.folder)
         elif (task.folder / PREDICTIONS).is_file():
-            _link(self.folder / "predictions" / f"{task.potential.name}.npz", task.folder / PREDICTIONS)
+            _link(self.folder / PREDICTED / f"{task.potential.name}.npz", task.folder / PREDICTIONS)
 
 
 def _link(link: Path, target: Path) -> None:
@@ -332,14 +338,6 @@ def _link(link: Path, target: Path) -> None:
     partial.unlink(missing_ok=True)
     partial.symlink_to(relative)
     partial.replace(link)
-
-
-def _end_children() -> None:
-    import multiprocessing
-
-    for child in multiprocessing.active_children():
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid or 0, 9)
 
 
 @contextlib.contextmanager
@@ -357,11 +355,14 @@ def sole_writer(folder: Path) -> Iterator[None]:
 
 
 def forget(folder: Path) -> None:
-    """Remove what runs left in a folder, and nothing else."""
-    for name in (TASKS, POTENTIALS, "predictions", "figures"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in (RESULTS, DESCRIPTION, "report.html", "report.pdf"):
-        (folder / name).unlink(missing_ok=True)
+    """Remove the finished tasks of a run folder; a folder that is no run's is left as it is."""
+    if not (folder / DESCRIPTION).is_file():
+        return
+    shutil.rmtree(folder / TASKS, ignore_errors=True)
+    for name in (POTENTIALS, PREDICTED):
+        for link in (folder / name).glob("*"):
+            if link.is_symlink():
+                link.unlink()
 
 
 def describe(plan: Plan, folder: Path, command: Sequence[str], preset: str) -> None:

@@ -16,6 +16,7 @@ For the author of a family::
 A check that a family declares in ``exemptions`` is skipped, and the reason shows.
 """
 
+import copy
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ import numpy as np
 from ase import Atoms
 from scipy.spatial.transform import Rotation
 
+from mlip_bench.data.voigt import to_matrix
 from mlip_bench.errors import UserError
 from mlip_bench.potentials import load
 from mlip_bench.potentials.base import Potential, Prediction
@@ -148,7 +150,7 @@ def rotation(case: Case) -> None:
     assert abs(before.energy - after.energy) < ROUNDING * len(atoms)
     np.testing.assert_allclose(after.forces, before.forces @ matrix.T, atol=ROUNDING)
     np.testing.assert_allclose(
-        _tensor(after.stress), matrix @ _tensor(before.stress) @ matrix.T, atol=ROUNDING
+        to_matrix(after.stress), matrix @ to_matrix(before.stress) @ matrix.T, atol=ROUNDING
     )
 
 
@@ -183,13 +185,14 @@ def extensivity(case: Case) -> None:
 
 def input_untouched(case: Case) -> None:
     """Predicting changes neither the structures nor their reference values."""
-    copies = [atoms.copy() for atoms in case.probes]
-    results = [dict(atoms.calc.results) if atoms.calc else {} for atoms in case.probes]
+    bare = [atoms.copy() for atoms in case.probes]
+    results = [copy.deepcopy(atoms.calc.results) if atoms.calc else {} for atoms in case.probes]
     case.potential.predict(case.probes)
-    for atoms, copy, before in zip(case.probes, copies, results, strict=True):
-        assert atoms == copy
-        assert set(atoms.arrays) == set(copy.arrays)
-        assert (dict(atoms.calc.results) if atoms.calc else {}).keys() == before.keys()
+    for atoms, same, before in zip(case.probes, bare, results, strict=True):
+        assert atoms == same
+        assert set(atoms.arrays) == set(same.arrays)
+        for key, value in before.items():
+            np.testing.assert_array_equal(atoms.calc.results[key], value)
 
 
 def batch_equals_single(case: Case) -> None:
@@ -276,7 +279,3 @@ def _assert_same(one: Prediction, other: Prediction) -> None:
     assert abs(one.energy - other.energy) < ROUNDING * len(one.forces)
     np.testing.assert_allclose(one.forces, other.forces, atol=ROUNDING)
     np.testing.assert_allclose(one.stress, other.stress, atol=ROUNDING)
-
-
-def _tensor(voigt: np.ndarray) -> np.ndarray:
-    return voigt[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]]

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -67,6 +68,44 @@ def test_failures_are_one_line(function, message):
 def test_full_disk_is_told_apart():
     with pytest.raises(OSError, match="No space left"):
         run_in_child(fill_disk, cores=available_cores()[:1], progress=silent)
+
+
+def leave_a_program_behind(path, progress):
+    program = subprocess.Popen(["sleep", "60"])
+    with open(path, "w") as file:
+        file.write(str(program.pid))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_crashed_child_leaves_no_program_running(tmp_path):
+    with pytest.raises(ChildFailed):
+        run_in_child(leave_a_program_behind, tmp_path / "pid", cores=available_cores()[:1], progress=silent)
+    deadline = time.monotonic() + 10
+    while is_running(int((tmp_path / "pid").read_text())):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def sleep(progress):
+    time.sleep(60)
+
+
+def test_stop_ends_a_child_at_once():
+    """Also while it starts: the event is set before the child can have loaded anything."""
+    stop = threading.Event()
+    stop.set()
+    start = time.monotonic()
+    with pytest.raises(ChildFailed, match="stopped"):
+        run_in_child(sleep, cores=available_cores()[:1], progress=silent, stop=stop)
+    assert time.monotonic() - start < 30
+
+
+def count(numbers, progress):
+    return len(numbers)
+
+
+def test_arguments_larger_than_a_pipe():
+    assert run_in_child(count, list(range(10**6)), cores=available_cores()[:1], progress=silent) == 10**6
 
 
 PARENT = """

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,9 @@ import tomllib
 import ase.io
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk
+from ase.calculators.emt import EMT
 
 from mlip_bench.data import structures
 
@@ -63,11 +66,11 @@ def test_run_leaves_what_the_design_says(undisturbed):
 
 def test_second_run_has_nothing_to_do(undisturbed):
     before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()}
-    again = mlip_bench(*QUICK, *ERRORS_ONLY, "--out", undisturbed, folder=undisturbed)
+    again = mlip_bench(*QUICK, *ERRORS_ONLY, "--out", "run", folder=undisturbed.parent)
     assert again.returncode == 0
     assert "nothing had to be done" in again.stdout
     changed = {path.name for path, time_ns in before.items() if path.stat().st_mtime_ns != time_ns}
-    assert changed <= {".lock", "results.jsonl", "run.toml"}
+    assert changed <= {".lock"}
 
 
 def test_saved_potential_is_evaluated_and_exported(undisturbed, tmp_path):
@@ -140,21 +143,25 @@ def test_a_failed_family_is_a_row_and_the_others_go_on(tmp_path):
 
 
 def interrupted_run(folder, seconds, kill=signal.SIGKILL):
-    """Start a run, end it with a signal after some time, and return the finished tasks by folder."""
+    """Start a run, end it so long after its first task began, and return code, errors and finished tasks."""
+    command = [*COMMAND, *QUICK, *ERRORS_ONLY, "--out", str(folder)]
     with subprocess.Popen(
-        [*COMMAND, *QUICK, *ERRORS_ONLY, "--out", str(folder)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
+        for line in process.stdout:
+            if "started" in line:
+                break
         time.sleep(seconds)
-        process.send_signal(kill)
-        process.communicate(timeout=60)
+        # Ctrl-C goes to the whole group of a terminal; a kill goes to one process.
+        (os.killpg if kill == signal.SIGINT else os.kill)(process.pid, kill)
+        sent = time.monotonic()
+        _, told = process.communicate(timeout=60)
+        waited = time.monotonic() - sent
     finished = folder.glob("tasks/*/rows.jsonl")
     times = {
         path.parent.name: path.stat().st_mtime_ns for path in finished if "partial" not in path.parent.name
     }
-    return process.returncode, times
+    return process.returncode, told, waited, times
 
 
 def check_resumed(folder, finished, undisturbed):
@@ -167,8 +174,10 @@ def check_resumed(folder, finished, undisturbed):
     assert not list(folder.rglob("*.partial"))
 
 
-def test_killed_once(tmp_path, undisturbed):
-    _, finished = interrupted_run(tmp_path / "run", 6.0)
+def test_killed_in_the_first_fit(tmp_path, undisturbed):
+    code, _, _, finished = interrupted_run(tmp_path / "run", 1.5)
+    assert code == -signal.SIGKILL
+    assert not finished
     check_resumed(tmp_path / "run", finished, undisturbed)
 
 
@@ -178,17 +187,76 @@ def test_killed_at_ten_random_moments(tmp_path, undisturbed):
     counts = []
     for index in range(10):
         folder = tmp_path / f"run{index}"
-        code, finished = interrupted_run(folder, moments.uniform(0.5, 14.0))
+        code, _, _, finished = interrupted_run(folder, moments.uniform(0.0, 10.0))
         counts.append((code, len(finished)))
         check_resumed(folder, finished, undisturbed)
     assert len({n_finished for _, n_finished in counts}) > 1, counts
 
 
-def test_interrupt_is_one_line_and_resumes(tmp_path, undisturbed):
+@pytest.mark.parametrize("seconds", [0.0, 0.3, 1.5])
+def test_interrupt_is_one_line_and_resumes(seconds, tmp_path, undisturbed):
     folder = tmp_path / "run"
-    code, finished = interrupted_run(folder, 5.0, kill=signal.SIGINT)
+    code, told, waited, finished = interrupted_run(folder, seconds, kill=signal.SIGINT)
     assert code == 130
+    assert told == "mlip-bench: interrupted; the same command goes on from here\n"
+    assert waited < 10
     check_resumed(folder, finished, undisturbed)
+
+
+def test_a_narrower_run_shows_only_what_it_was_asked_for(tmp_path, undisturbed):
+    """Finished tasks of other potentials are kept for later, but rows, settings and report agree."""
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed, folder, symlinks=True)
+    narrow = ["gap,snap" if word == "gap,snap" else word for word in QUICK]
+    narrow[narrow.index("gap,snap")] = "snap"
+    done = mlip_bench(*narrow, *ERRORS_ONLY, "--out", folder, folder=tmp_path)
+    assert "nothing had to be done" in done.stdout
+    assert {row["potential"] for row in results(folder)} == {"snap"}
+    assert 'data-tip="gap' not in (folder / "report.html").read_text()
+    again = mlip_bench(*QUICK, *ERRORS_ONLY, "--out", folder, folder=tmp_path)
+    assert "nothing had to be done" in again.stdout
+    assert results(folder) == results(undisturbed)
+
+
+def test_fresh_starts_over_and_spares_what_is_not_its_own(tmp_path, undisturbed):
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed, folder, symlinks=True)
+    (folder / "potentials" / "mine.toml").write_text("mine")
+    done = mlip_bench(*QUICK, *ERRORS_ONLY, "--out", folder, "--fresh", folder=tmp_path)
+    assert "fit gap: started" in done.stdout
+    assert (folder / "potentials" / "mine.toml").read_text() == "mine"
+    assert results(folder) == results(undisturbed)
+
+
+def test_odd_names_are_only_text(tmp_path, alloys):
+    frames = [atoms.copy() for atoms in alloys]
+    for frame, atoms in zip(frames, alloys, strict=True):
+        frame.calc = atoms.calc
+        frame.info["group"] = "[/odd] $\\frac$ <b>"
+    ase.io.write(tmp_path / "odd.extxyz", frames[:-2], format="extxyz")
+    frames[-1].info["group"] = frames[-2].info["group"] = "plain"
+    ase.io.write(tmp_path / "test.extxyz", frames[-4:], format="extxyz")
+    shown = mlip_bench("data", "show", "--train", "odd.extxyz", folder=tmp_path)
+    assert "[/odd]" in shown.stdout, shown.stderr
+    arguments = ["--train", "odd.extxyz", "--test", "test.extxyz", "--preset", "quick", *ERRORS_ONLY]
+    done = mlip_bench("run", "--potential", "snap", *arguments, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_molecules_run_without_cost(tmp_path):
+    frames = []
+    generator = np.random.default_rng(0)
+    for _ in range(12):
+        atoms = Atoms("Cu3", [[0, 0, 0], [2.4, 0, 0], [0, 2.4, 0]])
+        atoms.rattle(0.1, rng=generator)
+        atoms.calc = EMT()
+        atoms.get_forces()
+        frames.append(atoms)
+    ase.io.write(tmp_path / "mol.extxyz", frames, format="extxyz")
+    arguments = ["--train", "mol.extxyz", "--preset", "quick", "--set", "gap.n_sparse=20"]
+    done = mlip_bench("run", "--potential", "gap,snap", *arguments, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "cost is not measured" in done.stdout
 
 
 # -- bad input: one clear sentence, exit code 2, no traceback ---------------------------------------------
@@ -225,6 +293,10 @@ def refused(*arguments, folder, **options):
         (["report", "gone"], "gone/results.jsonl: cannot be read"),
         (["list", "snpa"], "unknown potential 'snpa' (did you mean 'snap'?)"),
         (["run", "--sistem", "Mo"], "No such option"),
+        (["run", "--system", "Mo", "--seed", "-1"], "Invalid value for '--seed'"),
+        (["run", "--system", "paper"], "no data for system 'paper'"),
+        (["run", "--system", "Mo", "--dataset", "embedded", "--out", "/dev/null"], "/dev/null"),
+        (["data", "show", "--system", "Mo", "--dataset", "embedded", "--histogram", "no/h.png"], "no/h.png"),
     ],
 )
 def test_bad_arguments(arguments, message, tmp_path):

@@ -133,10 +133,12 @@ def test_fingerprint_sees_every_number(alloys):
 
 def test_crystal_of_own_data_is_the_most_stable(alloys):
     crystal = most_stable_periodic(alloys)
+    zero = structures.energies_per_element(alloys, ("Au", "Cu"))
     mixed = [atoms for atoms in alloys if len(set(atoms.numbers)) == 2]
-    least = min(structures.energy(atoms) / len(atoms) for atoms in mixed)
-    chosen = [atoms for atoms in mixed if np.allclose(atoms.positions, crystal.positions)]
-    assert structures.energy(chosen[0]) / len(chosen[0]) == least
+    excess = [
+        structures.energy(atoms) - structures.composition([atoms], ("Au", "Cu"))[0] @ zero for atoms in mixed
+    ]
+    assert mixed[int(np.argmin(excess))].positions == pytest.approx(crystal.positions)
 
 
 # -- bad input: each one sentence that names the file, the frame and the key -----------------------------
@@ -206,6 +208,25 @@ def test_element_only_in_test_data(alloys):
 def test_too_few_to_split(alloys):
     with pytest.raises(UserError, match="1 structures cannot be split"):
         split(alloys[:1], 0, "my.xyz")
+
+
+def test_split_keeps_every_element_in_training(alloys):
+    copper = [atoms for atoms in alloys if set(atoms.symbols) == {"Cu"}]
+    gold = next(atoms for atoms in alloys if "Au" in set(atoms.symbols))
+    for seed in range(20):
+        train, test = split([*copper, gold], seed, "rare.xyz")
+        assert structures.elements(train) == ("Au", "Cu")
+        assert test
+
+
+def test_stress_of_a_structure_without_volume_is_dropped(alloys):
+    molecule = structures.labelled(Atoms("Cu2", [[0, 0, 0], [2, 0, 0]]), -1.0, np.zeros((2, 3)), np.zeros(6))
+    assert structures.stress(molecule) is None
+
+
+def test_molecules_have_no_crystal_to_time():
+    molecule = structures.labelled(Atoms("Cu2", [[0, 0, 0], [2, 0, 0]]), -1.0, np.zeros((2, 3)), None)
+    assert most_stable_periodic([molecule]) is None
 
 
 def test_checksum_mismatch(tmp_path, monkeypatch):

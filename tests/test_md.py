@@ -70,6 +70,31 @@ def test_bridge_follows_velocity_verlet_of_ase(ruler):
     assert np.abs((fractional - np.round(fractional)) @ np.array(atoms.cell)).max() < 1e-6
 
 
+class Breaking:
+    """A real calculator until its third step, where it raises as an extrapolating model may."""
+
+    def __init__(self, calculator):
+        self._calculator = calculator
+        self._calls = 0
+
+    def calculate(self, *arguments):
+        self._calls += 1
+        if self._calls > 3:
+            raise ArithmeticError("extrapolating")
+        self._calculator.calculate(*arguments)
+        self.results = self._calculator.results
+
+
+def test_an_error_of_the_calculator_is_not_lost(ruler, monkeypatch):
+    """LAMMPS's callback cannot raise: the run must, afterwards."""
+    bridged = Bridged(ruler)
+    calculator = Breaking(ruler.calculator())
+    monkeypatch.setattr(bridged, "calculator", lambda: calculator)
+    atoms = bulk("Mo", a=3.17, cubic=True).repeat(2)
+    with Simulation(bridged, atoms) as simulation, pytest.raises(ArithmeticError, match="extrapolating"):
+        simulation.run(10)
+
+
 def test_ruler_costs_one_ruler(ruler, embedded, tmp_path, monkeypatch):
     """The ruler measured against itself: all metrics, their relations, and a ratio of one."""
     monkeypatch.setattr(cost, "N_ATOMS", 250)

@@ -1,6 +1,7 @@
 """A dataset: training and test structures of one system, and where they come from."""
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,8 +26,8 @@ class Dataset:
     """Chemical system, for example ``Mo`` or ``Li-P-S``."""
     train: list[Atoms]
     test: list[Atoms]
-    crystal: Atoms
-    """The cell that cost is measured on, repeated to the size asked for."""
+    crystal: Atoms | None
+    """The cell that cost is measured on, repeated to the size asked for; None for molecules."""
     origin: str
     """One line on which files were taken, for the terminal and the report."""
     level_of_theory: str = "not stated"
@@ -38,6 +39,11 @@ class Dataset:
         """SHA-256 of all structures and reference values, training and test."""
         parts = (reference.fingerprint(self.train), reference.fingerprint(self.test))
         return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+    @property
+    def crystal_sha256(self) -> str:
+        """SHA-256 of the cell that cost is measured on."""
+        return "none" if self.crystal is None else reference.geometry_fingerprint(self.crystal)
 
     @property
     def elements(self) -> tuple[str, ...]:
@@ -66,12 +72,21 @@ def own_data(train_path: Path, test_path: Path | None, seed: int, system: str | 
 
 
 def split(structures: list[Atoms], seed: int, name: str) -> tuple[list[Atoms], list[Atoms]]:
-    """Set a tenth of the structures aside for testing; isolated atoms always stay in training."""
+    """Set a tenth of the structures aside for testing.
+
+    Isolated atoms always stay in training, and so does the last structure that has some element.
+    """
     candidates = [index for index, atoms in enumerate(structures) if not reference.is_isolated_atom(atoms)]
-    if len(candidates) < 2:
-        raise UserError(f"{name}: {len(candidates)} structures cannot be split; give a test file with --test")
     n_test = max(1, round(TEST_SHARE * len(candidates)))
-    chosen = set(np.random.default_rng(seed).permutation(candidates)[:n_test].tolist())
+    having = Counter(symbol for atoms in structures for symbol in set(atoms.symbols))
+    chosen: list[int] = []
+    for index in np.random.default_rng(seed).permutation(candidates).astype(int).tolist():
+        present = set(structures[index].symbols)
+        if len(chosen) < n_test and all(having[symbol] > 1 for symbol in present):
+            having.subtract(present)
+            chosen.append(index)
+    if len(candidates) < 2 or not chosen:
+        raise UserError(f"{name}: {len(candidates)} structures cannot be split; give a test file with --test")
     train = [atoms for index, atoms in enumerate(structures) if index not in chosen]
     return train, [structures[index] for index in sorted(chosen)]
 
@@ -88,14 +103,23 @@ def refuse_new_elements(train: list[Atoms], test: list[Atoms], name: str) -> Non
             )
 
 
-def most_stable_periodic(structures: list[Atoms]) -> Atoms:
-    """Return the three-dimensionally periodic structure of least energy per atom, without its values.
+def most_stable_periodic(structures: list[Atoms]) -> Atoms | None:
+    """Return the periodic structure of least energy per atom, without its values, or None if there is none.
 
-    Of compositions, the one with most elements counts; a dataset without periodic structures gives its
-    structure of least energy.
+    Energies are counted from those per element that fit the data best, so that compositions compare; only
+    structures with the most elements count.
     """
-    periodic = [atoms for atoms in structures if atoms.pbc.all()] or structures
+    periodic = [atoms for atoms in structures if atoms.pbc.all()]
+    if not periodic:
+        return None
     most_elements = max(len(set(atoms.numbers)) for atoms in periodic)
     candidates = [atoms for atoms in periodic if len(set(atoms.numbers)) == most_elements]
-    best = min(candidates, key=lambda atoms: reference.energy(atoms) / len(atoms))
+    species = reference.elements(structures)
+    zero = reference.energies_per_element(structures, species)
+
+    def formation_energy(atoms: Atoms) -> float:
+        counts = reference.composition([atoms], species)[0]
+        return (reference.energy(atoms) - float(counts @ zero)) / len(atoms)
+
+    best = min(candidates, key=formation_energy)
     return Atoms(best.numbers, best.positions, cell=best.cell, pbc=best.pbc)

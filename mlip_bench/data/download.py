@@ -52,8 +52,11 @@ def find(
 
 def _download(url: str, path: Path, checksum: str) -> bool:
     """Fetch a file into the cache; False where the address cannot be reached."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False  # a cache that cannot be written is one that has nothing
     try:
         pooch.HTTPDownloader(timeout=30)(url, str(partial), None)
         verify(partial, checksum)

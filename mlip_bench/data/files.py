@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.io.formats import UnknownFileTypeError
 
+from mlip_bench.data import voigt
 from mlip_bench.data.structures import labelled, refuse_unusable
 from mlip_bench.errors import UserError
 
@@ -18,7 +19,9 @@ from mlip_bench.errors import UserError
 ENERGY_KEYS = ("REF_energy", "ref_energy", "dft_energy", "DFT_energy", "Energy")
 FORCES_KEYS = ("REF_forces", "ref_forces", "dft_forces", "dft_force", "DFT_forces", "force", "Forces")
 STRESS_KEYS = ("REF_stress", "ref_stress", "dft_stress")
-VIRIAL_KEYS = ("virial", "REF_virial", "ref_virial", "dft_virial")
+VIRIAL_KEYS = tuple(
+    f"{prefix}{name}" for name in ("virial", "virials") for prefix in ("", "REF_", "ref_", "dft_")
+)
 
 KBAR = 0.1 * units.GPa
 
@@ -90,9 +93,7 @@ def _stress_from_info(atoms: Atoms) -> np.ndarray | None:
     if stress is None:
         return None
     values = np.asarray(stress, dtype=float)
-    if values.size == 9:
-        return values.reshape(3, 3)[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
-    return values.reshape(6)
+    return voigt.from_matrix(values.reshape(3, 3)) if values.size == 9 else values.reshape(6)
 
 
 def _read_mlearn_json(path: Path) -> Iterator[Atoms]:

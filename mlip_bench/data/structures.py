@@ -48,9 +48,9 @@ def group(atoms: Atoms) -> str:
 
 
 def labelled(atoms: Atoms, energy: float, forces: np.ndarray, stress: np.ndarray | None) -> Atoms:
-    """Attach reference values to a structure and return it."""
+    """Attach reference values to a structure and return it; without a volume there is no stress."""
     values = {"energy": energy, "forces": forces}
-    if stress is not None:
+    if stress is not None and atoms.cell.rank == 3:
         values["stress"] = stress
     atoms.calc = SinglePointCalculator(atoms, **values)
     return atoms
@@ -141,13 +141,22 @@ def fingerprint(structures: Iterable[Atoms]) -> str:
     """Return the SHA-256 of structures and reference values, independent of file format and order of keys."""
     digest = hashlib.sha256()
     for atoms in structures:
-        digest.update(np.ascontiguousarray(atoms.numbers, dtype="<i8").tobytes())
-        digest.update(np.ascontiguousarray(atoms.pbc, dtype="<i8").tobytes())
-        values = [atoms.positions, np.array(atoms.cell), energy(atoms), forces(atoms)]
+        digest.update(geometry_fingerprint(atoms).encode())
+        values = [energy(atoms), forces(atoms)]
         reference_stress = stress(atoms)
         if reference_stress is not None:
             values.append(reference_stress)
         for value in values:
             digest.update(np.ascontiguousarray(value, dtype="<f8").tobytes())
         digest.update(group(atoms).encode())
+    return digest.hexdigest()
+
+
+def geometry_fingerprint(atoms: Atoms) -> str:
+    """Return the SHA-256 of elements, positions, cell and periodicity."""
+    digest = hashlib.sha256()
+    for integers in (atoms.numbers, atoms.pbc):
+        digest.update(np.ascontiguousarray(integers, dtype="<i8").tobytes())
+    for lengths in (atoms.positions, np.array(atoms.cell)):
+        digest.update(np.ascontiguousarray(lengths, dtype="<f8").tobytes())
     return digest.hexdigest()

@@ -39,6 +39,7 @@ class Simulation:
 
     def __init__(self, potential: Potential, atoms: Atoms, seed: int = 1):
         self.session = LammpsSession(potential.elements_)
+        self._bridge: Bridge | None = None
         try:
             self.session.place(atoms)
             style = potential.lammps()
@@ -54,15 +55,20 @@ class Simulation:
                 f"velocity all create {TEMPERATURE_K} {seed} mom yes rot no dist gaussian",
                 f"fix npt all npt temp {TEMPERATURE_K} {TEMPERATURE_K} {THERMOSTAT_PS} iso 0 0 {BAROSTAT_PS}",
                 "thermo_modify lost error",
-                "run 0 post no",
             )
+            self._run("run 0 post no")
         except BaseException:
             self.session.close()
             raise
 
     def run(self, n_steps: int) -> None:
         """Go on for ``n_steps`` steps of 1 fs, without the set-up that a first run needs."""
-        self._commands(f"run {n_steps} pre no post no")
+        self._run(f"run {n_steps} pre no post no")
+
+    def _run(self, line: str) -> None:
+        self.session.command(line)
+        if self._bridge is not None and self._bridge.error is not None:
+            raise self._bridge.error
 
     def __enter__(self) -> "Simulation":
         """Return the simulation itself."""
@@ -86,6 +92,8 @@ class Bridge:
     def __init__(self, session: LammpsSession, atoms: Atoms, calculator: Calculator):
         self._lmp = session.lmp
         self._calculator = calculator
+        self.error: Exception | None = None
+        """The first exception of the calculator: LAMMPS cannot pass it on, and the run is void."""
         self._atoms = Atoms(atoms.numbers, cell=session.prism.cell, pbc=True)
         for line in (
             f"pair_style zero {BRIDGE_CUTOFF}",
@@ -100,6 +108,13 @@ class Bridge:
         self, caller: Any, step: int, n_local: int, tag: np.ndarray, x: np.ndarray, f: np.ndarray
     ) -> None:
         """Set forces (n_atoms, 3) in place, and energy and virial of the step; LAMMPS calls this."""
+        if self.error is None:
+            try:
+                self._set_forces(tag, x, f)
+            except Exception as error:  # whatever the calculator raises must not be lost
+                self.error = error
+
+    def _set_forces(self, tag: np.ndarray, x: np.ndarray, f: np.ndarray) -> None:
         low, high, xy, yz, xz, *_ = self._lmp.extract_box()
         cell = np.diag(np.subtract(high, low))
         cell[1, 0], cell[2, 0], cell[2, 1] = xy, xz, yz

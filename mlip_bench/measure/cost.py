@@ -12,6 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
+from mlip_bench.errors import UserError
 from mlip_bench.lammps_session import potentials_folder
 from mlip_bench.md.driver import Simulation
 from mlip_bench.measure.base import Measure, Metric, Subject, Value
@@ -38,6 +39,8 @@ METRICS = {
 
 def run(subject: Subject, progress: Progress) -> list[Value]:
     """Time blocks of steps of the potential and of the ruler in turn."""
+    if subject.dataset.crystal is None:
+        raise UserError("cost: the data has no periodic structure to time")
     atoms = supercell(subject.dataset.crystal, N_ATOMS)
     ruler_atoms = bcc_molybdenum(len(atoms))
     with (

@@ -40,13 +40,12 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     total = sum(len(structures) for structures in parts.values())
     done = 0
     for split, structures in parts.items():
-        others, _ = reference.split_off_isolated_atoms(structures)
         predictions: list[Prediction] = []
-        for start in range(0, len(others), BATCH):
-            predictions += subject.potential.predict(others[start : start + BATCH])
+        for start in range(0, len(structures), BATCH):
+            predictions += subject.potential.predict(structures[start : start + BATCH])
             progress((done + len(predictions)) / total, f"predicting {split}")
         done += len(structures)
-        table = comparison(others, predictions)
+        table = comparison(structures, predictions)
         kept |= {f"{split}_{key}": value for key, value in table.items()}
         for group in (None, *np.unique(table["energy_group"]).tolist()):
             errors = summary(table, group)
@@ -59,11 +58,13 @@ def comparison(structures: Sequence[Atoms], predictions: Sequence[Prediction]) -
     """Return reference and predicted numbers, flat, in meV/atom, meV/Å and GPa, with the group of each.
 
     ``energy`` has one row per structure, ``force`` one per component, ``stress`` six per structure that has
-    a reference; the columns are reference and prediction.
+    a reference; the columns are reference and prediction. Isolated atoms are left out.
     """
     energy, force, stress = [], [], []
     groups: dict[str, list[str]] = {"energy": [], "force": [], "stress": []}
     for atoms, prediction in zip(structures, predictions, strict=True):
+        if reference.is_isolated_atom(atoms):
+            continue
         group = reference.group(atoms)
         energy.append([reference.energy(atoms) / len(atoms), prediction.energy / len(atoms)])
         force.append(np.column_stack([reference.forces(atoms).ravel(), prediction.forces.ravel()]))

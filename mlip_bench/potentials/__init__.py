@@ -34,7 +34,11 @@ def load(path: Path | str) -> Potential:
     path = Path(path)
     description = path / DESCRIPTION
     if description.is_file():
-        return family(json.loads(description.read_text())["family"]).load(path)
+        try:
+            name = json.loads(description.read_text())["family"]
+        except (ValueError, KeyError) as error:
+            raise UserError(f"{description}: not the description of a potential ({error})") from error
+        return family(name).load(path)
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")
     readers = [known for known in map(family, family_names()) if known.native_suffix]

@@ -221,6 +221,11 @@ def _as_type(name: str, value: Any, wanted: Any) -> Any:
     origin = typing.get_origin(wanted) or wanted
     if origin is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if origin is float and isinstance(value, float) and not np.isfinite(value):
+        raise UserError(f"{name} must be a finite number, not {value!r}")
+    if origin is dict and isinstance(value, dict):
+        _, of_values = typing.get_args(wanted)
+        return {key: _as_type(f"{name}.{key}", entry, of_values) for key, entry in value.items()}
     if isinstance(value, origin) and not (origin is int and isinstance(value, bool)):
         return value
     raise UserError(f"{name} must be {getattr(wanted, '__name__', wanted)}, not {value!r}")

@@ -24,16 +24,21 @@ import numpy as np
 import psutil
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-from ase.data import chemical_symbols
+from ase.data import atomic_numbers, chemical_symbols
 
 from mlip_bench.data import structures as reference
+from mlip_bench.data import voigt
 from mlip_bench.errors import UserError
+from mlip_bench.lammps_session import in_periodic_box
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 
 XML = "potential.xml"
 
 # Added to the sparse covariance matrix to keep it positive definite; QUIP's documentation uses 1e-8.
 SPARSE_JITTER = 1e-8
+
+# gap_fit reads its seed as a Fortran integer of four bytes.
+LARGEST_SEED = 2**31 - 2
 
 # Share of available memory that gap_fit may plan for; the rest is for everything else on the machine.
 MEMORY_SHARE = 0.9
@@ -119,33 +124,31 @@ class GAP(Potential):
             raise UserError("gap: the training data has isolated atoms only")
         fitted = reference.energies_per_element(structures, self.elements_)
         zero = dict(zip(self.elements_, fitted, strict=True)) | isolated
-        n_environments = reference.composition(structures, self.elements_).sum(axis=0)
-        n_sparse = min(self.hypers.n_sparse, int(n_environments[n_environments > 0].min()))
+        environments = reference.composition(structures, self.elements_).sum(axis=0).astype(int)
         has_virial = self.hypers.sigma_virial > 0 and any(reference.stress(a) is not None for a in structures)
         with tempfile.TemporaryDirectory(prefix="mlip-bench-") as name:
             folder = Path(name)
-            _write_training_file(folder / "train.extxyz", structures)
-            arguments = self._arguments(zero, n_sparse, has_virial, seed)
-            _run_gap_fit(arguments, folder, len(self.elements_), progress)
+            _write_training_file(folder / "train.extxyz", structures, self.hypers.cutoff)
+            arguments = self._arguments(zero, environments, has_virial, seed)
+            _run_gap_fit(arguments, folder, len(structures), int((environments > 0).sum()), progress)
             self.files_ = {
                 path.name: path.read_bytes() for path in folder.glob(f"{XML}*") if path.suffix != ".idx"
             }
 
     def _arguments(
-        self, zero: dict[str, float], n_sparse: int, has_virial: bool, seed: int
+        self, zero: dict[str, float], environments: np.ndarray, has_virial: bool, seed: int
     ) -> dict[str, object]:
         hypers = self.hypers
-        soap = (
-            f"soap cutoff={hypers.cutoff} cutoff_transition_width={hypers.cutoff_transition_width} "
-            f"n_max={hypers.n_max} l_max={hypers.l_max} atom_sigma={hypers.atom_sigma} zeta={hypers.zeta} "
-            f"delta={hypers.delta} covariance_type=dot_product n_sparse={n_sparse} "
-            "sparse_method=cur_points add_species=T"
-        )
+        soaps = [
+            self._descriptor(element, min(hypers.n_sparse, int(count)))
+            for element, count in zip(self.elements_, environments, strict=True)
+            if count > 0
+        ]
         virial = hypers.sigma_virial if has_virial else 1.0
         energies = ":".join(f"{element}:{energy:.12f}" for element, energy in zero.items())
         return {
             "atoms_filename": "train.extxyz",
-            "gap": f"{{{soap}}}",
+            "gap": f"{{{' : '.join(soaps)}}}",
             "e0": f"{{{energies}}}",
             "default_sigma": f"{{{hypers.sigma_energy} {hypers.sigma_force} {virial} 0.0}}",
             "energy_parameter_name": "ref_energy",
@@ -156,8 +159,20 @@ class GAP(Potential):
             "sparse_separate_file": "T",
             "gap_file": XML,
             # gap_fit takes its seed from the clock for values below 0, and 0 gives no sequence.
-            "rnd_seed": seed + 1,
+            "rnd_seed": seed % LARGEST_SEED + 1,
         }
+
+    def _descriptor(self, element: str, n_sparse: int) -> str:
+        """Return the SOAP descriptor of the environments of one element, with its own sparse points."""
+        hypers = self.hypers
+        numbers = " ".join(str(atomic_numbers[symbol]) for symbol in self.elements_)
+        return (
+            f"soap cutoff={hypers.cutoff} cutoff_transition_width={hypers.cutoff_transition_width} "
+            f"n_max={hypers.n_max} l_max={hypers.l_max} atom_sigma={hypers.atom_sigma} zeta={hypers.zeta} "
+            f"delta={hypers.delta} covariance_type=dot_product n_sparse={n_sparse} sparse_method=cur_points "
+            f"Z={atomic_numbers[element]} n_species={len(self.elements_)} species_Z={{{{{numbers}}}}} "
+            "add_species=F"
+        )
 
     # -- files -----------------------------------------------------------------------------------------
 
@@ -203,23 +218,29 @@ def _single_point(calculator: Calculator, atoms: Atoms) -> Prediction:
     return Prediction(float(results["energy"]), np.array(results["forces"]).reshape(-1, 3), stress)
 
 
-def _write_training_file(path: Path, structures: Sequence[Atoms]) -> None:
-    """Write energies (eV), forces (eV/Å) and virials (eV, minus stress times volume) for ``gap_fit``."""
+def _write_training_file(path: Path, structures: Sequence[Atoms], cutoff: float) -> None:
+    """Write energies (eV), forces (eV/Å) and virials (eV, minus stress times volume) for ``gap_fit``.
+
+    It treats every frame as periodic and passes over energies of frames without a cell, so directions
+    without periodicity get vacuum.
+    """
     frames = []
     for atoms in structures:
-        frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+        frame = in_periodic_box(atoms, cutoff)
         frame.info["ref_energy"] = reference.energy(atoms)
         frame.arrays["ref_forces"] = reference.forces(atoms)
         stress = reference.stress(atoms)
-        if stress is not None and atoms.cell.rank == 3:
-            virial = -atoms.get_volume() * stress[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]]
+        if stress is not None:
+            virial = -atoms.get_volume() * voigt.to_matrix(stress)
             # As nine numbers: ASE would write a matrix as JSON, which gap_fit passes over in silence.
             frame.info["ref_virial"] = " ".join(f"{value:.12f}" for value in virial.ravel())
         frames.append(frame)
     ase.io.write(path, frames, format="extxyz")
 
 
-def _run_gap_fit(arguments: dict[str, object], folder: Path, n_elements: int, progress: Progress) -> None:
+def _run_gap_fit(
+    arguments: dict[str, object], folder: Path, n_structures: int, n_elements: int, progress: Progress
+) -> None:
     """Run the ``gap_fit`` program of the quippy package in ``folder``, one descriptor per element."""
     import quippy
 
@@ -236,6 +257,7 @@ def _run_gap_fit(arguments: dict[str, object], folder: Path, n_elements: int, pr
             for line in _lines(process):
                 last_lines.append(line)
                 _refuse_if_too_large(line)
+                _refuse_lost_energies(line, n_structures)
                 report.read(line)
         except BaseException:
             process.kill()
@@ -294,6 +316,13 @@ def _refuse_if_too_large(line: str) -> None:
             f"gap: this fit needs {needed / 1e9:.0f} GB and {available / 1e9:.0f} GB are available; "
             "lower gap.l_max, gap.n_max or gap.cutoff, or train on fewer structures"
         )
+
+
+def _refuse_lost_energies(line: str, n_structures: int) -> None:
+    """Stop where gap_fit did not take every energy that it was given."""
+    found = re.match(r"Number of target energies .* found: (\d+)", line)
+    if found and int(found[1]) != n_structures:
+        raise RuntimeError(f"gap_fit read {found[1]} energies of {n_structures} structures")
 
 
 def _read_files(path: Path) -> dict[str, bytes]:

@@ -26,9 +26,11 @@ def with_sources(family: str, preset: str, system: str) -> dict[str, tuple[Any, 
     content = tables(family)
     of_preset = content.get(preset, {})
     found: dict[str, tuple[Any, str]] = {}
+    # The names of presets are tables of tables, also where someone calls a system so.
+    of_system = {} if system in PRESETS else content.get(system, {})
     for table in (
         content.get("all", {}),
-        content.get(system, {}),
+        of_system,
         of_preset.get("all", {}),
         of_preset.get(system, {}),
     ):

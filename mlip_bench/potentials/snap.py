@@ -20,9 +20,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers
 
 from mlip_bench.data import structures as reference
-from mlip_bench.errors import UserError
+from mlip_bench.data import voigt
+from mlip_bench.errors import UserError, did_you_mean
 from mlip_bench.lammps_session import LammpsSession, LammpsStyle, in_periodic_box
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.linear_fit import NormalEquations, stratified_folds
@@ -111,6 +113,7 @@ class SNAP(Potential):
     # -- fitting ---------------------------------------------------------------------------------------
 
     def _fit(self, train: Sequence[Atoms], seed: int, progress: Progress) -> None:
+        self._refuse_unknown_names(self.elements_)
         weights = {"energy": self.hypers.energy_weight, "forces": 1.0, "stress": self.hypers.stress_weight}
         n_folds = min(self.hypers.n_folds, len(train))
         folds = stratified_folds(train, n_folds, seed)
@@ -131,6 +134,14 @@ class SNAP(Potential):
         self.coefficients_ = solution.reshape(len(self.elements_), -1)
         self.coefficients_[:, 0] += baseline
 
+    def _refuse_unknown_names(self, known: Sequence[str]) -> None:
+        """Refuse radii or weights of elements that the data lacks; presets may name groups that it lacks."""
+        for name, given in (("radii", self.hypers.radii), ("weights", self.hypers.weights)):
+            for element in given:
+                if element not in known:
+                    hint = did_you_mean(element, known)
+                    raise UserError(f"{self.family}.{name}: no '{element}' in the training data{hint}")
+
     def _rows(
         self, structures: Sequence[Atoms]
     ) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
@@ -150,11 +161,10 @@ class SNAP(Potential):
                     "forces": (reference.forces(atoms) @ rotation).ravel(),
                 }
                 stress = reference.stress(atoms)
-                if stress is not None and atoms.cell.rank == 3:
+                if stress is not None:
                     # compute snap gives the virial in the order xx yy zz yz xz xy, positive in compression.
                     rows["stress"] = -matrix[1 + 3 * n_atoms :] / atoms.get_volume()
-                    tensor = rotation.T @ stress[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]] @ rotation
-                    targets["stress"] = tensor[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+                    targets["stress"] = voigt.from_matrix(rotation.T @ voigt.to_matrix(stress) @ rotation)
                 yield rows, targets
 
     def _compute_snap(self, session: LammpsSession, atoms: Atoms) -> np.ndarray:
@@ -186,8 +196,7 @@ class SNAP(Potential):
     def _weight(self, element: str) -> float:
         if element in self.hypers.weights:
             return self.hypers.weights[element]
-        heaviest_first = list(Atoms(list(self.elements_)).symbols)
-        heaviest_first.sort(key=lambda symbol: -Atoms(symbol).numbers[0])
+        heaviest_first = sorted(self.elements_, key=lambda symbol: -atomic_numbers[symbol])
         steps = max(len(heaviest_first) - 1, 1)
         return 1.0 - 0.5 * heaviest_first.index(element) / steps
 

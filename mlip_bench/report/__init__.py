@@ -4,12 +4,23 @@ from pathlib import Path
 
 from mlip_bench.report import figures, html, pdf
 from mlip_bench.report.content import read
+from mlip_bench.results import RESULTS
+from mlip_bench.study import DESCRIPTION
 
-__all__ = ["HTML", "PDF", "build"]
+__all__ = ["HTML", "PDF", "build", "is_current"]
 
 HTML = "report.html"
 PDF = "report.pdf"
 FIGURES = "figures"
+
+
+def is_current(folder: Path) -> bool:
+    """Tell whether the report was built after the last change of the rows and the description of the run."""
+    report = folder / PDF  # written last
+    if not report.is_file():
+        return False
+    built = report.stat().st_mtime_ns
+    return all((folder / name).stat().st_mtime_ns <= built for name in (RESULTS, DESCRIPTION))
 
 
 def build(folder: Path) -> list[Path]:

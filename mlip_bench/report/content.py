@@ -11,7 +11,7 @@ import pandas as pd
 from mlip_bench.errors import UserError
 from mlip_bench.measure import BY_GROUP
 from mlip_bench.results import RESULTS, read_rows, table
-from mlip_bench.study import DESCRIPTION
+from mlip_bench.study import DESCRIPTION, PREDICTED
 
 # Test sets smaller than this give errors that are themselves uncertain: said in the report.
 FEW_TEST_STRUCTURES = 50
@@ -120,7 +120,7 @@ def _findings(ranking: pd.DataFrame) -> list[str]:
         f"{best['energy_rmse']:.1f} meV/atom."
     ]
     front = known[known["on_front"]].sort_values("cost_ratio")
-    if len(front) > 1:
+    if len(front) > 1 and pd.notna(best["cost_ratio"]):
         cheapest = front.iloc[0]
         times = best["cost_ratio"] / cheapest["cost_ratio"]
         sentences.append(
@@ -164,7 +164,7 @@ def _predictions(folder: Path, good: pd.DataFrame) -> dict[str, dict[str, np.nda
     """Read the predictions of each potential that the run measured."""
     found = {}
     for name in good["potential"].unique():
-        path = folder / "predictions" / f"{name}.npz"
+        path = folder / PREDICTED / f"{name}.npz"
         if path.is_file():
             with np.load(path) as file:
                 found[str(name)] = dict(file)

@@ -42,6 +42,8 @@ RC: dict[Any, Any] = {
     "grid.color": "#E4E7EB",
     "legend.frameon": False,
     "svg.fonttype": "path",
+    # Names of groups and potentials are the user's: a dollar sign is a dollar sign.
+    "text.parse_math": False,
 }
 
 PRINT_DPI = 200
