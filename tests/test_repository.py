@@ -39,7 +39,7 @@ def test_every_command_of_the_readme_exists():
         assert done.returncode == 0, f"{line}: {done.stderr}"
         assert all(option in done.stdout for option in options), line
         seen.add(" ".join(command))
-    assert {"run", "data show", "evaluate", "export", "doctor"} <= seen
+    assert {"run", "data show", "evaluate", "export"} <= seen
 
 
 def test_files_that_the_readme_links_exist():

@@ -79,9 +79,8 @@ class Document(FPDF):
         """Write a table; numbers to the right unless it holds text."""
         if not table.rows:
             return
-        align = (
-            ("LEFT",) * len(table.headings) if text else ("LEFT",) + ("RIGHT",) * (len(table.headings) - 1)
-        )
+        n_columns = len(table.rows[0])
+        align = ("LEFT",) * n_columns if text else ("LEFT",) + ("RIGHT",) * (n_columns - 1)
         self.set_font(FONT, size=7.5)
         head = FontFace(emphasis="BOLD", color=INK)
         with self.table(
@@ -91,8 +90,10 @@ class Document(FPDF):
             borders_layout="HORIZONTAL_LINES",
             col_widths=widths,
             padding=0.6,
+            first_row_as_headings=bool(table.headings),
         ) as layout:
-            layout.row(table.headings)
+            if table.headings:
+                layout.row(table.headings)
             for index, cells in enumerate(table.rows):
                 bold = FontFace(emphasis="BOLD") if index in table.emphasised else None
                 layout.row(cells, style=bold)
@@ -119,8 +120,7 @@ def write(content: Content, figures: list[Figure], path: Path) -> None:
     _section(document, "Test error against cost", by_name.get("front"))
     _section(document, "Ranking", None, tables.ranking(content))
     document.heading("What was run")
-    facts = Table(["", ""], [list(pair) for pair in tables.facts(content)])
-    document.show(facts, widths=(1, 5), text=True)
+    document.show(Table([], [list(pair) for pair in tables.facts(content)]), widths=(1, 5), text=True)
     _section(document, "Training against test error", by_name.get("parameters"), tables.train_errors(content))
     _section(document, "Time and memory of each fit", None, tables.fits(content))
     _section(document, "Parity", by_name.get("parity"))
