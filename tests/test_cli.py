@@ -142,11 +142,21 @@ def test_a_failed_family_is_a_row_and_the_others_go_on(tmp_path):
     assert "cannot factorise" in (tmp_path / "run" / "report.html").read_text()
 
 
+def as_in_a_terminal():
+    """Jobs that a shell runs in the background inherit an ignored Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def interrupted_run(folder, seconds, kill=signal.SIGKILL):
     """Start a run, end it so long after its first task began, and return code, errors and finished tasks."""
     command = [*COMMAND, *QUICK, *ERRORS_ONLY, "--out", str(folder)]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=as_in_a_terminal,
     ) as process:
         for line in process.stdout:
             if "started" in line:
