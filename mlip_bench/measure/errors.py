@@ -27,6 +27,7 @@ METRICS = {
     "force_rmse": Metric("meV/Å", "root mean square error of a force component"),
     "stress_mae": Metric("GPa", "mean absolute error of a stress component"),
     "stress_rmse": Metric("GPa", "root mean square error of a stress component"),
+    "extrapolating_atoms": Metric("atoms", "atoms in surroundings outside those of training"),
 }
 
 SPLITS = ("train", "test")
@@ -46,6 +47,9 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
             progress((done + len(predictions)) / total, f"predicting {split}")
         done += len(structures)
         table = comparison(structures, predictions)
+        outside = sum(prediction.n_extrapolating for prediction in predictions)
+        if outside:
+            values.append(Value("extrapolating_atoms", float(outside), split=split))
         kept |= {f"{split}_{key}": value for key, value in table.items()}
         for group in (None, *np.unique(table["energy_group"]).tolist()):
             errors = summary(table, group)

@@ -42,12 +42,14 @@ class Prediction:
     """What a potential says of one structure.
 
     ``energy`` in eV; ``forces`` (n_atoms, 3) in eV/Å; ``stress`` (6,) in eV/Å³ as in the module's
-    conventions, NaN where the structure has no three-dimensional cell.
+    conventions, NaN where the structure has no three-dimensional cell. ``n_extrapolating`` counts the atoms
+    whose surroundings lie outside those of the training data; 0 also where a family cannot tell.
     """
 
     energy: float
     forces: np.ndarray
     stress: np.ndarray
+    n_extrapolating: int = 0
 
 
 class Potential(ABC):
@@ -226,6 +228,9 @@ def _as_type(name: str, value: Any, wanted: Any) -> Any:
     if origin is dict and isinstance(value, dict):
         _, of_values = typing.get_args(wanted)
         return {key: _as_type(f"{name}.{key}", entry, of_values) for key, entry in value.items()}
+    if origin is list and isinstance(value, list | tuple):
+        (of_entries,) = typing.get_args(wanted)
+        return [_as_type(name, entry, of_entries) for entry in value]
     if isinstance(value, origin) and not (origin is int and isinstance(value, bool)):
         return value
     raise UserError(f"{name} must be {getattr(wanted, '__name__', wanted)}, not {value!r}")

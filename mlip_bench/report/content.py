@@ -153,6 +153,12 @@ def _warnings(run: dict[str, Any], good: pd.DataFrame, failures: pd.DataFrame) -
         f"{100 * row.spread / row.value:.0f} %. Trust the ratio, not the seconds."
         for row in noisy.itertuples()
     ]
+    outside = good[(good["metric"] == "extrapolating_atoms") & (good["split"] == "test")]
+    found += [
+        f"{row.potential} extrapolates for {row.value:.0f} atoms of the test data: their surroundings lie "
+        "outside those of training."
+        for row in outside.itertuples()
+    ]
     if good.loc[good["measure"] == "cost", "cpu"].nunique() > 1:
         found.append("Timings of different processors are in this run; compare ratios only.")
     if not failures.empty:

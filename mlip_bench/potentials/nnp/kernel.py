@@ -1,0 +1,521 @@
+"""Numba kernels: symmetry functions of all atoms, and energy, forces and virial, linear in the atoms.
+
+Everything is a function of squared edge lengths. An edge is a directed pair i→j; a triple of centre i is a
+pair of its edges a (i→j) and b (i→k) with the edge c (j→k) that closes it. Per edge, exponential times
+cutoff is computed once for each η; a triple then needs products only:
+
+    G3 = 2^(1-ζ) Σ (1 + λ cos θ)^ζ  W_η(a) W_η(b) W_η(c),   W_η(e) = exp(-η r_e²) f_c(r_e)
+
+Integer powers are taken by multiplication. Gradients by r² are collected per edge and turned into forces at
+the end, so that every term is Newton's third law by construction.
+"""
+
+import numpy as np
+from numba import njit
+
+# Everything that lets loops be vectorised, but no assumption that would hide a NaN.
+FAST = {"nsz", "arcp", "contract", "reassoc"}
+
+# Inputs are scaled to 0..1 on the training data; rounding may leave that range by this much.
+RANGE_TOLERANCE = 1e-9
+
+
+@njit(cache=True)
+def count_triples(first: np.ndarray, vectors: np.ndarray, reach: float) -> np.ndarray:
+    """Return where each centre's triples start, (n_atoms + 1,): pairs of edges that close within reach."""
+    n_atoms = len(first) - 1
+    start = np.zeros(n_atoms + 1, np.int64)
+    for i in range(n_atoms):
+        count = 0
+        for a in range(first[i], first[i + 1]):
+            for b in range(a + 1, first[i + 1]):
+                x = vectors[b, 0] - vectors[a, 0]
+                y = vectors[b, 1] - vectors[a, 1]
+                z = vectors[b, 2] - vectors[a, 2]
+                if x * x + y * y + z * z < reach * reach:
+                    count += 1
+        start[i + 1] = start[i] + count
+    return start
+
+
+@njit(cache=True)
+def fill_triples(
+    first: np.ndarray,
+    neighbours: np.ndarray,
+    shifts: np.ndarray,
+    vectors: np.ndarray,
+    reach: float,
+    start: np.ndarray,
+) -> np.ndarray:
+    """Return the edges (a, b, c) of each triple, (3, n_triples); c is found by neighbour and cell shift."""
+    triples = np.empty((3, start[-1]), np.int32)
+    for i in range(len(first) - 1):
+        p = start[i]
+        for a in range(first[i], first[i + 1]):
+            j = neighbours[a]
+            for b in range(a + 1, first[i + 1]):
+                x = vectors[b, 0] - vectors[a, 0]
+                y = vectors[b, 1] - vectors[a, 1]
+                z = vectors[b, 2] - vectors[a, 2]
+                if x * x + y * y + z * z < reach * reach:
+                    triples[0, p] = a
+                    triples[1, p] = b
+                    triples[2, p] = -1
+                    for c in range(first[j], first[j + 1]):
+                        if (
+                            neighbours[c] == neighbours[b]
+                            and shifts[c, 0] == shifts[b, 0] - shifts[a, 0]
+                            and shifts[c, 1] == shifts[b, 1] - shifts[a, 1]
+                            and shifts[c, 2] == shifts[b, 2] - shifts[a, 2]
+                        ):
+                            triples[2, p] = c
+                            break
+                    p += 1
+    return triples
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def edge_tables(
+    vectors: np.ndarray, cutoff: float, etas: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return r², 1/r, f_c and its derivative by r², and W and its derivative by r² for each η, per edge."""
+    n_edges = len(vectors)
+    square, inverse = np.empty(n_edges), np.empty(n_edges)
+    switch, d_switch = np.empty(n_edges), np.empty(n_edges)
+    weight, d_weight = np.empty((len(etas), n_edges)), np.empty((len(etas), n_edges))
+    for e in range(n_edges):
+        square[e] = vectors[e, 0] ** 2 + vectors[e, 1] ** 2 + vectors[e, 2] ** 2
+        r = np.sqrt(square[e])
+        inverse[e] = 1.0 / r
+        if r < cutoff:
+            switch[e] = 0.5 * (np.cos(np.pi * r / cutoff) + 1.0)
+            d_switch[e] = -0.25 * np.pi / cutoff * np.sin(np.pi * r / cutoff) * inverse[e]
+        else:
+            switch[e] = 0.0
+            d_switch[e] = 0.0
+    for g in range(len(etas)):
+        for e in range(n_edges):
+            gauss = np.exp(-etas[g] * square[e])
+            weight[g, e] = gauss * switch[e]
+            d_weight[g, e] = gauss * (d_switch[e] - etas[g] * switch[e])
+    return square, inverse, switch, d_switch, weight, d_weight
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def powers(
+    cosines: np.ndarray, m: int, lam: float, zeta: float, value: np.ndarray, slope: np.ndarray
+) -> None:
+    """Set value = 2^(1-ζ) (1 + λ cos)^ζ and slope, its derivative by the cosine, for the first m entries."""
+    factor = 2.0 ** (1.0 - zeta)
+    whole = int(zeta)
+    if whole != zeta:
+        for p in range(m):
+            base = max(1.0 + lam * cosines[p], 0.0)
+            rest = factor * base ** (zeta - 1.0)
+            value[p] = rest * base
+            slope[p] = zeta * lam * rest
+        return
+    for p in range(m):
+        slope[p] = factor
+        value[p] = 1.0 + lam * cosines[p]
+    # slope becomes factor · base^(ζ-1) by binary powers; value holds the base's square, fourth, ...
+    rest = whole - 1
+    while rest > 0:
+        if rest & 1:
+            for p in range(m):
+                slope[p] *= value[p]
+        rest >>= 1
+        if rest > 0:
+            for p in range(m):
+                value[p] *= value[p]
+    for p in range(m):
+        value[p] = slope[p] * (1.0 + lam * cosines[p])
+        slope[p] *= whole * lam
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def select_triples(
+    begin: int,
+    end: int,
+    triples: np.ndarray,
+    pair: np.ndarray,
+    wanted: int,
+    square: np.ndarray,
+    inverse: np.ndarray,
+    cutoff: float,
+    chosen: np.ndarray,
+    cosines: np.ndarray,
+) -> int:
+    """Keep the triples of one pair of elements whose three edges are within the cutoff; return how many."""
+    m = 0
+    limit = cutoff * cutoff
+    for p in range(begin, end):
+        a, b, c = triples[0, p], triples[1, p], triples[2, p]
+        if square[a] < limit and square[b] < limit and square[c] < limit and pair[p] == wanted:
+            chosen[0, m], chosen[1, m], chosen[2, m] = a, b, c
+            m += 1
+    for p in range(m):
+        a, b, c = chosen[0, p], chosen[1, p], chosen[2, p]
+        cosines[p] = 0.5 * (square[a] + square[b] - square[c]) * inverse[a] * inverse[b]
+    return m
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def network_gradient(
+    values: np.ndarray,
+    w1: np.ndarray,
+    b1: np.ndarray,
+    w2: np.ndarray,
+    b2: np.ndarray,
+    w3: np.ndarray,
+    b3: float,
+    gradient: np.ndarray,
+) -> float:
+    """Return the output of a tanh-tanh-linear network and set its gradient by the inputs."""
+    h1, h2, d1 = np.empty(len(b1)), np.empty(len(b2)), np.zeros(len(b1))
+    for a in range(len(b1)):
+        total = b1[a]
+        for f in range(len(values)):
+            total += w1[a, f] * values[f]
+        h1[a] = np.tanh(total)
+    output = b3
+    for a in range(len(b2)):
+        total = b2[a]
+        for f in range(len(b1)):
+            total += w2[a, f] * h1[f]
+        h2[a] = np.tanh(total)
+        output += w3[a] * h2[a]
+    for a in range(len(b2)):
+        outer = w3[a] * (1.0 - h2[a] * h2[a])
+        for f in range(len(b1)):
+            d1[f] += outer * w2[a, f]
+    gradient[:] = 0.0
+    for a in range(len(b1)):
+        inner = d1[a] * (1.0 - h1[a] * h1[a])
+        for f in range(len(values)):
+            gradient[f] += inner * w1[a, f]
+    return output
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def radial_values(
+    begin: int,
+    end: int,
+    kinds: np.ndarray,
+    radial: np.ndarray,
+    square: np.ndarray,
+    inverse: np.ndarray,
+    switch: np.ndarray,
+    values: np.ndarray,
+) -> None:
+    """Set the radial functions of one centre: rows of ``radial`` are element, η, R_s."""
+    for f in range(len(radial)):
+        total = 0.0
+        for e in range(begin, end):
+            if kinds[e] == radial[f, 0]:
+                d = square[e] * inverse[e] - radial[f, 2]
+                total += np.exp(-radial[f, 1] * d * d) * switch[e]
+        values[f] = total
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def radial_gradients(
+    begin: int,
+    end: int,
+    kinds: np.ndarray,
+    radial: np.ndarray,
+    square: np.ndarray,
+    inverse: np.ndarray,
+    switch: np.ndarray,
+    d_switch: np.ndarray,
+    outer: np.ndarray,
+    gradient: np.ndarray,
+) -> None:
+    """Add the gradient by r² of Σ_f outer_f G_f of one centre's radial functions."""
+    for f in range(len(radial)):
+        for e in range(begin, end):
+            if kinds[e] == radial[f, 0]:
+                d = square[e] * inverse[e] - radial[f, 2]
+                gauss = outer[f] * np.exp(-radial[f, 1] * d * d)
+                gradient[e] += gauss * (d_switch[e] - radial[f, 1] * d * inverse[e] * switch[e])
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def triple_weights(m: int, chosen: np.ndarray, table: np.ndarray, products: np.ndarray) -> None:
+    """Set products = W(a) W(b) W(c) of the chosen triples for one η."""
+    for p in range(m):
+        products[p] = table[chosen[0, p]] * table[chosen[1, p]] * table[chosen[2, p]]
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def spread_gradient(
+    m: int,
+    chosen: np.ndarray,
+    weight: np.ndarray,
+    d_weight: np.ndarray,
+    by_weight: np.ndarray,
+    by_cosine: np.ndarray,
+    cosines: np.ndarray,
+    inverse: np.ndarray,
+    gradient: np.ndarray,
+) -> None:
+    """Add to the three edges of each triple what derivatives by W_η products and by the cosine give by r²."""
+    for p in range(m):
+        a, b, c = chosen[0, p], chosen[1, p], chosen[2, p]
+        by_a, by_b, by_c = 0.0, 0.0, 0.0
+        for g in range(len(weight)):
+            wa, wb, wc = weight[g, a], weight[g, b], weight[g, c]
+            outer = by_weight[g, p]
+            by_a += outer * d_weight[g, a] * wb * wc
+            by_b += outer * wa * d_weight[g, b] * wc
+            by_c += outer * wa * wb * d_weight[g, c]
+        half = 0.5 * inverse[a] * inverse[b]
+        gradient[a] += by_a + by_cosine[p] * (half - 0.5 * cosines[p] * inverse[a] * inverse[a])
+        gradient[b] += by_b + by_cosine[p] * (half - 0.5 * cosines[p] * inverse[b] * inverse[b])
+        gradient[c] += by_c - by_cosine[p] * half
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def evaluate(
+    first: np.ndarray,
+    neighbours: np.ndarray,
+    species: np.ndarray,
+    vectors: np.ndarray,
+    start: np.ndarray,
+    triples: np.ndarray,
+    pair: np.ndarray,
+    cutoff: float,
+    etas: np.ndarray,
+    shapes: np.ndarray,
+    radial: tuple[np.ndarray, ...],
+    angular: tuple[np.ndarray, ...],
+    offsets: tuple[np.ndarray, ...],
+    scales: tuple[np.ndarray, ...],
+    layers: tuple[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, float], ...],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return energies per atom, forces (n_atoms, 3), virial (3, 3), and how many inputs left their range.
+
+    ``radial[s]`` has rows (element, η, R_s) and ``angular[s]`` rows (pair of elements, index of η, index
+    of shape), sorted by pair and shape, for centres of species s; ``shapes`` has rows (λ, ζ). Inputs are
+    (G - offset) · scale. The virial is Σ r ⊗ F, positive in compression.
+    """
+    n_atoms = len(first) - 1
+    square, inverse, switch, d_switch, weight, d_weight = edge_tables(vectors, cutoff, etas)
+    kinds = species[neighbours]
+    gradient = np.zeros(len(vectors))
+    energies, outside = np.empty(n_atoms), np.zeros(n_atoms, np.int64)
+    most = 0
+    for i in range(n_atoms):
+        most = max(most, start[i + 1] - start[i])
+    chosen, cosines = np.empty((3, most), np.int32), np.empty(most)
+    products, value, slope = (
+        np.empty((len(etas), most)),
+        np.empty((len(shapes), most)),
+        np.empty((len(shapes), most)),
+    )
+    by_weight, by_cosine = np.empty((len(etas), most)), np.empty(most)
+    for i in range(n_atoms):
+        kind = species[i]
+        mine, angles = radial[kind], angular[kind]
+        n_radial = len(mine)
+        inputs = np.empty(n_radial + len(angles))
+        outer = np.empty(len(inputs))
+        radial_values(first[i], first[i + 1], kinds, mine, square, inverse, switch, inputs)
+        # One pass when all functions belong to one pair of elements; else values first, gradients after.
+        begin = 0
+        while begin < len(angles):
+            end = begin
+            while end < len(angles) and angles[end, 0] == angles[begin, 0]:
+                end += 1
+            m = select_triples(
+                start[i],
+                start[i + 1],
+                triples,
+                pair,
+                angles[begin, 0],
+                square,
+                inverse,
+                cutoff,
+                chosen,
+                cosines,
+            )
+            fill_block(m, begin, end, angles, shapes, weight, chosen, cosines, products, value, slope)
+            for f in range(begin, end):
+                g, q = angles[f, 1], angles[f, 2]
+                total = 0.0
+                for p in range(m):
+                    total += products[g, p] * value[q, p]
+                inputs[n_radial + f] = total
+            begin = end
+        for f in range(len(inputs)):
+            inputs[f] = (inputs[f] - offsets[kind][f]) * scales[kind][f]
+            if inputs[f] < -RANGE_TOLERANCE or inputs[f] > 1.0 + RANGE_TOLERANCE:
+                outside[i] += 1
+        w1, b1, w2, b2, w3, b3 = layers[kind]
+        energies[i] = network_gradient(inputs, w1, b1, w2, b2, w3, b3, outer)
+        for f in range(len(inputs)):
+            outer[f] *= scales[kind][f]
+        radial_gradients(
+            first[i], first[i + 1], kinds, mine, square, inverse, switch, d_switch, outer, gradient
+        )
+        several = len(angles) > 0 and angles[0, 0] != angles[-1, 0]
+        begin = 0
+        while begin < len(angles):
+            end = begin
+            while end < len(angles) and angles[end, 0] == angles[begin, 0]:
+                end += 1
+            if several:
+                m = select_triples(
+                    start[i],
+                    start[i + 1],
+                    triples,
+                    pair,
+                    angles[begin, 0],
+                    square,
+                    inverse,
+                    cutoff,
+                    chosen,
+                    cosines,
+                )
+                fill_block(m, begin, end, angles, shapes, weight, chosen, cosines, products, value, slope)
+            by_weight[:, :m] = 0.0
+            by_cosine[:m] = 0.0
+            for f in range(begin, end):
+                g, q, t = angles[f, 1], angles[f, 2], outer[n_radial + f]
+                for p in range(m):
+                    by_weight[g, p] += t * value[q, p]
+                    by_cosine[p] += t * products[g, p] * slope[q, p]
+            spread_gradient(m, chosen, weight, d_weight, by_weight, by_cosine, cosines, inverse, gradient)
+            begin = end
+    forces, virial = edge_forces(first, neighbours, vectors, gradient)
+    return energies, forces, virial, outside
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def fill_block(
+    m: int,
+    begin: int,
+    end: int,
+    angles: np.ndarray,
+    shapes: np.ndarray,
+    weight: np.ndarray,
+    chosen: np.ndarray,
+    cosines: np.ndarray,
+    products: np.ndarray,
+    value: np.ndarray,
+    slope: np.ndarray,
+) -> None:
+    """Compute what the functions of one pair of elements share: a product per η, a power per shape."""
+    for g in range(len(weight)):
+        triple_weights(m, chosen, weight[g], products[g])
+    last = -1
+    for f in range(begin, end):
+        q = angles[f, 2]
+        if q != last:
+            powers(cosines, m, shapes[q, 0], shapes[q, 1], value[q], slope[q])
+            last = q
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def edge_forces(
+    first: np.ndarray, neighbours: np.ndarray, vectors: np.ndarray, gradient: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Turn gradients by r² of directed edges into forces (n_atoms, 3) and the virial (3, 3)."""
+    n_atoms = len(first) - 1
+    forces, virial = np.zeros((n_atoms, 3)), np.zeros((3, 3))
+    for i in range(n_atoms):
+        for e in range(first[i], first[i + 1]):
+            j = neighbours[e]
+            for x in range(3):
+                pull = 2.0 * gradient[e] * vectors[e, x]
+                forces[i, x] += pull
+                forces[j, x] -= pull
+                for y in range(3):
+                    virial[x, y] -= pull * vectors[e, y]
+    return forces, virial
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def values_and_jacobian(
+    first: np.ndarray,
+    neighbours: np.ndarray,
+    species: np.ndarray,
+    vectors: np.ndarray,
+    start: np.ndarray,
+    triples: np.ndarray,
+    pair: np.ndarray,
+    cutoff: float,
+    etas: np.ndarray,
+    shapes: np.ndarray,
+    radial: tuple[np.ndarray, ...],
+    angular: tuple[np.ndarray, ...],
+    n_functions: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the functions (n_atoms, n_functions) and their derivatives (n_edges, 3, n_functions).
+
+    The derivative of edge i→j is that of the functions of i by the position of j (Å⁻¹); the one by the
+    position of i itself is minus the sum over the edges of i.
+    """
+    n_atoms = len(first) - 1
+    square, inverse, switch, d_switch, weight, d_weight = edge_tables(vectors, cutoff, etas)
+    kinds = species[neighbours]
+    values = np.zeros((n_atoms, n_functions))
+    jacobian = np.zeros((len(vectors), 3, n_functions))
+    most = 0
+    for i in range(n_atoms):
+        most = max(most, start[i + 1] - start[i])
+    chosen, cosines = np.empty((3, most), np.int32), np.empty(most)
+    products, value, slope = (
+        np.empty((len(etas), most)),
+        np.empty((len(shapes), most)),
+        np.empty((len(shapes), most)),
+    )
+    for i in range(n_atoms):
+        mine, angles = radial[species[i]], angular[species[i]]
+        n_radial = len(mine)
+        radial_values(first[i], first[i + 1], kinds, mine, square, inverse, switch, values[i])
+        for f in range(n_radial):
+            for e in range(first[i], first[i + 1]):
+                if kinds[e] == mine[f, 0]:
+                    d = square[e] * inverse[e] - mine[f, 2]
+                    gauss = np.exp(-mine[f, 1] * d * d)
+                    by_square = gauss * (d_switch[e] - mine[f, 1] * d * inverse[e] * switch[e])
+                    for x in range(3):
+                        jacobian[e, x, f] += 2.0 * by_square * vectors[e, x]
+        begin = 0
+        while begin < len(angles):
+            end = begin
+            while end < len(angles) and angles[end, 0] == angles[begin, 0]:
+                end += 1
+            m = select_triples(
+                start[i],
+                start[i + 1],
+                triples,
+                pair,
+                angles[begin, 0],
+                square,
+                inverse,
+                cutoff,
+                chosen,
+                cosines,
+            )
+            fill_block(m, begin, end, angles, shapes, weight, chosen, cosines, products, value, slope)
+            for p in range(m):
+                a, b, c = chosen[0, p], chosen[1, p], chosen[2, p]
+                half = 0.5 * inverse[a] * inverse[b]
+                cos_a = half - 0.5 * cosines[p] * inverse[a] * inverse[a]
+                cos_b = half - 0.5 * cosines[p] * inverse[b] * inverse[b]
+                for f in range(begin, end):
+                    g, q = angles[f, 1], angles[f, 2]
+                    wa, wb, wc = weight[g, a], weight[g, b], weight[g, c]
+                    power, bent = value[q, p], products[g, p] * slope[q, p]
+                    values[i, n_radial + f] += products[g, p] * power
+                    by_a = 2.0 * (d_weight[g, a] * wb * wc * power + bent * cos_a)
+                    by_b = 2.0 * (wa * d_weight[g, b] * wc * power + bent * cos_b)
+                    by_c = 2.0 * (wa * wb * d_weight[g, c] * power - bent * half)
+                    for x in range(3):
+                        closing = by_c * (vectors[b, x] - vectors[a, x])
+                        jacobian[a, x, n_radial + f] += by_a * vectors[a, x] - closing
+                        jacobian[b, x, n_radial + f] += by_b * vectors[b, x] + closing
+            begin = end
+    return values, jacobian

@@ -1,0 +1,304 @@
+r"""NNP: Behler-Parrinello neural networks on atom-centred symmetry functions.
+
+The energy of an atom is the output of the network of its element (Behler and Parrinello,
+doi:10.1103/PhysRevLett.98.146401), with the symmetry functions G of seeds/004 equations 1 to 3, each
+scaled to 0..1 on the training data:
+
+.. math:: E_i = E_0^μ + w_3 · \tanh(W_2 \tanh(W_1 G_i + b_1) + b_2) + b_3
+
+Forces and stress are its analytic gradient. Trained by the extended Kalman filter (``training``) and
+evaluated by numba kernels (``kernel``); read and written as the files of n2p2 (``n2p2``).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+
+from mlip_bench.data import structures as reference
+from mlip_bench.data import voigt
+from mlip_bench.errors import UserError
+from mlip_bench.potentials.base import Potential, Prediction, Progress, require
+from mlip_bench.potentials.nnp import fitting, kernel, n2p2
+from mlip_bench.potentials.nnp.functions import SymmetryFunctions, grid
+from mlip_bench.potentials.nnp.geometry import Neighbourhood, Tables, tables
+from mlip_bench.potentials.nnp.training import Network
+
+# Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
+SKIN = 0.5
+
+
+class NNP(Potential):
+    """Behler-Parrinello neural network potential with symmetry functions."""
+
+    family: ClassVar[str] = "nnp"
+    native_suffix: ClassVar[str] = "input.nn"
+
+    @dataclass(frozen=True)
+    class Hypers:
+        """Hyper-parameters of NNP: a grid of symmetry functions, the networks, and the Kalman filter."""
+
+        cutoff: float = 5.5
+        """Radius (Å) of all symmetry functions."""
+        radial_etas: list[float] = field(default_factory=list)
+        """η (Å⁻²) of the radial functions; if empty, 0.25, 0.5 and 1.25 over the square of the typical
+        nearest distance of the data, the ratios that Zuo et al. use for Mo."""
+        radial_shifts: list[float] = field(default_factory=lambda: [0.0, 1.0, 2.0, 3.0, 4.0])
+        """R_s (Å) of the radial functions; those beyond the cutoff are left out."""
+        angular_etas: list[float] = field(default_factory=list)
+        """η (Å⁻²) of the angular functions; if empty, as for the radial ones."""
+        zetas: list[float] = field(default_factory=lambda: [1.0, 2.0, 4.0, 16.0])
+        """ζ of the angular functions, each with λ = 1 and -1."""
+        hidden: list[int] = field(default_factory=lambda: [16, 16])
+        """Nodes of the two hidden layers."""
+        epochs: int = 60
+        """Largest number of epochs; the one with the least validation error is kept."""
+        patience: int = 15
+        """Epochs without a better validation error after which training stops."""
+        validation_fraction: float = 0.1
+        """Share of the training structures that is held out to choose the epoch."""
+        energy_weight: float = 30.0
+        """Weight of the energy per atom (eV) against a force component (eV/Å)."""
+        force_fraction: float = 0.1
+        """Share of the force components that each epoch takes; those with large errors are preferred."""
+        batch: int = 16
+        """Observations per Kalman update."""
+        kalman_epsilon: float = 0.01
+        """Inverse of the covariance that the filter starts with."""
+        kalman_q0: float = 0.01
+        """Process noise at the start; it falls by e in ``kalman_qtau`` epochs, down to ``kalman_qmin``."""
+        kalman_qtau: float = 2.302
+        kalman_qmin: float = 1e-6
+        kalman_eta: float = 0.01
+        """Learning rate at the start; it grows by e in ``kalman_etatau`` epochs, up to ``kalman_etamax``."""
+        kalman_etatau: float = 2.302
+        kalman_etamax: float = 1.0
+
+        def __post_init__(self) -> None:
+            require(self.cutoff > 0, "cutoff", self.cutoff, "must be above 0 Å")
+            require(len(self.hidden) == 2, "hidden", self.hidden, "must be two numbers of nodes")
+            require(min(self.hidden) >= 1, "hidden", self.hidden, "must be at least 1 each")
+            require(self.epochs >= 1, "epochs", self.epochs, "must be at least 1")
+            require(self.batch >= 1, "batch", self.batch, "must be at least 1")
+            share = self.validation_fraction
+            require(0 <= share < 1, "validation_fraction", share, "must be from 0 to below 1")
+            require(
+                0 < self.force_fraction <= 1, "force_fraction", self.force_fraction, "must be from 0 to 1"
+            )
+            require(min(self.zetas, default=1) >= 1, "zetas", self.zetas, "must be at least 1")
+
+    hypers: Hypers
+
+    def __init__(self, **hypers: Any):
+        super().__init__(**hypers)
+        self.functions_ = SymmetryFunctions(self.hypers.cutoff, (), ())
+        self.ranges_ = fitting.Scaling([], [])
+        self.networks_: list[Network] = []
+        """One network per element, with energies in eV."""
+        self.baseline_ = np.empty(0)
+        """Energy (eV) per element that the networks' outputs are added to."""
+
+    @property
+    def n_parameters(self) -> int:
+        """The number of weights and biases of all networks."""
+        return sum(network.n_weights for network in self.networks_)
+
+    def calculator(self) -> Calculator:
+        """Return an ASE calculator that keeps its neighbour list while the skin allows."""
+        self._refuse_unfitted()
+        return NNPCalculator(self)
+
+    def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
+        evaluator = Evaluator(self, skin=0.0)
+        return [evaluator(atoms) for atoms in structures]
+
+    # -- fitting ---------------------------------------------------------------------------------------
+
+    def _fit(self, train: Sequence[Atoms], seed: int, progress: Progress) -> None:
+        structures, _ = reference.split_off_isolated_atoms(train)
+        if not structures:
+            raise UserError("nnp: the training data has isolated atoms only")
+        progress(0.0, "symmetry functions")
+        self.functions_ = self._choose_functions(structures)
+        layout = tables(self.functions_, self.elements_)
+        self.baseline_ = reference.energies_per_element(structures, self.elements_)
+        raw = [fitting.raw_descriptors(atoms, layout) for atoms in structures]
+        self.ranges_ = fitting.scaling(raw, layout)
+        all_forces = np.concatenate([reference.forces(atoms).ravel() for atoms in structures])
+        unit = float(np.sqrt(np.mean(all_forces**2))) or 1.0
+        shares = reference.composition(structures, self.elements_) @ self.baseline_
+        samples = [
+            fitting.make_sample(atoms, rows, self.ranges_, baseline, unit)
+            for atoms, rows, baseline in zip(structures, raw, shares, strict=True)
+        ]
+        del raw
+        trainer = self._trainer(samples, structures, layout, seed)
+        trainer.train(self.hypers.epochs, self.hypers.patience, unit, progress)
+        self.networks_ = [_in_units(network, unit) for network in trainer.networks]
+
+    def _choose_functions(self, structures: Sequence[Atoms]) -> SymmetryFunctions:
+        hypers = self.hypers
+        etas = typical_etas(structures) if not (hypers.radial_etas and hypers.angular_etas) else []
+        shifts = [shift for shift in hypers.radial_shifts if shift < hypers.cutoff]
+        return grid(
+            self.elements_,
+            hypers.cutoff,
+            hypers.radial_etas or etas,
+            shifts,
+            hypers.angular_etas or etas,
+            hypers.zetas,
+        )
+
+    def _trainer(
+        self, samples: list[fitting.Sample], structures: Sequence[Atoms], layout: Tables, seed: int
+    ) -> fitting.Trainer:
+        hypers = self.hypers
+        generator = np.random.default_rng(seed)
+        networks = [Network(n, (hypers.hidden[0], hypers.hidden[1])) for n in layout.n_inputs]
+        for network in networks:
+            network.randomise(generator)
+        held_out = set(_held_out(structures, hypers.validation_fraction, generator))
+        return fitting.Trainer(
+            [sample for index, sample in enumerate(samples) if index not in held_out],
+            [samples[index] for index in sorted(held_out)],
+            networks,
+            hypers.energy_weight,
+            hypers.force_fraction,
+            hypers.batch,
+            {
+                "epsilon": hypers.kalman_epsilon,
+                "q0": hypers.kalman_q0,
+                "q_tau": hypers.kalman_qtau,
+                "q_min": hypers.kalman_qmin,
+                "eta0": hypers.kalman_eta,
+                "eta_tau": hypers.kalman_etatau,
+                "eta_max": hypers.kalman_etamax,
+            },
+            generator,
+        )
+
+    # -- files -----------------------------------------------------------------------------------------
+
+    def _write(self, folder: Path) -> None:
+        layout = tables(self.functions_, self.elements_)
+        n2p2.write(folder, layout, self.ranges_, self.networks_, self.baseline_)
+
+    def _read(self, folder: Path) -> None:
+        self._take(n2p2.read(folder))
+
+    def _take(self, content: "n2p2.Content") -> None:
+        self.elements_ = content.elements
+        self.functions_, self.ranges_ = content.functions, content.ranges
+        self.networks_, self.baseline_ = content.networks, content.baseline
+
+    @classmethod
+    def from_native(cls, path: Path) -> Self:
+        """Read a folder of n2p2, named by its ``input.nn``."""
+        content = n2p2.read(path.parent)
+        radial, angular = content.functions.radial, content.functions.angular
+        potential = cls(
+            cutoff=content.functions.cutoff,
+            radial_etas=sorted({f.eta for f in radial}),
+            radial_shifts=sorted({f.shift for f in radial}),
+            angular_etas=sorted({f.eta for f in angular}),
+            zetas=sorted({f.zeta for f in angular}),
+            hidden=list(content.networks[0].hidden),
+        )
+        potential._take(content)
+        return potential
+
+
+class Evaluator:
+    """Energy, forces and stress of one structure after the other, by the kernels."""
+
+    def __init__(self, potential: NNP, skin: float):
+        self._layout = tables(potential.functions_, potential.elements_)
+        self._around = Neighbourhood(potential.elements_, self._layout.cutoff, skin)
+        self._offsets = tuple(potential.ranges_.low)
+        self._factors = tuple(potential.ranges_.factors)
+        self._layers = tuple(network.layers() for network in potential.networks_)
+        self._baseline = potential.baseline_
+
+    def __call__(self, atoms: Atoms) -> Prediction:
+        """Predict one structure; an atom extrapolates where an input left its range in training."""
+        layout, around = self._layout, self._around
+        vectors = around.update(atoms)
+        energies, forces, virial, outside = kernel.evaluate(
+            around.first,
+            around.neighbours,
+            around.species,
+            vectors,
+            around.start,
+            around.triples,
+            around.pair,
+            layout.cutoff,
+            layout.etas,
+            layout.shapes,
+            layout.radial,
+            layout.angular,
+            self._offsets,
+            self._factors,
+            self._layers,
+        )
+        energy = float(energies.sum() + self._baseline[around.species].sum())
+        stress = np.full(6, np.nan)
+        if atoms.cell.rank == 3:
+            stress = voigt.from_matrix(-virial / atoms.get_volume())
+        return Prediction(energy, forces, stress, int((outside > 0).sum()))
+
+
+class NNPCalculator(Calculator):
+    """An NNP as an ASE calculator with a skin neighbour list."""
+
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012  # ASE asks for a list
+
+    def __init__(self, potential: NNP):
+        super().__init__()
+        self._evaluate = Evaluator(potential, SKIN)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] | None = None,
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Evaluate one structure."""
+        assert atoms is not None
+        self.atoms = atoms
+        prediction = self._evaluate(atoms)
+        self.results = {
+            "energy": prediction.energy,
+            "free_energy": prediction.energy,
+            "forces": prediction.forces,
+        }
+        if np.all(np.isfinite(prediction.stress)):
+            self.results["stress"] = prediction.stress
+
+
+def typical_etas(structures: Sequence[Atoms]) -> list[float]:
+    """Return 0.25, 0.5 and 1.25 over the square of the median closest distance of the structures, Å⁻²."""
+    closest = [reference.shortest_distance(atoms, 6.0) for atoms in structures]
+    finite = [distance for distance in closest if np.isfinite(distance)] or [2.5]
+    typical = float(np.median(finite))
+    return [0.25 / typical**2, 0.5 / typical**2, 1.25 / typical**2]
+
+
+def _held_out(structures: Sequence[Atoms], share: float, generator: np.random.Generator) -> list[int]:
+    """Choose a share of the structures, at least one of each group that has more than ten."""
+    chosen: list[int] = []
+    names = [reference.group(atoms) for atoms in structures]
+    for name in sorted(set(names)):
+        members = [index for index, group in enumerate(names) if group == name]
+        chosen += generator.permutation(members)[: round(share * len(members))].tolist()
+    return chosen
+
+
+def _in_units(network: Network, unit: float) -> Network:
+    """Scale the output of a network trained in units of ``unit`` to eV."""
+    weights = network.weights.copy()
+    weights[-(network.hidden[1] + 1) :] *= unit
+    return Network(network.n_inputs, network.hidden, weights)
