@@ -131,7 +131,7 @@ def fit(
         try:
             run_in_child(
                 fit_and_save,
-                *(family(name)(**planned.hypers), data, seed, out),
+                *(family(name)(**planned.hypers), data, seed, out, None),
                 cores=available_cores(),
                 progress=lambda share, _: progress.update(bar, completed=share),
             )

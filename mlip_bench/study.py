@@ -113,6 +113,11 @@ class Task:
         return self.store / f"{self.potential.name}-{self.measure}-{_digest(decides)[:16]}"
 
     @property
+    def checkpoint(self) -> Path:
+        """Where a long fit keeps its state until it is done."""
+        return self.folder.with_suffix(".checkpoint")
+
+    @property
     def is_done(self) -> bool:
         """Whether the task has been finished, in this run or before."""
         return (self.folder / TASK_ROWS).is_file()
@@ -187,7 +192,7 @@ def perform(task: Task, partial: Path, threads: int, progress: Progress) -> None
     tempfile.tempdir = str(partial)
     if task.measure == FIT:
         potential = family(task.potential.family)(**task.potential.hypers)
-        values = fitting.fit(potential, task.plan.dataset, task.plan.seed, partial, progress)
+        values = fitting.fit(potential, task.plan.dataset, task.plan.seed, partial, task.checkpoint, progress)
     else:
         potential = load(task.fit.folder)
         subject = Subject(potential, task.plan.dataset, partial)
@@ -298,6 +303,7 @@ class Study:
                 stop=self._stop,
             )
             partial.replace(task.folder)
+            shutil.rmtree(task.checkpoint, ignore_errors=True)
             self.outcome.n_done += 1
         except ChildFailed as failure:
             if self._stop.is_set():

@@ -13,7 +13,7 @@ from mlip_bench.data import records, voigt
 from mlip_bench.errors import UserError
 from mlip_bench.measure.errors import comparison, summary
 from mlip_bench.potentials import load
-from mlip_bench.potentials.nnp import NNP
+from mlip_bench.potentials.nnp import NNP, fitting
 from mlip_bench.potentials.nnp.geometry import Neighbourhood, tables
 from mlip_bench.potentials.nnp.model import Evaluator
 from mlip_bench.potentials.nnp.training import Kalman, Network
@@ -148,6 +148,32 @@ def test_training_learns(alloys):
         potential = NNP(**SMALL, epochs=epochs).fit(alloys[:18])
         errors.append(summary(comparison(alloys[18:], potential.predict(alloys[18:])))["force_rmse"])
     assert errors[1] < 0.8 * errors[0]
+
+
+def test_a_killed_fit_goes_on_to_the_same_result(alloys, tmp_path, monkeypatch):
+    """Stopped after some epochs and fitted again with its checkpoint: the result of an undisturbed fit."""
+    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
+    undisturbed = NNP(**SMALL, epochs=6).fit(alloys[:12], seed=3)
+    seen = []
+
+    def stop_after_three(share, message):
+        seen.append(message)
+        if message.startswith("epoch 3"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        NNP(**SMALL, epochs=6).fit(alloys[:12], seed=3, progress=stop_after_three, checkpoint=tmp_path)
+    again = []
+    resumed = NNP(**SMALL, epochs=6).fit(
+        alloys[:12], seed=3, progress=lambda share, message: again.append(message), checkpoint=tmp_path
+    )
+    assert [message.split(":")[0] for message in again if "epoch" in message] == [
+        "epoch 4",
+        "epoch 5",
+        "epoch 6",
+    ]
+    one, other = undisturbed.predict(alloys[:1])[0], resumed.predict(alloys[:1])[0]
+    assert one.energy == other.energy
 
 
 def test_atoms_outside_the_training_range_are_counted(fitted, alloys):

@@ -7,6 +7,10 @@ from pathlib import Path
 from mlip_bench.data.dataset import Dataset
 from mlip_bench.measure.base import Metric, Value
 from mlip_bench.potentials.base import Potential, Progress
+from mlip_bench.results import write_atomically
+
+# How often the time of an unfinished fit is written down (s).
+NOTE_SECONDS = 5.0
 
 METRICS = {
     "fit_s": Metric("s", "wall time of the fit, on the threads stated"),
@@ -14,13 +18,49 @@ METRICS = {
 }
 
 
-def fit(potential: Potential, dataset: Dataset, seed: int, folder: Path, progress: Progress) -> list[Value]:
-    """Fit, save the potential into ``folder``, and return time and memory."""
-    start = time.perf_counter()
-    potential.fit(dataset.train, seed=seed, progress=progress)
-    seconds = time.perf_counter() - start
+def fit(
+    potential: Potential,
+    dataset: Dataset,
+    seed: int,
+    folder: Path,
+    checkpoint: Path | None,
+    progress: Progress,
+) -> list[Value]:
+    """Fit, save the potential into ``folder``, and return time and memory.
+
+    The time counts from the first start, also where the fit goes on from ``checkpoint``.
+    """
+    clock = _Clock(checkpoint)
+
+    def ticking(share: float, message: str) -> None:
+        clock.note()
+        progress(share, message)
+
+    potential.fit(dataset.train, seed=seed, progress=ticking, checkpoint=checkpoint)
+    seconds = clock.seconds()
     potential.save(folder)
     return [Value("fit_s", seconds), Value("peak_rss_mib", peak_rss_mib())]
+
+
+class _Clock:
+    """Seconds of work on a fit, kept beside its checkpoint so that interruptions do not count."""
+
+    def __init__(self, folder: Path | None):
+        self._file = None if folder is None else folder / "seconds.txt"
+        self._before = float(self._file.read_text()) if self._file and self._file.is_file() else 0.0
+        self._start = self._noted = time.perf_counter()
+
+    def seconds(self) -> float:
+        """Return the seconds so far."""
+        return self._before + time.perf_counter() - self._start
+
+    def note(self) -> None:
+        """Write them down, now and then."""
+        now = time.perf_counter()
+        if self._file is not None and now - self._noted > NOTE_SECONDS:
+            self._noted = now
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(self._file, repr(self.seconds()))
 
 
 def peak_rss_mib() -> float:

@@ -76,6 +76,7 @@ class Potential(ABC):
     def __init__(self, **hypers: Any):
         self.hypers = checked_hypers(self.family, self.Hypers, hypers)
         self.elements_: tuple[str, ...] = ()
+        self._checkpoint: Path | None = None
 
     # -- what a family provides ------------------------------------------------------------------------
 
@@ -111,8 +112,18 @@ class Potential(ABC):
 
     # -- what follows from it --------------------------------------------------------------------------
 
-    def fit(self, train: Sequence[Atoms], *, seed: int = 0, progress: Progress = silent) -> Self:
+    def fit(
+        self,
+        train: Sequence[Atoms],
+        *,
+        seed: int = 0,
+        progress: Progress = silent,
+        checkpoint: Path | None = None,
+    ) -> Self:
         """Learn from ``train`` and return the potential itself.
+
+        A family that learns for long keeps its state in the folder ``checkpoint`` and goes on from there, to
+        the same result; the caller removes the folder when the fit is done, or when anything else changed.
 
         Each structure carries energy, forces and possibly stress in its calculator. A structure of one
         isolated atom sets the energy of that element where the family has use for it.
@@ -122,6 +133,7 @@ class Potential(ABC):
         for index, atoms in enumerate(train):
             reference.refuse_unusable(atoms, f"training structure {index + 1}")
         self.elements_ = reference.elements(train)
+        self._checkpoint = checkpoint
         self._fit(train, seed, progress)
         return self
 

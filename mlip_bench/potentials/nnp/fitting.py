@@ -1,7 +1,10 @@
 """Fitting of the networks to energies and forces: data, epochs, validation."""
 
+import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,9 @@ from mlip_bench.potentials.base import Progress
 from mlip_bench.potentials.nnp import kernel
 from mlip_bench.potentials.nnp.geometry import Neighbourhood, Tables
 from mlip_bench.potentials.nnp.training import Kalman, Network
+
+# How often the state of training is written (s): of large networks it is a hundred megabytes.
+CHECKPOINT_SECONDS = 15.0
 
 # Candidates drawn for each force component that is trained on; those with large errors are preferred.
 CANDIDATES_PER_FORCE = 3
@@ -199,26 +205,87 @@ class Trainer:
             count += forces.size
         return (energy / len(samples)) ** 0.5, (force / count) ** 0.5
 
-    def train(self, epochs: int, patience: int, unit: float, progress: Progress) -> int:
+    def train(
+        self, epochs: int, patience: int, unit: float, checkpoint: Path | None, progress: Progress
+    ) -> int:
         """Run epochs; keep the weights of least validation error; stop after ``patience`` without a better.
 
-        The error is the product of the RMS errors of energy and force. Returns the best epoch.
+        The error is the product of the RMS errors of energy and force. Returns the best epoch. With a
+        ``checkpoint`` folder the state is kept there, and training goes on from it.
         """
-        best, best_weights, best_epoch = np.inf, self.weights, 0
+        keeper = _Keeper(checkpoint)
+        best = keeper.restore(self) or Best(np.inf, self.weights, 0)
         watched = self.validation or self.samples
-        for epoch in range(1, epochs + 1):
+        while self.filter.epoch < epochs and self.filter.epoch - best.epoch < patience:
             self.epoch()
+            epoch = self.filter.epoch
             energy, force = self.errors(watched)
-            if energy * force < best:
-                best, best_weights, best_epoch = energy * force, self.weights, epoch
+            if energy * force < best.error:
+                best = Best(energy * force, self.weights, epoch)
+            keeper.keep(self, best)
             progress(
                 epoch / epochs,
                 f"epoch {epoch}: {1e3 * unit * energy:.2f} meV/atom, {1e3 * unit * force:.0f} meV/Å",
             )
-            if epoch - best_epoch >= patience:
-                break
-        self.weights = best_weights
-        return best_epoch
+        self.weights = best.weights
+        return best.epoch
+
+    def state(self) -> dict[str, Any]:
+        """Return all that later epochs depend on."""
+        return {
+            "weights": self.weights,
+            "covariance": self.filter.covariance,
+            "epoch": self.filter.epoch,
+            "generator": json.dumps(self._generator.bit_generator.state),
+        }
+
+    def set_state(self, state: Any) -> None:
+        """Go back to a state."""
+        self.weights = state["weights"]
+        self.filter.covariance = state["covariance"]
+        self.filter.epoch = int(state["epoch"])
+        self._generator.bit_generator.state = json.loads(str(state["generator"]))
+
+
+@dataclass
+class Best:
+    """The weights of least validation error so far."""
+
+    error: float
+    weights: np.ndarray
+    epoch: int
+
+
+class _Keeper:
+    """Keeps the state of training in a folder, so that a killed fit goes on to the same result."""
+
+    def __init__(self, folder: Path | None):
+        self._file = None if folder is None else folder / "training.npz"
+        self._kept = time.monotonic()
+
+    def keep(self, trainer: Trainer, best: Best) -> None:
+        """Write the state, unless that was done a moment ago."""
+        if self._file is None or time.monotonic() - self._kept < CHECKPOINT_SECONDS:
+            return
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._file.with_suffix(".partial.npz")
+        np.savez(
+            partial,
+            best_error=best.error,
+            best_weights=best.weights,
+            best_epoch=best.epoch,
+            **trainer.state(),
+        )
+        partial.replace(self._file)
+        self._kept = time.monotonic()
+
+    def restore(self, trainer: Trainer) -> Best | None:
+        """Bring the trainer back to the state that was kept, if there is one."""
+        if self._file is None or not self._file.is_file():
+            return None
+        with np.load(self._file) as state:
+            trainer.set_state(state)
+            return Best(float(state["best_error"]), state["best_weights"], int(state["best_epoch"]))
 
 
 def make_sample(

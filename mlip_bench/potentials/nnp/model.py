@@ -137,7 +137,7 @@ class NNP(Potential):
         ]
         del raw
         trainer = self._trainer(samples, structures, layout, seed)
-        trainer.train(self.hypers.epochs, self.hypers.patience, unit, progress)
+        trainer.train(self.hypers.epochs, self.hypers.patience, unit, self._checkpoint, progress)
         self.networks_ = [_in_units(network, unit) for network in trainer.networks]
 
     def _choose_functions(self, structures: Sequence[Atoms]) -> SymmetryFunctions:
