@@ -145,7 +145,7 @@ class Potential(ABC):
 
     def calculator(self) -> Calculator:
         """Return an ASE calculator that gives energy, forces and stress."""
-        return PotentialCalculator(self)
+        return PotentialCalculator(lambda atoms: self.predict([atoms])[0])
 
     def save(self, folder: Path | str) -> None:
         """Write the potential into a folder that :func:`mlip_bench.potentials.load` reads."""
@@ -187,13 +187,13 @@ class Potential(ABC):
 
 
 class PotentialCalculator(Calculator):
-    """A fitted potential as an ASE calculator: energy, forces and stress."""
+    """A function that predicts one structure as an ASE calculator: energy, forces and stress."""
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012  # ASE asks for a list
 
-    def __init__(self, potential: Potential):
+    def __init__(self, predict: Callable[[Atoms], Prediction]):
         super().__init__()
-        self.potential = potential
+        self._predict = predict
 
     def calculate(
         self,
@@ -203,7 +203,7 @@ class PotentialCalculator(Calculator):
     ) -> None:
         """Predict one structure; raises for the stress of a structure without a volume, as ASE does."""
         super().calculate(atoms, properties, system_changes)
-        prediction = self.potential.predict([self.atoms])[0]
+        prediction = self._predict(self.atoms)
         self.results = {
             "energy": prediction.energy,
             "free_energy": prediction.energy,

@@ -75,6 +75,7 @@ def raw_descriptors(atoms: Atoms, tables: Tables) -> tuple[Neighbourhood, np.nda
         tables.shapes,
         tables.radial,
         tables.angular,
+        tables.blocks,
         max(tables.n_inputs),
     )
     return around, values, jacobian

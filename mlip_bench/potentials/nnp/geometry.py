@@ -23,6 +23,8 @@ class Tables:
     shapes: np.ndarray
     radial: tuple[np.ndarray, ...]
     angular: tuple[np.ndarray, ...]
+    blocks: tuple[np.ndarray, ...]
+    """Per element rows (pair of elements, first angular function, last + 1)."""
     order: tuple[tuple[Radial | Angular, ...], ...]
     """The function behind each input of each element's network."""
 
@@ -60,8 +62,15 @@ def tables(functions: SymmetryFunctions, elements: Sequence[str]) -> Tables:
         np.array(shapes, float).reshape(-1, 2),
         tuple(radial),
         tuple(angular),
+        tuple(map(_blocks, angular)),
         tuple(order),
     )
+
+
+def _blocks(angles: np.ndarray) -> np.ndarray:
+    """Find where each pair of elements begins and ends in rows that are sorted by pair, (n_pairs, 3)."""
+    pairs, begin = np.unique(angles[:, 0], return_index=True)
+    return np.column_stack([pairs, begin, np.append(begin, len(angles))[1:]]).astype(np.int64).reshape(-1, 3)
 
 
 def _pair(function: Angular, number: dict[str, int]) -> int:

@@ -276,6 +276,85 @@ def spread_gradient(
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
+def fill_block(
+    block: np.ndarray,
+    begin: int,
+    end: int,
+    triples: np.ndarray,
+    pair: np.ndarray,
+    angles: np.ndarray,
+    shapes: np.ndarray,
+    cutoff: float,
+    square: np.ndarray,
+    inverse: np.ndarray,
+    weight: np.ndarray,
+    chosen: np.ndarray,
+    cosines: np.ndarray,
+    products: np.ndarray,
+    value: np.ndarray,
+    slope: np.ndarray,
+) -> int:
+    """Prepare one pair of elements: its triples, a product per η, a power per shape; return how many triples.
+
+    ``block`` is (pair, first function, last function + 1); ``begin`` and ``end`` bound the centre's triples.
+    """
+    m = select_triples(begin, end, triples, pair, block[0], square, inverse, cutoff, chosen, cosines)
+    for g in range(len(weight)):
+        triple_weights(m, chosen, weight[g], products[g])
+    last = -1
+    for f in range(block[1], block[2]):
+        q = angles[f, 2]
+        if q != last:
+            powers(cosines, m, shapes[q, 0], shapes[q, 1], value[q], slope[q])
+            last = q
+    return m
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def block_values(
+    block: np.ndarray, m: int, angles: np.ndarray, products: np.ndarray, value: np.ndarray, values: np.ndarray
+) -> None:
+    """Set the angular functions of one block."""
+    for f in range(block[1], block[2]):
+        g, q = angles[f, 1], angles[f, 2]
+        total = 0.0
+        for p in range(m):
+            total += products[g, p] * value[q, p]
+        values[f] = total
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def block_gradients(
+    block: np.ndarray,
+    m: int,
+    angles: np.ndarray,
+    products: np.ndarray,
+    value: np.ndarray,
+    slope: np.ndarray,
+    outer: np.ndarray,
+    by_weight: np.ndarray,
+    by_cosine: np.ndarray,
+) -> None:
+    """Set the derivatives of Σ_f outer_f G_f by the products of W and by the cosine, for each triple."""
+    by_weight[:, :m] = 0.0
+    by_cosine[:m] = 0.0
+    for f in range(block[1], block[2]):
+        g, q, t = angles[f, 1], angles[f, 2], outer[f]
+        for p in range(m):
+            by_weight[g, p] += t * value[q, p]
+            by_cosine[p] += t * products[g, p] * slope[q, p]
+
+
+@njit(cache=True)
+def most_triples(start: np.ndarray) -> int:
+    """Return the largest number of triples of a centre."""
+    most = 0
+    for i in range(len(start) - 1):
+        most = max(most, start[i + 1] - start[i])
+    return most
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
 def evaluate(
     first: np.ndarray,
     neighbours: np.ndarray,
@@ -289,6 +368,7 @@ def evaluate(
     shapes: np.ndarray,
     radial: tuple[np.ndarray, ...],
     angular: tuple[np.ndarray, ...],
+    blocks: tuple[np.ndarray, ...],
     offsets: tuple[np.ndarray, ...],
     scales: tuple[np.ndarray, ...],
     layers: tuple[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, float], ...],
@@ -296,124 +376,51 @@ def evaluate(
     """Return energies per atom, forces (n_atoms, 3), virial (3, 3), and how many inputs left their range.
 
     ``radial[s]`` has rows (element, η, R_s) and ``angular[s]`` rows (pair of elements, index of η, index
-    of shape), sorted by pair and shape, for centres of species s; ``shapes`` has rows (λ, ζ). Inputs are
-    (G - offset) · scale. The virial is Σ r ⊗ F, positive in compression.
+    of shape), sorted by pair and shape, for centres of species s; ``blocks[s]`` has a row (pair, begin, end)
+    for each pair; ``shapes`` has rows (λ, ζ). Inputs are (G - offset) · scale. The virial is Σ r ⊗ F,
+    positive in compression.
     """
-    n_atoms = len(first) - 1
     square, inverse, switch, d_switch, weight, d_weight = edge_tables(vectors, cutoff, etas)
     kinds = species[neighbours]
     gradient = np.zeros(len(vectors))
-    energies, outside = np.empty(n_atoms), np.zeros(n_atoms, np.int64)
-    most = 0
-    for i in range(n_atoms):
-        most = max(most, start[i + 1] - start[i])
+    energies, outside = np.empty(len(species)), np.zeros(len(species), np.int64)
+    most = most_triples(start)
     chosen, cosines = np.empty((3, most), np.int32), np.empty(most)
-    products, value, slope = (
-        np.empty((len(etas), most)),
-        np.empty((len(shapes), most)),
-        np.empty((len(shapes), most)),
-    )
-    by_weight, by_cosine = np.empty((len(etas), most)), np.empty(most)
-    for i in range(n_atoms):
+    products, by_weight = np.empty((len(etas), most)), np.empty((len(etas), most))
+    value, slope = np.empty((len(shapes), most)), np.empty((len(shapes), most))
+    by_cosine = np.empty(most)
+    for i in range(len(species)):
         kind = species[i]
-        mine, angles = radial[kind], angular[kind]
-        n_radial = len(mine)
+        mine, angles, parts = radial[kind], angular[kind], blocks[kind]
+        begin, end, n_radial, m = first[i], first[i + 1], len(mine), 0
         inputs = np.empty(n_radial + len(angles))
-        outer = np.empty(len(inputs))
-        radial_values(first[i], first[i + 1], kinds, mine, square, inverse, switch, inputs)
-        # One pass when all functions belong to one pair of elements; else values first, gradients after.
-        begin = 0
-        while begin < len(angles):
-            end = begin
-            while end < len(angles) and angles[end, 0] == angles[begin, 0]:
-                end += 1
-            m = select_triples(
-                start[i],
-                start[i + 1],
-                triples,
-                pair,
-                angles[begin, 0],
-                square,
-                inverse,
-                cutoff,
-                chosen,
-                cosines,
-            )
-            fill_block(m, begin, end, angles, shapes, weight, chosen, cosines, products, value, slope)
-            for f in range(begin, end):
-                g, q = angles[f, 1], angles[f, 2]
-                total = 0.0
-                for p in range(m):
-                    total += products[g, p] * value[q, p]
-                inputs[n_radial + f] = total
-            begin = end
+        radial_values(begin, end, kinds, mine, square, inverse, switch, inputs)
+        for part in parts:
+            m = fill_block(
+                part, start[i], start[i + 1], triples, pair, angles, shapes, cutoff, square, inverse, weight,
+                chosen, cosines, products, value, slope,
+            )  # fmt: skip
+            block_values(part, m, angles, products, value, inputs[n_radial:])
         for f in range(len(inputs)):
             inputs[f] = (inputs[f] - offsets[kind][f]) * scales[kind][f]
             if inputs[f] < -RANGE_TOLERANCE or inputs[f] > 1.0 + RANGE_TOLERANCE:
                 outside[i] += 1
+        outer = np.empty(len(inputs))
         w1, b1, w2, b2, w3, b3 = layers[kind]
         energies[i] = network_gradient(inputs, w1, b1, w2, b2, w3, b3, outer)
         for f in range(len(inputs)):
             outer[f] *= scales[kind][f]
-        radial_gradients(
-            first[i], first[i + 1], kinds, mine, square, inverse, switch, d_switch, outer, gradient
-        )
-        several = len(angles) > 0 and angles[0, 0] != angles[-1, 0]
-        begin = 0
-        while begin < len(angles):
-            end = begin
-            while end < len(angles) and angles[end, 0] == angles[begin, 0]:
-                end += 1
-            if several:
-                m = select_triples(
-                    start[i],
-                    start[i + 1],
-                    triples,
-                    pair,
-                    angles[begin, 0],
-                    square,
-                    inverse,
-                    cutoff,
-                    chosen,
-                    cosines,
-                )
-                fill_block(m, begin, end, angles, shapes, weight, chosen, cosines, products, value, slope)
-            by_weight[:, :m] = 0.0
-            by_cosine[:m] = 0.0
-            for f in range(begin, end):
-                g, q, t = angles[f, 1], angles[f, 2], outer[n_radial + f]
-                for p in range(m):
-                    by_weight[g, p] += t * value[q, p]
-                    by_cosine[p] += t * products[g, p] * slope[q, p]
+        radial_gradients(begin, end, kinds, mine, square, inverse, switch, d_switch, outer, gradient)
+        for part in parts:
+            if len(parts) > 1:  # with a single pair of elements the block is still there
+                m = fill_block(
+                    part, start[i], start[i + 1], triples, pair, angles, shapes, cutoff, square, inverse,
+                    weight, chosen, cosines, products, value, slope,
+                )  # fmt: skip
+            block_gradients(part, m, angles, products, value, slope, outer[n_radial:], by_weight, by_cosine)
             spread_gradient(m, chosen, weight, d_weight, by_weight, by_cosine, cosines, inverse, gradient)
-            begin = end
     forces, virial = edge_forces(first, neighbours, vectors, gradient)
     return energies, forces, virial, outside
-
-
-@njit(cache=True, fastmath=FAST, error_model="numpy")
-def fill_block(
-    m: int,
-    begin: int,
-    end: int,
-    angles: np.ndarray,
-    shapes: np.ndarray,
-    weight: np.ndarray,
-    chosen: np.ndarray,
-    cosines: np.ndarray,
-    products: np.ndarray,
-    value: np.ndarray,
-    slope: np.ndarray,
-) -> None:
-    """Compute what the functions of one pair of elements share: a product per η, a power per shape."""
-    for g in range(len(weight)):
-        triple_weights(m, chosen, weight[g], products[g])
-    last = -1
-    for f in range(begin, end):
-        q = angles[f, 2]
-        if q != last:
-            powers(cosines, m, shapes[q, 0], shapes[q, 1], value[q], slope[q])
-            last = q
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -436,6 +443,66 @@ def edge_forces(
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
+def radial_jacobian(
+    begin: int,
+    end: int,
+    kinds: np.ndarray,
+    radial: np.ndarray,
+    vectors: np.ndarray,
+    square: np.ndarray,
+    inverse: np.ndarray,
+    switch: np.ndarray,
+    d_switch: np.ndarray,
+    jacobian: np.ndarray,
+) -> None:
+    """Add the derivatives of one centre's radial functions by the positions of its neighbours."""
+    for f in range(len(radial)):
+        for e in range(begin, end):
+            if kinds[e] == radial[f, 0]:
+                d = square[e] * inverse[e] - radial[f, 2]
+                gauss = np.exp(-radial[f, 1] * d * d)
+                by_square = gauss * (d_switch[e] - radial[f, 1] * d * inverse[e] * switch[e])
+                for x in range(3):
+                    jacobian[e, x, f] += 2.0 * by_square * vectors[e, x]
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def block_jacobian(
+    block: np.ndarray,
+    m: int,
+    angles: np.ndarray,
+    vectors: np.ndarray,
+    inverse: np.ndarray,
+    weight: np.ndarray,
+    d_weight: np.ndarray,
+    chosen: np.ndarray,
+    cosines: np.ndarray,
+    products: np.ndarray,
+    value: np.ndarray,
+    slope: np.ndarray,
+    n_radial: int,
+    jacobian: np.ndarray,
+) -> None:
+    """Add the derivatives of one block of angular functions by the positions of the neighbours."""
+    for p in range(m):
+        a, b, c = chosen[0, p], chosen[1, p], chosen[2, p]
+        half = 0.5 * inverse[a] * inverse[b]
+        cos_a = half - 0.5 * cosines[p] * inverse[a] * inverse[a]
+        cos_b = half - 0.5 * cosines[p] * inverse[b] * inverse[b]
+        for f in range(block[1], block[2]):
+            g, q = angles[f, 1], angles[f, 2]
+            wa, wb, wc = weight[g, a], weight[g, b], weight[g, c]
+            power, bent = value[q, p], products[g, p] * slope[q, p]
+            by_a = 2.0 * (d_weight[g, a] * wb * wc * power + bent * cos_a)
+            by_b = 2.0 * (wa * d_weight[g, b] * wc * power + bent * cos_b)
+            by_c = 2.0 * (wa * wb * d_weight[g, c] * power - bent * half)
+            for x in range(3):
+                closing = by_c * (vectors[b, x] - vectors[a, x])
+                jacobian[a, x, n_radial + f] += by_a * vectors[a, x] - closing
+                jacobian[b, x, n_radial + f] += by_b * vectors[b, x] + closing
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
 def values_and_jacobian(
     first: np.ndarray,
     neighbours: np.ndarray,
@@ -449,73 +516,35 @@ def values_and_jacobian(
     shapes: np.ndarray,
     radial: tuple[np.ndarray, ...],
     angular: tuple[np.ndarray, ...],
+    blocks: tuple[np.ndarray, ...],
     n_functions: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the functions (n_atoms, n_functions) and their derivatives (n_edges, 3, n_functions).
+    """Return the functions (n_atoms, n_functions) and their derivatives (n_edges, 3, n_functions), Å⁻¹.
 
-    The derivative of edge i→j is that of the functions of i by the position of j (Å⁻¹); the one by the
-    position of i itself is minus the sum over the edges of i.
+    The derivative of edge i→j is that of the functions of i by the position of j; the one by the position of
+    i itself is minus the sum over the edges of i.
     """
-    n_atoms = len(first) - 1
     square, inverse, switch, d_switch, weight, d_weight = edge_tables(vectors, cutoff, etas)
     kinds = species[neighbours]
-    values = np.zeros((n_atoms, n_functions))
+    values = np.zeros((len(species), n_functions))
     jacobian = np.zeros((len(vectors), 3, n_functions))
-    most = 0
-    for i in range(n_atoms):
-        most = max(most, start[i + 1] - start[i])
+    most = most_triples(start)
     chosen, cosines = np.empty((3, most), np.int32), np.empty(most)
-    products, value, slope = (
-        np.empty((len(etas), most)),
-        np.empty((len(shapes), most)),
-        np.empty((len(shapes), most)),
-    )
-    for i in range(n_atoms):
+    products = np.empty((len(etas), most))
+    value, slope = np.empty((len(shapes), most)), np.empty((len(shapes), most))
+    for i in range(len(species)):
         mine, angles = radial[species[i]], angular[species[i]]
-        n_radial = len(mine)
-        radial_values(first[i], first[i + 1], kinds, mine, square, inverse, switch, values[i])
-        for f in range(n_radial):
-            for e in range(first[i], first[i + 1]):
-                if kinds[e] == mine[f, 0]:
-                    d = square[e] * inverse[e] - mine[f, 2]
-                    gauss = np.exp(-mine[f, 1] * d * d)
-                    by_square = gauss * (d_switch[e] - mine[f, 1] * d * inverse[e] * switch[e])
-                    for x in range(3):
-                        jacobian[e, x, f] += 2.0 * by_square * vectors[e, x]
-        begin = 0
-        while begin < len(angles):
-            end = begin
-            while end < len(angles) and angles[end, 0] == angles[begin, 0]:
-                end += 1
-            m = select_triples(
-                start[i],
-                start[i + 1],
-                triples,
-                pair,
-                angles[begin, 0],
-                square,
-                inverse,
-                cutoff,
-                chosen,
-                cosines,
-            )
-            fill_block(m, begin, end, angles, shapes, weight, chosen, cosines, products, value, slope)
-            for p in range(m):
-                a, b, c = chosen[0, p], chosen[1, p], chosen[2, p]
-                half = 0.5 * inverse[a] * inverse[b]
-                cos_a = half - 0.5 * cosines[p] * inverse[a] * inverse[a]
-                cos_b = half - 0.5 * cosines[p] * inverse[b] * inverse[b]
-                for f in range(begin, end):
-                    g, q = angles[f, 1], angles[f, 2]
-                    wa, wb, wc = weight[g, a], weight[g, b], weight[g, c]
-                    power, bent = value[q, p], products[g, p] * slope[q, p]
-                    values[i, n_radial + f] += products[g, p] * power
-                    by_a = 2.0 * (d_weight[g, a] * wb * wc * power + bent * cos_a)
-                    by_b = 2.0 * (wa * d_weight[g, b] * wc * power + bent * cos_b)
-                    by_c = 2.0 * (wa * wb * d_weight[g, c] * power - bent * half)
-                    for x in range(3):
-                        closing = by_c * (vectors[b, x] - vectors[a, x])
-                        jacobian[a, x, n_radial + f] += by_a * vectors[a, x] - closing
-                        jacobian[b, x, n_radial + f] += by_b * vectors[b, x] + closing
-            begin = end
+        begin, end, n_radial = first[i], first[i + 1], len(mine)
+        radial_values(begin, end, kinds, mine, square, inverse, switch, values[i])
+        radial_jacobian(begin, end, kinds, mine, vectors, square, inverse, switch, d_switch, jacobian)
+        for part in blocks[species[i]]:
+            m = fill_block(
+                part, start[i], start[i + 1], triples, pair, angles, shapes, cutoff, square, inverse, weight,
+                chosen, cosines, products, value, slope,
+            )  # fmt: skip
+            block_values(part, m, angles, products, value, values[i, n_radial:])
+            block_jacobian(
+                part, m, angles, vectors, inverse, weight, d_weight, chosen, cosines, products, value, slope,
+                n_radial, jacobian,
+            )  # fmt: skip
     return values, jacobian

@@ -17,12 +17,12 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import Calculator
 
 from mlip_bench.data import structures as reference
 from mlip_bench.data import voigt
 from mlip_bench.errors import UserError
-from mlip_bench.potentials.base import Potential, Prediction, Progress, require
+from mlip_bench.potentials.base import Potential, PotentialCalculator, Prediction, Progress, require
 from mlip_bench.potentials.nnp import fitting, kernel, n2p2
 from mlip_bench.potentials.nnp.functions import SymmetryFunctions, grid
 from mlip_bench.potentials.nnp.geometry import Neighbourhood, Tables, tables
@@ -110,7 +110,7 @@ class NNP(Potential):
     def calculator(self) -> Calculator:
         """Return an ASE calculator that keeps its neighbour list while the skin allows."""
         self._refuse_unfitted()
-        return NNPCalculator(self)
+        return PotentialCalculator(Evaluator(self, SKIN))
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
         evaluator = Evaluator(self, skin=0.0)
@@ -240,6 +240,7 @@ class Evaluator:
             layout.shapes,
             layout.radial,
             layout.angular,
+            layout.blocks,
             self._offsets,
             self._factors,
             self._layers,
@@ -249,34 +250,6 @@ class Evaluator:
         if atoms.cell.rank == 3:
             stress = voigt.from_matrix(-virial / atoms.get_volume())
         return Prediction(energy, forces, stress, int((outside > 0).sum()))
-
-
-class NNPCalculator(Calculator):
-    """An NNP as an ASE calculator with a skin neighbour list."""
-
-    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012  # ASE asks for a list
-
-    def __init__(self, potential: NNP):
-        super().__init__()
-        self._evaluate = Evaluator(potential, SKIN)
-
-    def calculate(
-        self,
-        atoms: Atoms | None = None,
-        properties: Sequence[str] | None = None,
-        system_changes: Sequence[str] = tuple(all_changes),
-    ) -> None:
-        """Evaluate one structure."""
-        assert atoms is not None
-        self.atoms = atoms
-        prediction = self._evaluate(atoms)
-        self.results = {
-            "energy": prediction.energy,
-            "free_energy": prediction.energy,
-            "forces": prediction.forces,
-        }
-        if np.all(np.isfinite(prediction.stress)):
-            self.results["stress"] = prediction.stress
 
 
 def typical_etas(structures: Sequence[Atoms]) -> list[float]:
