@@ -15,6 +15,7 @@ from mlip_bench.data import records
 from mlip_bench.data.dataset import Dataset, own_data
 from mlip_bench.errors import UserError, did_you_mean, is_disk_full
 from mlip_bench.potentials import family, family_names, presets
+from mlip_bench.potentials.base import refuse_missing_gpu
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -70,8 +71,7 @@ def run(
     from mlip_bench import report, study
     from mlip_bench.measure import MEASURES
 
-    refuse_device(device)
-    names = chosen(potential, family_names(), "potential")
+    names = with_device(chosen(potential, family_names(), "potential"), device)
     measures = chosen(measure, list(MEASURES), "measure")
     overrides = parse_settings(settings or [], names)
     plan_potentials(names, preset, system or "", overrides)  # before any download: are they right?
@@ -362,12 +362,20 @@ def plan_potentials(
     return tuple(planned)
 
 
-def refuse_device(device: str) -> None:
-    """Raise :class:`UserError` for a device that no family of this version can use."""
-    if device == "cuda":
-        raise UserError(f"--device cuda: none of {', '.join(family_names())} has GPU code; use cpu")
-    if device != "cpu":
+def with_device(names: list[str], device: str) -> list[str]:
+    """Return the families that can compute on a device, and say which cannot; raises where none can."""
+    if device not in ("cpu", "cuda"):
         raise UserError(f"unknown device '{device}'{did_you_mean(device, ['cpu', 'cuda'])}")
+    if device == "cpu":
+        return names
+    able = [name for name in names if device in family(name).devices]
+    others = [name for name in names if name not in able]
+    if not able:
+        raise UserError(f"--device cuda: no code for GPUs in {', '.join(names)}; use cpu")
+    refuse_missing_gpu()
+    if others:
+        say(f"left out, without code for GPUs: {', '.join(others)}")
+    return able
 
 
 def command_line() -> list[str]:

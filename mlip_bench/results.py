@@ -95,6 +95,15 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 @cache
+def device_name(device: str) -> str:
+    """Return ``cpu``, or ``cuda:`` and the name of the GPU."""
+    if device == "cpu":
+        return device
+    import torch
+
+    return f"{device}:{torch.cuda.get_device_name()}"
+
+
 def cpu_name() -> str:
     """Return the name of the processor."""
     try:

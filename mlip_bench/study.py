@@ -34,7 +34,16 @@ from mlip_bench.measure import fit as fitting
 from mlip_bench.measure.errors import PREDICTIONS
 from mlip_bench.potentials import family, load
 from mlip_bench.potentials.base import Progress
-from mlip_bench.results import RESULTS, Row, cpu_name, read_rows, versions, write_atomically, write_rows
+from mlip_bench.results import (
+    RESULTS,
+    Row,
+    cpu_name,
+    device_name,
+    read_rows,
+    versions,
+    write_atomically,
+    write_rows,
+)
 
 DESCRIPTION = "run.toml"
 POTENTIALS = "potentials"
@@ -172,7 +181,7 @@ class Task:
             split=value.split if value else None,
             value=value.value if value else None,
             unit=metric(self.measure, value.metric).unit if value else "",
-            device=self.plan.device,
+            device=device_name(self.plan.device),
             threads=threads,
             cpu=cpu_name(),
             versions=versions(),
@@ -191,10 +200,10 @@ def perform(task: Task, partial: Path, threads: int, progress: Progress) -> None
     # What backends leave in temporary files goes with the folder if this process is killed.
     tempfile.tempdir = str(partial)
     if task.measure == FIT:
-        potential = family(task.potential.family)(**task.potential.hypers)
+        potential = family(task.potential.family)(**task.potential.hypers).on(task.plan.device)
         values = fitting.fit(potential, task.plan.dataset, task.plan.seed, partial, task.checkpoint, progress)
     else:
-        potential = load(task.fit.folder)
+        potential = load(task.fit.folder).on(task.plan.device)
         subject = Subject(potential, task.plan.dataset, partial)
         values = MEASURES[task.measure].run(subject, progress)
     wall_s = time.perf_counter() - start

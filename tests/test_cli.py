@@ -297,7 +297,7 @@ def refused(*arguments, folder, **options):
         ),
         (["run", "--system", "Mo", "--set", "snap.twojmax=big"], "snap.twojmax must be int, not 'big'"),
         (["run", "--system", "Mo", "--set", "twojmax=8"], "write it as family.name=value"),
-        (["run", "--system", "Mo", "--device", "cuda"], "has GPU code; use cpu"),
+        (["run", "--system", "Mo", "--device", "cuda"], "finds no GPU here; compute on the cpu"),
         (["run"], "give --system (for example Mo) or your own data with --train FILE"),
         (["run", "--system", "Mo", "--dataset", "mlern"], "unknown dataset 'mlern' (did you mean 'mlearn'?)"),
         (["evaluate", "gone"], "gone: no such file or folder"),

@@ -9,7 +9,14 @@ SMALL = {
     "snap": {"twojmax": 4, "cutoff": 4.5},
     "qsnap": {"twojmax": 3, "cutoff": 4.5},
     "gap": {"n_max": 3, "l_max": 3, "n_sparse": 30, "cutoff": 4.5},
-    "nnp": {"cutoff": 4.5, "radial_shifts": [0.0, 2.0], "zetas": [1.0, 4.0], "hidden": [6, 6], "epochs": 3},
+    "nnp": {
+        "cutoff": 4.5,
+        "radial_shifts": [0.0, 2.0],
+        "zetas": [1.0, 4.0],
+        "hidden": [6, 6],
+        "epochs": 3,
+        "lbfgs_iterations": 10,
+    },
 }
 
 

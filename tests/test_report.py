@@ -100,6 +100,28 @@ def test_a_failure_is_shown(run_folder, tmp_path):
     assert len(read(tmp_path).failures) == 1
 
 
+def test_structures_that_extrapolate_are_listed(tmp_path):
+    """A network fitted to the first structures only, with a real test set that leaves their range."""
+    data = records.load("embedded", "Mo")
+    data = dataclasses.replace(data, train=data.train[:6])
+    settings = {"hidden": [4, 4], "epochs": 1, "lbfgs_iterations": 0, "cutoff": 4.5}
+    plan = study.Plan(data, (study.PotentialPlan("nnp", "nnp", settings),), ("errors",))
+    with study.sole_writer(tmp_path):
+        assert not study.Study(plan, tmp_path).run().failures
+        study.describe(plan, tmp_path, ["mlip-bench", "run"], "quick")
+    build(tmp_path)
+    content = read(tmp_path)
+    total = sum(
+        row.value
+        for row in read_rows(tmp_path / "results.jsonl")
+        if row.split == "test" and row.metric == "extrapolating_atoms"
+    )
+    assert content.extrapolation["n_outside"].sum() == total > 0
+    worst = content.extrapolation.iloc[0]
+    html = (tmp_path / "report.html").read_text()
+    assert f"<td>{worst.n_outside} of {worst.n_atoms}</td>" in html
+
+
 def test_errors_without_cost_still_make_a_report(run_folder, tmp_path):
     rows = [row for row in read_rows(run_folder / "results.jsonl") if row.measure != "cost"]
     write_rows(tmp_path / "results.jsonl", rows)

@@ -62,16 +62,18 @@ def comparison(structures: Sequence[Atoms], predictions: Sequence[Prediction]) -
     """Return reference and predicted numbers, flat, in meV/atom, meV/Å and GPa, with the group of each.
 
     ``energy`` has one row per structure, ``force`` one per component, ``stress`` six per structure that has
-    a reference; the columns are reference and prediction. Isolated atoms are left out.
+    a reference; the columns are reference and prediction. ``extrapolating`` has one row per structure: its
+    number (from 1) in the list, its atoms, and how many of them extrapolate. Isolated atoms are left out.
     """
-    energy, force, stress = [], [], []
+    energy, force, stress, extrapolating = [], [], [], []
     groups: dict[str, list[str]] = {"energy": [], "force": [], "stress": []}
-    for atoms, prediction in zip(structures, predictions, strict=True):
+    for number, (atoms, prediction) in enumerate(zip(structures, predictions, strict=True), start=1):
         if reference.is_isolated_atom(atoms):
             continue
         group = reference.group(atoms)
         energy.append([reference.energy(atoms) / len(atoms), prediction.energy / len(atoms)])
         force.append(np.column_stack([reference.forces(atoms).ravel(), prediction.forces.ravel()]))
+        extrapolating.append([number, len(atoms), prediction.n_extrapolating])
         groups["energy"].append(group)
         groups["force"] += [group] * (3 * len(atoms))
         reference_stress = reference.stress(atoms)
@@ -82,6 +84,7 @@ def comparison(structures: Sequence[Atoms], predictions: Sequence[Prediction]) -
         "energy": MEV * np.array(energy).reshape(-1, 2),
         "force": MEV * np.concatenate([np.empty((0, 2)), *force]),
         "stress": GPA * np.concatenate([np.empty((0, 2)), *stress]),
+        "extrapolating": np.array(extrapolating, dtype=int).reshape(-1, 3),
     } | {f"{quantity}_group": np.array(names, dtype=str) for quantity, names in groups.items()}
 
 

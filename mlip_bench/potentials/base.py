@@ -62,6 +62,8 @@ class Potential(ABC):
     family: ClassVar[str]
     conservative: ClassVar[bool] = True
     """False where forces are predicted directly and are not the gradient of the energy."""
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    """Where the family can compute: ``cpu``, and ``cuda`` where it has code for GPUs."""
     native_in_lammps: ClassVar[bool] = False
     """True where ``lammps`` gives a native pair style."""
     exemptions: ClassVar[dict[str, str]] = {}
@@ -76,6 +78,7 @@ class Potential(ABC):
     def __init__(self, **hypers: Any):
         self.hypers = checked_hypers(self.family, self.Hypers, hypers)
         self.elements_: tuple[str, ...] = ()
+        self.device = "cpu"
         self._checkpoint: Path | None = None
 
     # -- what a family provides ------------------------------------------------------------------------
@@ -137,6 +140,15 @@ class Potential(ABC):
         self._fit(train, seed, progress)
         return self
 
+    def on(self, device: str) -> Self:
+        """Compute on ``cpu`` or ``cuda`` from now on, in fit and predict; return the potential itself."""
+        if device not in self.devices:
+            raise UserError(f"{self.family} cannot compute on {device}, only on {', '.join(self.devices)}")
+        if device == "cuda":
+            refuse_missing_gpu()
+        self.device = device
+        return self
+
     def predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
         """Return energy, forces and stress of each structure, in order."""
         for atoms in structures:
@@ -184,6 +196,18 @@ class Potential(ABC):
                 f"structure {atoms.symbols}: this {self.family} potential knows {', '.join(self.elements_)}, "
                 f"not {', '.join(foreign)}; train it on data with that element"
             )
+
+
+def refuse_missing_gpu() -> None:
+    """Raise :class:`UserError` where torch is not installed or finds no GPU."""
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError(
+            "cuda needs torch, which is not installed: pip install 'mlip-bench-suite[gpu]'"
+        ) from error
+    if not torch.cuda.is_available():
+        raise UserError(f"torch {torch.__version__} finds no GPU here; compute on the cpu")
 
 
 class PotentialCalculator(Calculator):

@@ -34,6 +34,8 @@ class Content:
     """One row per potential: errors on the training data."""
     by_group: pd.DataFrame
     """One row per group and potential: test errors."""
+    extrapolation: pd.DataFrame
+    """One row per potential and test structure with atoms in surroundings outside those of training."""
     failures: pd.DataFrame
     """One row per failed task: potential, measure, error."""
     findings: list[str]
@@ -63,6 +65,7 @@ def read(folder: Path) -> Content:
     ranking = _ranking(good)
     failures = rows.loc[rows["error"].notna(), ["potential", "measure", "error"]]
     by_group = good[(good["measure"] == "errors" + BY_GROUP) & (good["split"] == "test")]
+    predictions = _predictions(folder, good)
     return Content(
         run=run,
         ranking=ranking,
@@ -70,10 +73,11 @@ def read(folder: Path) -> Content:
             [name for name in ranking.index if name in set(errors["potential"])]
         ],
         by_group=_wide(by_group, ["group", "potential"]),
+        extrapolation=_extrapolation(predictions),
         failures=failures,
         findings=_findings(ranking),
         warnings=_warnings(run, good, failures),
-        predictions=_predictions(folder, good),
+        predictions=predictions,
         threads=good.groupby("measure")["threads"].max().to_dict(),
     )
 
@@ -164,6 +168,23 @@ def _warnings(run: dict[str, Any], good: pd.DataFrame, failures: pd.DataFrame) -
     if not failures.empty:
         found.append(f"{len(failures)} of the tasks failed; see the section on failures.")
     return found
+
+
+def _extrapolation(predictions: dict[str, dict[str, np.ndarray]]) -> pd.DataFrame:
+    """List the test structures in which atoms extrapolate, those with the largest share first."""
+    found = []
+    for name, kept in predictions.items():
+        rows = kept.get("test_extrapolating", np.empty((0, 3), int))
+        groups = kept["test_energy_group"].tolist()
+        found += [
+            (name, number, group, n_outside, n_atoms)
+            for (number, n_atoms, n_outside), group in zip(rows.tolist(), groups, strict=False)
+            if n_outside
+        ]
+    columns = ["potential", "structure", "group", "n_outside", "n_atoms"]
+    frame = pd.DataFrame(found, columns=columns)
+    order = (-frame["n_outside"] / frame["n_atoms"]).sort_values(kind="stable").index
+    return frame.loc[order].sort_values("potential", kind="stable")
 
 
 def _predictions(folder: Path, good: pd.DataFrame) -> dict[str, dict[str, np.ndarray]]:

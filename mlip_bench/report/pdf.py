@@ -126,6 +126,9 @@ def write(content: Content, figures: list[Figure], path: Path) -> None:
     _section(document, "Parity", by_name.get("parity"))
     if not content.by_group.empty:
         _section(document, "Errors per group of structures", by_name.get("groups"), tables.groups(content))
+    if not content.extrapolation.empty:
+        document.heading("Extrapolation")
+        document.show(tables.extrapolation(content), widths=(1, 2, 2), text=True)
     if not content.failures.empty:
         document.heading("Failures")
         document.show(tables.failures(content), widths=(1, 1, 5), text=True)

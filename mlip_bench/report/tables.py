@@ -9,6 +9,9 @@ import pandas as pd
 import mlip_bench
 from mlip_bench.report.content import Content
 
+# Extrapolating structures listed for each potential, those with the largest share of atoms.
+STRUCTURES_SHOWN = 10
+
 
 @dataclass(frozen=True)
 class Table:
@@ -74,6 +77,23 @@ def fits(content: Content) -> Table:
     table = _table("potential", content.ranking, columns)
     threads = content.threads.get("fit")
     return Table(table.headings, table.rows, note=f"Threads given to each fit: {threads}.")
+
+
+def extrapolation(content: Content) -> Table:
+    """The test structures with atoms in surroundings outside those of training."""
+    shown = content.extrapolation.groupby("potential", sort=False).head(STRUCTURES_SHOWN)
+    rows = [
+        [
+            row.potential,
+            f"{row.structure} ({row.group})" if row.group else str(row.structure),
+            f"{row.n_outside} of {row.n_atoms}",
+        ]
+        for row in shown.itertuples()
+    ]
+    left_out = len(content.extrapolation) - len(shown)
+    note = "Numbers are places in the test data. These surroundings lie outside those of training."
+    more = f" {left_out} more are not shown." if left_out else ""
+    return Table(["potential", "test structure", "atoms that extrapolate"], rows, note=note + more)
 
 
 def failures(content: Content) -> Table:

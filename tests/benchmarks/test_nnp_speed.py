@@ -1,11 +1,15 @@
 """Timings of the NNP: kernel, torch reference and one training epoch, on the same structures in one run."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from ase.build import bulk
+from threadpoolctl import threadpool_limits
 
+from mlip_bench.child import available_cores
 from mlip_bench.data import records
-from mlip_bench.potentials.nnp import NNP, fitting
+from mlip_bench.potentials.nnp import NNP, samples
 from mlip_bench.potentials.nnp.geometry import tables
 from mlip_bench.potentials.nnp.model import SKIN, Evaluator
 from mlip_bench.potentials.presets import hypers
@@ -45,11 +49,10 @@ def test_torch_reference(benchmark, fitted):
 def test_training_epoch(benchmark, fitted):
     structures = records.load("embedded", "Mo").train
     layout = tables(fitted.functions_, fitted.elements_)
-    raw = [fitting.raw_descriptors(atoms, layout) for atoms in structures]
-    ranges = fitting.scaling(raw, layout)
-    samples = [
-        fitting.make_sample(a, rows, ranges, 0.0, 1.0) for a, rows in zip(structures, raw, strict=True)
-    ]
-    trainer = fitted._trainer(samples, structures, layout, seed=0)
-    benchmark.extra_info["n_force_components"] = int(np.sum([sample.forces.size for sample in samples]))
-    benchmark.pedantic(trainer.epoch, rounds=3)
+    raw = [samples.descriptors(atoms, layout) for atoms in structures]
+    ranges = samples.scaling(raw, layout)
+    data = samples.join(structures, raw, ranges, np.zeros(len(structures)), 1.0)
+    with ThreadPoolExecutor(len(available_cores())) as threads, threadpool_limits(1, user_api="blas"):
+        trainer = fitted._trainer(data, np.array([], int), 0, threads)
+        benchmark.extra_info["n_force_components"] = data.forces.size
+        benchmark.pedantic(trainer.epoch, args=(trainer.predict()[1],), rounds=3)

@@ -1,19 +1,18 @@
-"""Fitting of the networks to energies and forces: data, epochs, validation."""
+"""Training of the networks: observations for the Kalman filter, L-BFGS on the whole, validation, resuming."""
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import Atoms
+from array_api_compat import array_namespace, device, to_device
+from scipy.optimize import minimize
 
-from mlip_bench.data import structures as reference
 from mlip_bench.potentials.base import Progress
-from mlip_bench.potentials.nnp import kernel
-from mlip_bench.potentials.nnp.geometry import Neighbourhood, Tables
+from mlip_bench.potentials.nnp.samples import Samples
 from mlip_bench.potentials.nnp.training import Kalman, Network
 
 # How often the state of training is written (s): of large networks it is a hundred megabytes.
@@ -22,229 +21,294 @@ CHECKPOINT_SECONDS = 15.0
 # Candidates drawn for each force component that is trained on; those with large errors are preferred.
 CANDIDATES_PER_FORCE = 3
 
+# L-BFGS starts afresh after so many iterations: training can only be resumed between such rounds.
+ITERATIONS_PER_ROUND = 50
+LBFGS_MEMORY = 50
 
-@dataclass
-class Sample:
-    """One structure, ready for training: inputs, their derivatives, and what to reproduce."""
-
-    species: np.ndarray
-    inputs: np.ndarray
-    """(n_atoms, n_inputs), scaled."""
-    jacobian: np.ndarray
-    """(n_edges, 3, n_inputs): derivatives of the inputs of i by the position of j, for edges i→j."""
-    centres: np.ndarray
-    neighbours: np.ndarray
-    incoming: list[np.ndarray]
-    """For each atom the edges that end at it."""
-    outgoing: np.ndarray
-    """(n_atoms, 3, n_inputs): the sum of the jacobian over the edges of each atom."""
-    energy: float
-    """Reference energy without the baseline, in the trainer's unit."""
-    forces: np.ndarray
+# Atoms whose edges are taken at once: few enough that the arrays between stay in the processor's caches.
+ATOMS_PER_CHUNK = 64
 
 
-@dataclass
-class Scaling:
-    """Least and largest value of each input on the training data, per element."""
+@dataclass(frozen=True)
+class Schedule:
+    """How long to train, and by what: epochs of the Kalman filter, then iterations of L-BFGS."""
 
-    low: list[np.ndarray]
-    high: list[np.ndarray]
-
-    @property
-    def factors(self) -> list[np.ndarray]:
-        """What scales each input to 0..1; a constant input keeps its unit."""
-        return [
-            1 / np.where(high > low, high - low, 1.0) for low, high in zip(self.low, self.high, strict=True)
-        ]
-
-
-def raw_descriptors(atoms: Atoms, tables: Tables) -> tuple[Neighbourhood, np.ndarray, np.ndarray]:
-    """Return neighbourhood, functions (n_atoms, n) and derivatives (n_edges, 3, n) of one structure."""
-    around = Neighbourhood(tables.elements, tables.cutoff)
-    vectors = around.update(atoms)
-    values, jacobian = kernel.values_and_jacobian(
-        around.first,
-        around.neighbours,
-        around.species,
-        vectors,
-        around.start,
-        around.triples,
-        around.pair,
-        tables.cutoff,
-        tables.etas,
-        tables.shapes,
-        tables.radial,
-        tables.angular,
-        tables.blocks,
-        max(tables.n_inputs),
-    )
-    return around, values, jacobian
-
-
-def scaling(raw: Sequence[tuple[Neighbourhood, np.ndarray, np.ndarray]], tables: Tables) -> Scaling:
-    """Find the range of each input over all atoms of each element."""
-    low, high = [], []
-    for species, n_inputs in enumerate(tables.n_inputs):
-        rows = np.concatenate([values[around.species == species, :n_inputs] for around, values, _ in raw])
-        low.append(rows.min(0))
-        high.append(rows.max(0))
-    return Scaling(low, high)
+    epochs: int
+    patience: int
+    lbfgs_iterations: int
+    energy_weight: float
+    force_fraction: float
+    batch: int
 
 
 class Trainer:
-    """Networks of all elements, one Kalman filter, and the samples that it learns from.
+    """Networks of all elements, and the samples that they learn from.
 
     Energies are counted in units of ``force_unit`` · Å, so that forces and energies are of order one.
     """
 
     def __init__(
         self,
-        samples: Sequence[Sample],
-        validation: Sequence[Sample],
+        data: Samples,
+        held_out: np.ndarray,
         networks: list[Network],
-        energy_weight: float,
-        force_fraction: float,
-        batch: int,
-        kalman: dict[str, Any],
+        schedule: Schedule,
+        kalman: Kalman,
         generator: np.random.Generator,
     ):
-        self.samples, self.validation, self.networks = samples, validation, networks
-        self._energy_weight, self._force_fraction, self._batch = energy_weight, force_fraction, batch
+        self.data, self.networks, self.filter, self._schedule = data, networks, kalman, schedule
         self._generator = generator
+        everything = np.arange(len(data.n_atoms))
+        self.training = np.setdiff1d(everything, held_out)
+        self.validation = held_out if len(held_out) else everything
+        self.iterations = 0
         sizes = [network.n_weights for network in networks]
         self._slices = [slice(sum(sizes[:k]), sum(sizes[: k + 1])) for k in range(len(sizes))]
-        self.filter = Kalman(sum(sizes), **kalman)
+        self._xp = array_namespace(data.inputs)
+        for network in networks:
+            network.weights = self.array(network.weights)
+        kalman.covariance = self.array(kalman.covariance)
 
     @property
-    def weights(self) -> np.ndarray:
+    def weights(self) -> Any:
         """All weights of all elements."""
-        return np.concatenate([network.weights for network in self.networks])
+        return self._xp.concat([network.weights for network in self.networks])
 
     @weights.setter
-    def weights(self, values: np.ndarray) -> None:
+    def weights(self, values: Any) -> None:
         for network, part in zip(self.networks, self._slices, strict=True):
-            network.weights = values[part].copy()
+            network.weights = values[part]
 
-    def epoch(self) -> None:
-        """Take all energies and a share of the force components once, in random order."""
-        observations = [(index, -1) for index in range(len(self.samples))]
-        for index, sample in enumerate(self.samples):
-            observations += [(index, component) for component in self._components(sample)]
-        order = self._generator.permutation(len(observations))
-        weights = self.weights
-        for begin in range(0, len(order), self._batch):
-            chosen = [observations[k] for k in order[begin : begin + self._batch]]
-            rows = [self._observe(*which) for which in chosen]
-            gradients = np.array([gradient for _, gradient in rows]).T
-            errors = np.array([error for error, _ in rows])
-            weights = weights + self.filter.update(gradients, errors)
-            self.weights = weights
+    def array(self, values: np.ndarray) -> Any:
+        """Return values in double precision where the samples are."""
+        return self._xp.asarray(np.asarray(values, float), device=device(self.data.inputs))
+
+    # -- what the networks say -------------------------------------------------------------------------
+
+    def predict(self) -> tuple[Any, Any]:
+        """Return energies (n_structures,) and forces (n_atoms, 3) of all samples, in the trainer's units."""
+        xp, data = self._xp, self.data
+        outputs, slopes = xp.zeros_like(data.inputs[:, 0]), xp.zeros_like(data.inputs)
+        for kind, network in enumerate(self.networks):
+            mine = np.flatnonzero(data.species == kind)
+            energies, gradient = network.energies(data.inputs[mine, : network.n_inputs])
+            outputs[mine] = energies
+            slopes[mine, : network.n_inputs] = gradient
+        single = xp.astype(slopes, xp.float32)
+
+        def pulls(edges: slice, _: slice) -> Any:
+            return xp.einsum("exf,ef->ex", data.jacobian[edges], single[data.centres[edges]])
+
+        per_edge = xp.concat([*self._over_chunks(pulls), xp.zeros_like(single[:1, :3])])
+        forces = xp.einsum("axf,af->ax", data.outward[:-1], slopes[:-1])
+        forces = forces - xp.sum(per_edge[data.incoming], axis=1)
+        return xp.sum(outputs[data.members], axis=1), forces
+
+    def _over_chunks(self, work: Callable[[slice, slice], Any]) -> list[Any]:
+        """Do work for the edges of some atoms at a time, with all threads."""
+        n_atoms = len(self.data.first_edge) - 1
+        atoms = [
+            slice(begin, min(begin + ATOMS_PER_CHUNK, n_atoms))
+            for begin in range(0, n_atoms, ATOMS_PER_CHUNK)
+        ]
+        first = self.data.first_edge
+        edges = [slice(int(first[part.start]), int(first[part.stop])) for part in atoms]
+        run = self.filter.threads.map if self.filter.threads else map
+        return list(run(work, edges, atoms))
+
+    def errors(self, energies: Any, forces: Any, which: np.ndarray) -> tuple[float, float]:
+        """Return the RMS errors of energy per atom and force over some structures, in the trainer's units."""
+        xp, data = self._xp, self.data
+        per_atom = (energies[which] - data.energies[which]) / self.array(data.n_atoms[which])
+        atoms = np.concatenate([data.members[index, : data.n_atoms[index]] for index in which])
+        missed = forces[atoms] - data.forces[atoms]
+        return float(xp.mean(per_atom**2)) ** 0.5, float(xp.mean(missed**2)) ** 0.5
+
+    # -- the Kalman filter -----------------------------------------------------------------------------
+
+    def epoch(self, forces: Any) -> None:
+        """Take all energies and a share of the force components once, in random order.
+
+        ``forces`` are those of now: components with large errors are preferred.
+        """
+        components = self._components(np.abs(_numpy(forces - self.data.forces)))
+        observations = np.concatenate([-1 - self.training, components])
+        order = self._generator.permutation(observations)
+        for begin in range(0, len(order), self._schedule.batch):
+            chosen = order[begin : begin + self._schedule.batch]
+            rows = []
+            if (chosen < 0).any():
+                rows.append(self._observe_energies(-1 - chosen[chosen < 0]))
+            if (chosen >= 0).any():
+                rows.append(self._observe_forces(chosen[chosen >= 0]))
+            errors = self._xp.concat([row[0] for row in rows])
+            gradients = self._xp.concat([row[1] for row in rows])
+            self.weights = self.weights + self.filter.update(gradients, errors)
         self.filter.epoch += 1
 
-    def _components(self, sample: Sample) -> list[int]:
-        """Draw force components of a structure, preferring those with errors above its mean."""
-        n_components = sample.forces.size
-        wanted = self._generator.binomial(n_components, self._force_fraction)
-        if wanted == 0:
-            return []
-        _, forces = self.predict(sample)
-        errors = np.abs(forces - sample.forces).ravel()
-        n_drawn = min(n_components, CANDIDATES_PER_FORCE * wanted)
-        candidates = self._generator.choice(n_components, n_drawn, replace=False)
-        large = candidates[errors[candidates] > errors.mean()]
-        small = candidates[errors[candidates] <= errors.mean()]
-        return np.concatenate([large, small])[:wanted].tolist()
+    def _components(self, errors: np.ndarray) -> np.ndarray:
+        """Draw force components (3 · atom + axis) of each structure, preferring errors above its mean."""
+        drawn = []
+        for index in self.training:
+            atoms = self.data.members[index, : self.data.n_atoms[index]]
+            mine = errors[atoms].ravel()
+            wanted = self._generator.binomial(len(mine), self._schedule.force_fraction)
+            n_drawn = min(len(mine), CANDIDATES_PER_FORCE * wanted)
+            candidates = self._generator.choice(len(mine), n_drawn, replace=False)
+            is_small = mine[candidates] <= mine.mean()
+            chosen = candidates[np.argsort(is_small, kind="stable")][:wanted]
+            drawn.append(3 * atoms[0] + chosen)
+        return np.concatenate(drawn).astype(int)
 
-    def _observe(self, index: int, component: int) -> tuple[float, np.ndarray]:
-        """Return error and gradient by all weights of the energy per atom (-1) or of a force component."""
-        sample = self.samples[index]
-        gradient = np.zeros(self.filter.n_weights)
-        if component < 0:
-            n_atoms = len(sample.species)
-            total = 0.0
-            for species, (network, part) in enumerate(zip(self.networks, self._slices, strict=True)):
-                inputs = sample.inputs[sample.species == species, : network.n_inputs]
-                total += float(network.energies(inputs)[0].sum())
-                gradient[part] = network.energy_gradient(inputs)
-            scale = self._energy_weight / n_atoms
-            return scale * (sample.energy - total), scale * gradient
-        atom, axis = divmod(component, 3)
-        edges = sample.incoming[atom]
-        involved = np.append(sample.centres[edges], atom)
-        directions = np.concatenate([-sample.jacobian[edges, axis], sample.outgoing[atom, axis][None]])
-        force = 0.0
-        for species, (network, part) in enumerate(zip(self.networks, self._slices, strict=True)):
-            mine = sample.species[involved] == species
-            if mine.any():
-                value, gradient[part] = network.slope_gradient(
-                    sample.inputs[involved[mine], : network.n_inputs], directions[mine, : network.n_inputs]
-                )
-                force += value
-        return float(sample.forces[atom, axis] - force), gradient
+    def _observe_energies(self, which: np.ndarray) -> tuple[Any, Any]:
+        """Return weighted errors of energies per atom (m,) and their gradients by all weights."""
+        data, xp = self.data, self._xp
+        atoms = data.members[which][:, : data.n_atoms[which].max()]
+        found, gradients = [], []
+        for kind, network in enumerate(self.networks):
+            share = self.array(data.species[atoms] == kind)
+            energies, gradient = network.energy_gradients(data.inputs[atoms][..., : network.n_inputs], share)
+            found.append(energies)
+            gradients.append(gradient)
+        scale = self._schedule.energy_weight / self.array(data.n_atoms[which])
+        return scale * (data.energies[which] - sum(found)), scale[:, None] * xp.concat(gradients, axis=1)
 
-    def predict(self, sample: Sample) -> tuple[float, np.ndarray]:
-        """Return energy and forces (n_atoms, 3) of a sample, in the trainer's units."""
-        slopes = np.zeros_like(sample.inputs)
-        energy = 0.0
-        for species, network in enumerate(self.networks):
-            mine = sample.species == species
-            outputs, gradient = network.energies(sample.inputs[mine, : network.n_inputs])
-            slopes[mine, : network.n_inputs] = gradient
-            energy += float(outputs.sum())
-        pulls = np.einsum("exf,ef->ex", sample.jacobian, slopes[sample.centres])
-        forces = np.einsum("axf,af->ax", sample.outgoing, slopes)
-        np.add.at(forces, sample.neighbours, -pulls)
-        return energy, forces
+    def _observe_forces(self, components: np.ndarray) -> tuple[Any, Any]:
+        """Return errors of force components (m,) and their gradients by all weights."""
+        data, xp = self.data, self._xp
+        atoms, axes = np.divmod(components, 3)
+        edges = data.incoming[atoms]
+        involved = np.concatenate([data.centres[edges], atoms[:, None]], axis=1)
+        pulls = -xp.astype(data.jacobian[edges, axes[:, None]], xp.float64)
+        directions = xp.concat([pulls, data.outward[atoms, axes][:, None]], axis=1)
+        inputs = data.inputs[involved]
+        found, gradients = [], []
+        for kind, network in enumerate(self.networks):
+            mine = directions
+            if len(self.networks) > 1:
+                mine = directions * self.array(data.species[involved] == kind)[..., None]
+            force, gradient = network.slope_gradients(
+                inputs[..., : network.n_inputs], mine[..., : network.n_inputs]
+            )
+            found.append(force)
+            gradients.append(gradient)
+        return data.forces[atoms, axes] - sum(found), xp.concat(gradients, axis=1)
 
-    def errors(self, samples: Sequence[Sample]) -> tuple[float, float]:
-        """Return the RMS errors of energy per atom and force over samples, in the trainer's units."""
-        energy, force, count = 0.0, 0.0, 0
-        for sample in samples:
-            predicted, forces = self.predict(sample)
-            energy += ((predicted - sample.energy) / len(sample.species)) ** 2
-            force += float(((forces - sample.forces) ** 2).sum())
-            count += forces.size
-        return (energy / len(samples)) ** 0.5, (force / count) ** 0.5
+    # -- L-BFGS ----------------------------------------------------------------------------------------
 
-    def train(
-        self, epochs: int, patience: int, unit: float, checkpoint: Path | None, progress: Progress
-    ) -> int:
-        """Run epochs; keep the weights of least validation error; stop after ``patience`` without a better.
+    def loss(self, weights: Any) -> tuple[float, Any]:
+        """Return the loss and its gradient by all weights.
 
-        The error is the product of the RMS errors of energy and force. Returns the best epoch. With a
-        ``checkpoint`` folder the state is kept there, and training goes on from it.
+        The loss is the mean over the force components of training of their squared errors, plus the squared
+        weighted errors of the energies per atom over the same number.
         """
+        data, xp, weight = self.data, self._xp, self._schedule.energy_weight
+        self.weights = weights
+        energies, forces = self.predict()
+        use = np.isin(np.arange(len(data.n_atoms)), self.training)
+        owner = np.repeat(np.arange(len(use)), data.n_atoms)
+        per_atom = self.array(use * weight / data.n_atoms)
+        energy_error = per_atom * (energies - data.energies)
+        force_error = self.array(use[owner])[:, None] * (forces - data.forces)
+        n_components = 3 * float(data.n_atoms[self.training].sum())
+        total = float(xp.sum(energy_error**2) + xp.sum(force_error**2)) / n_components
+        share = (2 * energy_error * per_atom)[owner]
+        directions = 2 * self._pulled(force_error)
+        gradients = []
+        for kind, network in enumerate(self.networks):
+            mine = np.flatnonzero(data.species == kind)
+            inputs = data.inputs[mine, : network.n_inputs][None]
+            by_energy = network.energy_gradients(inputs, share[mine][None])[1]
+            by_force = network.slope_gradients(inputs, directions[mine, : network.n_inputs][None])[1]
+            gradients.append((by_energy + by_force)[0])
+        return total, xp.concat(gradients) / n_components
+
+    def _pulled(self, force_error: Any) -> Any:
+        """Return Σ over force components of error · (derivative of the component by the slopes), per atom."""
+        data, xp = self.data, self._xp
+        single = xp.astype(force_error, xp.float32)
+
+        def pulls(edges: slice, atoms: slice) -> Any:
+            per_edge = xp.einsum("exf,ex->ef", data.jacobian[edges], single[data.neighbours[edges]])
+            per_edge = xp.concat([per_edge, xp.zeros_like(data.jacobian[:1, 0])])
+            table = np.minimum(data.outgoing[atoms] - edges.start, edges.stop - edges.start)
+            return xp.sum(per_edge[table], axis=1)
+
+        across = xp.concat([*self._over_chunks(pulls), xp.zeros_like(data.jacobian[:1, 0])])
+        padded = xp.concat([force_error, xp.zeros_like(force_error[:1])])
+        return xp.einsum("axf,ax->af", data.outward, padded) - across
+
+    def round(self, n_iterations: int) -> None:
+        """Take some iterations of L-BFGS from the weights of now."""
+
+        def on_host(weights: np.ndarray) -> tuple[float, np.ndarray]:
+            value, gradient = self.loss(self.array(weights))
+            return value, _numpy(gradient)
+
+        found = minimize(
+            on_host,
+            _numpy(self.weights),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": n_iterations, "maxcor": LBFGS_MEMORY, "ftol": 0.0, "gtol": 0.0},
+        )
+        self.weights = self.array(found.x)
+        self.iterations += n_iterations
+
+    # -- the whole -------------------------------------------------------------------------------------
+
+    def train(self, unit: float, checkpoint: Path | None, progress: Progress) -> int:
+        """Train as scheduled; keep the weights of least validation error. Returns the best step.
+
+        The error is the product of the RMS errors of energy and force, on the structures held out, or on all
+        where none are. With a ``checkpoint`` folder the state is kept there, and training goes on from it.
+        """
+        schedule = self._schedule
         keeper = _Keeper(checkpoint)
         best = keeper.restore(self) or Best(np.inf, self.weights, 0)
-        watched = self.validation or self.samples
-        while self.filter.epoch < epochs and self.filter.epoch - best.epoch < patience:
-            self.epoch()
-            epoch = self.filter.epoch
-            energy, force = self.errors(watched)
-            if energy * force < best.error:
-                best = Best(energy * force, self.weights, epoch)
-            keeper.keep(self, best)
+        predicted = self.predict()
+
+        def look(best: Best, step: int, name: str) -> Best:
+            energy, force = self.errors(*predicted, self.validation)
+            done = self.filter.epoch + self.iterations
             progress(
-                epoch / epochs,
-                f"epoch {epoch}: {1e3 * unit * energy:.2f} meV/atom, {1e3 * unit * force:.0f} meV/Å",
+                min(1.0, done / (schedule.epochs + schedule.lbfgs_iterations)),
+                f"{name}: {1e3 * unit * energy:.2f} meV/atom, {1e3 * unit * force:.0f} meV/Å",
             )
+            return Best(energy * force, self.weights, step) if energy * force < best.error else best
+
+        while not self.iterations and self.filter.epoch < schedule.epochs:
+            if self.filter.epoch - best.step >= schedule.patience:
+                break
+            self.epoch(predicted[1])
+            predicted = self.predict()
+            best = look(best, self.filter.epoch, f"epoch {self.filter.epoch}")
+            keeper.keep(self, best)
+        if not self.iterations:
+            self.weights = best.weights
+        while self.iterations < schedule.lbfgs_iterations:
+            self.round(min(ITERATIONS_PER_ROUND, schedule.lbfgs_iterations - self.iterations))
+            predicted = self.predict()
+            best = look(best, self.filter.epoch + self.iterations, f"L-BFGS {self.iterations}")
+            keeper.keep(self, best)
         self.weights = best.weights
-        return best.epoch
+        return best.step
 
     def state(self) -> dict[str, Any]:
-        """Return all that later epochs depend on."""
+        """Return all that later steps depend on."""
         return {
-            "weights": self.weights,
-            "covariance": self.filter.covariance,
+            "weights": _numpy(self.weights),
+            "covariance": _numpy(self.filter.covariance),
             "epoch": self.filter.epoch,
+            "iterations": self.iterations,
             "generator": json.dumps(self._generator.bit_generator.state),
         }
 
     def set_state(self, state: Any) -> None:
         """Go back to a state."""
-        self.weights = state["weights"]
-        self.filter.covariance = state["covariance"]
-        self.filter.epoch = int(state["epoch"])
+        self.weights = self.array(state["weights"])
+        self.filter.covariance = self.array(state["covariance"])
+        self.filter.epoch, self.iterations = int(state["epoch"]), int(state["iterations"])
         self._generator.bit_generator.state = json.loads(str(state["generator"]))
 
 
@@ -253,8 +317,8 @@ class Best:
     """The weights of least validation error so far."""
 
     error: float
-    weights: np.ndarray
-    epoch: int
+    weights: Any
+    step: int
 
 
 class _Keeper:
@@ -273,8 +337,8 @@ class _Keeper:
         np.savez(
             partial,
             best_error=best.error,
-            best_weights=best.weights,
-            best_epoch=best.epoch,
+            best_weights=_numpy(best.weights),
+            best_step=best.step,
             **trainer.state(),
         )
         partial.replace(self._file)
@@ -286,35 +350,9 @@ class _Keeper:
             return None
         with np.load(self._file) as state:
             trainer.set_state(state)
-            return Best(float(state["best_error"]), state["best_weights"], int(state["best_epoch"]))
+            weights = trainer.array(state["best_weights"])
+            return Best(float(state["best_error"]), weights, int(state["best_step"]))
 
 
-def make_sample(
-    atoms: Atoms,
-    raw: tuple[Neighbourhood, np.ndarray, np.ndarray],
-    ranges: Scaling,
-    baseline: float,
-    unit: float,
-) -> Sample:
-    """Scale the descriptors of a structure and attach its reference values."""
-    around, values, jacobian = raw
-    low, factor = np.zeros((len(ranges.low), values.shape[1])), np.ones((len(ranges.low), values.shape[1]))
-    for species, (least, scale) in enumerate(zip(ranges.low, ranges.factors, strict=True)):
-        low[species, : len(least)], factor[species, : len(scale)] = least, scale
-    centres = np.repeat(np.arange(len(atoms)), np.diff(around.first))
-    scaled = (jacobian * factor[around.species[centres]][:, None, :]).astype(np.float32)
-    outgoing = np.zeros((len(atoms), 3, values.shape[1]))
-    np.add.at(outgoing, centres, scaled)
-    order = np.argsort(around.neighbours, kind="stable")
-    ends = np.searchsorted(around.neighbours[order], np.arange(len(atoms) + 1))
-    return Sample(
-        species=around.species,
-        inputs=(values - low[around.species]) * factor[around.species],
-        jacobian=scaled,
-        centres=centres,
-        neighbours=around.neighbours,
-        incoming=[order[ends[a] : ends[a + 1]] for a in range(len(atoms))],
-        outgoing=outgoing,
-        energy=(reference.energy(atoms) - baseline) / unit,
-        forces=reference.forces(atoms) / unit,
-    )
+def _numpy(values: Any) -> np.ndarray:
+    return np.asarray(to_device(values, "cpu"))

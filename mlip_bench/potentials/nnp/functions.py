@@ -1,25 +1,54 @@
 r"""Atom-centred symmetry functions: what they are, and which ones to take where nobody says.
 
 Radial (seeds/004 equation 1; Behler, doi:10.1063/1.3553717, equation 6) and narrow angular functions
-(seeds/004 equation 3; the same paper, equation 8) of atom i, with the cosine cutoff f_c of equation 2:
+(seeds/004 equation 3; the same paper, equation 8) of atom i, with the cutoff function f_c (equation 2):
 
 .. math:: G_i = \sum_j e^{-η (r_{ij} - R_s)^2} f_c(r_{ij})
 
 .. math:: G_i = 2^{1-ζ} \sum_{j<k} (1 + λ \cos θ_{ijk})^ζ e^{-η (r_{ij}^2 + r_{ik}^2 + r_{jk}^2)}
           f_c(r_{ij}) f_c(r_{ik}) f_c(r_{jk})
 
-Each pair of neighbours counts once, as in n2p2.
+Each pair of neighbours counts once, as in n2p2. Other cutoff functions than the cosine are those that
+n2p2's files number (:class:`Switch`); each function may have a cutoff of its own.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from itertools import combinations_with_replacement
+
+
+class Switch(IntEnum):
+    """Cutoff functions, numbered as ``cutoff_type`` in n2p2's files.
+
+    With x = (r - α r_c) / (r_c - α r_c), and 1 below α r_c; the two hyperbolic ones have no α: x = r / r_c.
+    """
+
+    HARD = 0
+    """1 up to the cutoff."""
+    COSINE = 1
+    """(cos πx + 1) / 2."""
+    TANH_UNSCALED = 2
+    """tanh³(1 - x)."""
+    TANH = 3
+    """tanh³(1 - x) / tanh³ 1."""
+    EXPONENTIAL = 4
+    """exp(1 - 1 / (1 - x²))."""
+    POLYNOMIAL_1 = 5
+    """1 + x² (2x - 3)."""
+    POLYNOMIAL_2 = 6
+    """1 + x³ (x (15 - 6x) - 10)."""
+    POLYNOMIAL_3 = 7
+    """1 + x⁴ (x (x (20x - 70) + 84) - 35)."""
+    POLYNOMIAL_4 = 8
+    """1 + x⁵ (x (x (x (315 - 70x) - 540) + 420) - 126)."""
 
 
 @dataclass(frozen=True, order=True)
 class Radial:
-    """A radial function of atoms of ``centre`` over neighbours of one element; η in Å⁻², R_s in Å."""
+    """A radial function of atoms of ``centre`` over neighbours of one element; lengths in Å, η in Å⁻²."""
 
+    cutoff: float
     eta: float
     shift: float
     centre: str
@@ -28,8 +57,9 @@ class Radial:
 
 @dataclass(frozen=True, order=True)
 class Angular:
-    """A narrow angular function of ``centre`` over a pair of elements, in alphabetical order; η in Å⁻²."""
+    """A narrow angular function of ``centre`` over a pair of elements, in alphabetical order."""
 
+    cutoff: float
     eta: float
     zeta: float
     lam: int
@@ -39,24 +69,17 @@ class Angular:
 
 @dataclass(frozen=True)
 class SymmetryFunctions:
-    """The functions of all elements, with the one cutoff (Å) that they share.
+    """The functions of all elements and the cutoff function that they share; ``alpha`` is its inner part."""
 
-    Their order is n2p2's: radial before angular, then by the neighbours' elements, η, and R_s or ζ and λ.
-    """
-
-    cutoff: float
     radial: tuple[Radial, ...]
     angular: tuple[Angular, ...]
+    switch: Switch = Switch.COSINE
+    alpha: float = 0.0
 
-    def radial_of(self, element: str) -> list[Radial]:
-        """Return the radial functions of one element's atoms, in order."""
-        mine = [function for function in self.radial if function.centre == element]
-        return sorted(mine, key=lambda f: (f.eta, f.shift, f.neighbour))
-
-    def angular_of(self, element: str) -> list[Angular]:
-        """Return the angular functions of one element's atoms, in order."""
-        mine = [function for function in self.angular if function.centre == element]
-        return sorted(mine, key=lambda f: (f.eta, f.zeta, f.lam, f.neighbours))
+    @property
+    def cutoffs(self) -> list[float]:
+        """All cutoffs (Å), ascending."""
+        return sorted({f.cutoff for f in self.radial} | {f.cutoff for f in self.angular})
 
 
 def grid(
@@ -69,18 +92,18 @@ def grid(
 ) -> SymmetryFunctions:
     """Return all combinations of the parameters, with λ = ±1, for every element and its neighbours."""
     radial = [
-        Radial(eta, shift, centre, neighbour)
+        Radial(cutoff, eta, shift, centre, neighbour)
         for centre in elements
         for neighbour in elements
         for eta in radial_etas
         for shift in radial_shifts
     ]
     angular = [
-        Angular(eta, zeta, lam, centre, pair)
+        Angular(cutoff, eta, zeta, lam, centre, pair)
         for centre in elements
         for pair in combinations_with_replacement(sorted(elements), 2)
         for eta in angular_etas
         for zeta in zetas
         for lam in (-1, 1)
     ]
-    return SymmetryFunctions(cutoff, tuple(radial), tuple(angular))
+    return SymmetryFunctions(tuple(radial), tuple(angular))

@@ -18,8 +18,12 @@ class Tables:
     """Symmetry functions as arrays; species are numbered in the order of ``elements``."""
 
     elements: tuple[str, ...]
-    cutoff: float
+    cutoffs: np.ndarray
+    """All cutoffs (Å), ascending."""
+    switch: tuple[int, float]
+    """Number of the cutoff function and its inner part α."""
     etas: np.ndarray
+    """Rows (η, index of the cutoff) of the angular functions."""
     shapes: np.ndarray
     radial: tuple[np.ndarray, ...]
     angular: tuple[np.ndarray, ...]
@@ -27,6 +31,11 @@ class Tables:
     """Per element rows (pair of elements, first angular function, last + 1)."""
     order: tuple[tuple[Radial | Angular, ...], ...]
     """The function behind each input of each element's network."""
+
+    @property
+    def cutoff(self) -> float:
+        """The largest cutoff (Å)."""
+        return float(self.cutoffs[-1])
 
     @property
     def n_inputs(self) -> tuple[int, ...]:
@@ -37,28 +46,33 @@ class Tables:
 def tables(functions: SymmetryFunctions, elements: Sequence[str]) -> Tables:
     """Arrange the functions so that those that share a pair of elements and a shape stand together."""
     number = {element: index for index, element in enumerate(elements)}
-    etas = sorted({function.eta for function in functions.angular})
+    cutoffs = functions.cutoffs
+    etas = sorted({(function.eta, cutoffs.index(function.cutoff)) for function in functions.angular})
     shapes = sorted({(function.lam, function.zeta) for function in functions.angular})
     radial, angular = [], []
     order: list[tuple[Radial | Angular, ...]] = []
     for element in elements:
-        mine = sorted(functions.radial_of(element), key=lambda f: (number[f.neighbour], f.eta, f.shift))
+        mine = sorted(
+            (f for f in functions.radial if f.centre == element),
+            key=lambda f: (number[f.neighbour], f.cutoff, f.eta, f.shift),
+        )
         angles = sorted(
-            functions.angular_of(element),
-            key=lambda f: (_pair(f, number), shapes.index((f.lam, f.zeta)), f.eta),
+            (f for f in functions.angular if f.centre == element),
+            key=lambda f: (_pair(f, number), shapes.index((f.lam, f.zeta)), f.eta, f.cutoff),
         )
-        radial.append(np.array([[number[f.neighbour], f.eta, f.shift] for f in mine], float).reshape(-1, 3))
-        angular.append(
-            np.array(
-                [[_pair(f, number), etas.index(f.eta), shapes.index((f.lam, f.zeta))] for f in angles],
-                np.int64,
-            ).reshape(-1, 3)
-        )
+        rows = [[number[f.neighbour], f.eta, f.shift, cutoffs.index(f.cutoff)] for f in mine]
+        radial.append(np.array(rows, float).reshape(-1, 4))
+        indices = [
+            [_pair(f, number), etas.index((f.eta, cutoffs.index(f.cutoff))), shapes.index((f.lam, f.zeta))]
+            for f in angles
+        ]
+        angular.append(np.array(indices, np.int64).reshape(-1, 3))
         order.append((*mine, *angles))
     return Tables(
         tuple(elements),
-        functions.cutoff,
-        np.array(etas, float),
+        np.array(cutoffs, float),
+        (int(functions.switch), functions.alpha),
+        np.array(etas, float).reshape(-1, 2),
         np.array(shapes, float).reshape(-1, 2),
         tuple(radial),
         tuple(angular),

@@ -74,30 +74,59 @@ def fill_triples(
     return triples
 
 
+@njit(cache=True, error_model="numpy")
+def cutoff_function(kind: int, alpha: float, r: float, cutoff: float) -> tuple[float, float]:
+    """Return f_c and its derivative by r; ``kind`` is a number of ``functions.Switch``."""
+    if r >= cutoff:
+        return 0.0, 0.0
+    if kind == 2 or kind == 3:
+        scale = 1.0 if kind == 2 else 1.0 / np.tanh(1.0) ** 3
+        t = np.tanh(1.0 - r / cutoff)
+        return scale * t**3, -3.0 * scale * t * t * (1.0 - t * t) / cutoff
+    width = cutoff * (1.0 - alpha)
+    x = (r - alpha * cutoff) / width
+    if x <= 0.0 or kind == 0:
+        return 1.0, 0.0
+    if kind == 1:
+        return 0.5 * (np.cos(np.pi * x) + 1.0), -0.5 * np.pi / width * np.sin(np.pi * x)
+    if kind == 4:
+        rest = 1.0 - x * x
+        value = np.exp(1.0 - 1.0 / rest)
+        return value, -2.0 * x / (rest * rest) * value / width
+    if kind == 5:
+        return 1.0 + x**2 * (2.0 * x - 3.0), 6.0 * x * (x - 1.0) / width
+    if kind == 6:
+        return 1.0 + x**3 * (x * (15.0 - 6.0 * x) - 10.0), -30.0 * (x * (x - 1.0)) ** 2 / width
+    if kind == 7:
+        value = 1.0 + x**4 * (x * (x * (20.0 * x - 70.0) + 84.0) - 35.0)
+        return value, 140.0 * (x * (x - 1.0)) ** 3 / width
+    value = 1.0 + x**5 * (x * (x * (x * (315.0 - 70.0 * x) - 540.0) + 420.0) - 126.0)
+    return value, -630.0 * (x * (x - 1.0)) ** 4 / width
+
+
 @njit(cache=True, fastmath=FAST, error_model="numpy")
 def edge_tables(
-    vectors: np.ndarray, cutoff: float, etas: np.ndarray
+    vectors: np.ndarray, cutoffs: np.ndarray, kind: tuple[int, float], etas: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return r², 1/r, f_c and its derivative by r², and W and its derivative by r² for each η, per edge."""
+    """Return per edge r², 1/r, f_c for each cutoff and W for each η, both with derivatives by r²."""
     n_edges = len(vectors)
     square, inverse = np.empty(n_edges), np.empty(n_edges)
-    switch, d_switch = np.empty(n_edges), np.empty(n_edges)
+    switch, d_switch = np.empty((len(cutoffs), n_edges)), np.empty((len(cutoffs), n_edges))
     weight, d_weight = np.empty((len(etas), n_edges)), np.empty((len(etas), n_edges))
     for e in range(n_edges):
         square[e] = vectors[e, 0] ** 2 + vectors[e, 1] ** 2 + vectors[e, 2] ** 2
-        r = np.sqrt(square[e])
-        inverse[e] = 1.0 / r
-        if r < cutoff:
-            switch[e] = 0.5 * (np.cos(np.pi * r / cutoff) + 1.0)
-            d_switch[e] = -0.25 * np.pi / cutoff * np.sin(np.pi * r / cutoff) * inverse[e]
-        else:
-            switch[e] = 0.0
-            d_switch[e] = 0.0
-    for g in range(len(etas)):
+        inverse[e] = 1.0 / np.sqrt(square[e])
+    for c in range(len(cutoffs)):
         for e in range(n_edges):
-            gauss = np.exp(-etas[g] * square[e])
-            weight[g, e] = gauss * switch[e]
-            d_weight[g, e] = gauss * (d_switch[e] - etas[g] * switch[e])
+            value, by_r = cutoff_function(kind[0], kind[1], square[e] * inverse[e], cutoffs[c])
+            switch[c, e] = value
+            d_switch[c, e] = 0.5 * inverse[e] * by_r
+    for g in range(len(etas)):
+        eta, c = etas[g, 0], int(etas[g, 1])
+        for e in range(n_edges):
+            gauss = np.exp(-eta * square[e])
+            weight[g, e] = gauss * switch[c, e]
+            d_weight[g, e] = gauss * (d_switch[c, e] - eta * switch[c, e])
     return square, inverse, switch, d_switch, weight, d_weight
 
 
@@ -208,13 +237,13 @@ def radial_values(
     switch: np.ndarray,
     values: np.ndarray,
 ) -> None:
-    """Set the radial functions of one centre: rows of ``radial`` are element, η, R_s."""
+    """Set the radial functions of one centre: rows of ``radial`` are element, η, R_s, cutoff."""
     for f in range(len(radial)):
-        total = 0.0
+        total, c = 0.0, int(radial[f, 3])
         for e in range(begin, end):
             if kinds[e] == radial[f, 0]:
                 d = square[e] * inverse[e] - radial[f, 2]
-                total += np.exp(-radial[f, 1] * d * d) * switch[e]
+                total += np.exp(-radial[f, 1] * d * d) * switch[c, e]
         values[f] = total
 
 
@@ -233,11 +262,12 @@ def radial_gradients(
 ) -> None:
     """Add the gradient by r² of Σ_f outer_f G_f of one centre's radial functions."""
     for f in range(len(radial)):
+        c = int(radial[f, 3])
         for e in range(begin, end):
             if kinds[e] == radial[f, 0]:
                 d = square[e] * inverse[e] - radial[f, 2]
                 gauss = outer[f] * np.exp(-radial[f, 1] * d * d)
-                gradient[e] += gauss * (d_switch[e] - radial[f, 1] * d * inverse[e] * switch[e])
+                gradient[e] += gauss * (d_switch[c, e] - radial[f, 1] * d * inverse[e] * switch[c, e])
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -363,7 +393,8 @@ def evaluate(
     start: np.ndarray,
     triples: np.ndarray,
     pair: np.ndarray,
-    cutoff: float,
+    cutoffs: np.ndarray,
+    switch_kind: tuple[int, float],
     etas: np.ndarray,
     shapes: np.ndarray,
     radial: tuple[np.ndarray, ...],
@@ -375,12 +406,13 @@ def evaluate(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return energies per atom, forces (n_atoms, 3), virial (3, 3), and how many inputs left their range.
 
-    ``radial[s]`` has rows (element, η, R_s) and ``angular[s]`` rows (pair of elements, index of η, index
-    of shape), sorted by pair and shape, for centres of species s; ``blocks[s]`` has a row (pair, begin, end)
-    for each pair; ``shapes`` has rows (λ, ζ). Inputs are (G - offset) · scale. The virial is Σ r ⊗ F,
-    positive in compression.
+    ``radial[s]`` has rows (element, η, R_s, index of cutoff) and ``angular[s]`` rows (pair of elements, index
+    of η, index of shape), sorted by pair and shape, for centres of species s; ``blocks[s]`` has a row (pair,
+    begin, end) for each pair; ``shapes`` has rows (λ, ζ) and ``etas`` rows (η, index of cutoff). Inputs
+    are (G - offset) · scale. The virial is Σ r ⊗ F, positive in compression.
     """
-    square, inverse, switch, d_switch, weight, d_weight = edge_tables(vectors, cutoff, etas)
+    square, inverse, switch, d_switch, weight, d_weight = edge_tables(vectors, cutoffs, switch_kind, etas)
+    cutoff = cutoffs[-1]
     kinds = species[neighbours]
     gradient = np.zeros(len(vectors))
     energies, outside = np.empty(len(species)), np.zeros(len(species), np.int64)
@@ -457,11 +489,12 @@ def radial_jacobian(
 ) -> None:
     """Add the derivatives of one centre's radial functions by the positions of its neighbours."""
     for f in range(len(radial)):
+        c = int(radial[f, 3])
         for e in range(begin, end):
             if kinds[e] == radial[f, 0]:
                 d = square[e] * inverse[e] - radial[f, 2]
                 gauss = np.exp(-radial[f, 1] * d * d)
-                by_square = gauss * (d_switch[e] - radial[f, 1] * d * inverse[e] * switch[e])
+                by_square = gauss * (d_switch[c, e] - radial[f, 1] * d * inverse[e] * switch[c, e])
                 for x in range(3):
                     jacobian[e, x, f] += 2.0 * by_square * vectors[e, x]
 
@@ -511,7 +544,8 @@ def values_and_jacobian(
     start: np.ndarray,
     triples: np.ndarray,
     pair: np.ndarray,
-    cutoff: float,
+    cutoffs: np.ndarray,
+    switch_kind: tuple[int, float],
     etas: np.ndarray,
     shapes: np.ndarray,
     radial: tuple[np.ndarray, ...],
@@ -524,7 +558,8 @@ def values_and_jacobian(
     The derivative of edge i→j is that of the functions of i by the position of j; the one by the position of
     i itself is minus the sum over the edges of i.
     """
-    square, inverse, switch, d_switch, weight, d_weight = edge_tables(vectors, cutoff, etas)
+    square, inverse, switch, d_switch, weight, d_weight = edge_tables(vectors, cutoffs, switch_kind, etas)
+    cutoff = cutoffs[-1]
     kinds = species[neighbours]
     values = np.zeros((len(species), n_functions))
     jacobian = np.zeros((len(vectors), 3, n_functions))

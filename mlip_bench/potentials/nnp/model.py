@@ -6,28 +6,32 @@ scaled to 0..1 on the training data:
 
 .. math:: E_i = E_0^μ + w_3 · \tanh(W_2 \tanh(W_1 G_i + b_1) + b_2) + b_3
 
-Forces and stress are its analytic gradient. Trained by the extended Kalman filter (``training``) and
-evaluated by numba kernels (``kernel``); read and written as the files of n2p2 (``n2p2``).
+Forces and stress are its analytic gradient. Trained by the extended Kalman filter and L-BFGS
+(``fitting``) and evaluated by numba kernels (``kernel``); read and written as the files of n2p2 (``n2p2``).
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from array_api_compat import to_device
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from threadpoolctl import threadpool_limits
 
+from mlip_bench.child import available_cores
 from mlip_bench.data import structures as reference
 from mlip_bench.data import voigt
 from mlip_bench.errors import UserError
 from mlip_bench.potentials.base import Potential, PotentialCalculator, Prediction, Progress, require
 from mlip_bench.potentials.nnp import fitting, kernel, n2p2
 from mlip_bench.potentials.nnp.functions import SymmetryFunctions, grid
-from mlip_bench.potentials.nnp.geometry import Neighbourhood, Tables, tables
-from mlip_bench.potentials.nnp.training import Network
+from mlip_bench.potentials.nnp.geometry import Neighbourhood, tables
+from mlip_bench.potentials.nnp.samples import Samples, Scaling, descriptors, join, scaling
+from mlip_bench.potentials.nnp.training import Kalman, Network
 
 # Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
 SKIN = 0.5
@@ -37,6 +41,7 @@ class NNP(Potential):
     """Behler-Parrinello neural network potential with symmetry functions."""
 
     family: ClassVar[str] = "nnp"
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     native_suffix: ClassVar[str] = "input.nn"
 
     @dataclass(frozen=True)
@@ -57,9 +62,11 @@ class NNP(Potential):
         hidden: list[int] = field(default_factory=lambda: [16, 16])
         """Nodes of the two hidden layers."""
         epochs: int = 60
-        """Largest number of epochs; the one with the least validation error is kept."""
+        """Largest number of epochs of the Kalman filter; the one with the least validation error is kept."""
         patience: int = 15
-        """Epochs without a better validation error after which training stops."""
+        """Epochs without a better validation error after which the filter stops."""
+        lbfgs_iterations: int = 100
+        """Iterations of L-BFGS on all training data after the filter; with 0 epochs it trains alone."""
         validation_fraction: float = 0.1
         """Share of the training structures that is held out to choose the epoch."""
         energy_weight: float = 30.0
@@ -83,7 +90,12 @@ class NNP(Potential):
             require(self.cutoff > 0, "cutoff", self.cutoff, "must be above 0 Å")
             require(len(self.hidden) == 2, "hidden", self.hidden, "must be two numbers of nodes")
             require(min(self.hidden) >= 1, "hidden", self.hidden, "must be at least 1 each")
-            require(self.epochs >= 1, "epochs", self.epochs, "must be at least 1")
+            require(self.epochs >= 0, "epochs", self.epochs, "must be at least 0")
+            n_iterations = self.lbfgs_iterations
+            require(n_iterations >= 0, "lbfgs_iterations", n_iterations, "must be at least 0")
+            require(
+                self.epochs + n_iterations > 0, "epochs", 0, "without lbfgs_iterations there is no training"
+            )
             require(self.batch >= 1, "batch", self.batch, "must be at least 1")
             share = self.validation_fraction
             require(0 <= share < 1, "validation_fraction", share, "must be from 0 to below 1")
@@ -96,8 +108,8 @@ class NNP(Potential):
 
     def __init__(self, **hypers: Any):
         super().__init__(**hypers)
-        self.functions_ = SymmetryFunctions(self.hypers.cutoff, (), ())
-        self.ranges_ = fitting.Scaling([], [])
+        self.functions_ = SymmetryFunctions((), ())
+        self.ranges_ = Scaling([], [])
         self.networks_: list[Network] = []
         """One network per element, with energies in eV."""
         self.baseline_ = np.empty(0)
@@ -111,11 +123,20 @@ class NNP(Potential):
     def calculator(self) -> Calculator:
         """Return an ASE calculator that keeps its neighbour list while the skin allows."""
         self._refuse_unfitted()
-        return PotentialCalculator(Evaluator(self, SKIN))
+        return super().calculator() if self.device == "cuda" else PotentialCalculator(Evaluator(self, SKIN))
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
+        if self.device == "cuda":
+            return self._in_batches(structures, "cuda")
         evaluator = Evaluator(self, skin=0.0)
         return [evaluator(atoms) for atoms in structures]
+
+    def _in_batches(self, structures: Sequence[Atoms], device: str) -> list[Prediction]:
+        """Predict by torch; ``device`` is one of torch's."""
+        from mlip_bench.potentials.nnp.on_torch import BatchEvaluator
+
+        layout = tables(self.functions_, self.elements_)
+        return BatchEvaluator(layout, self.ranges_, self.networks_, self.baseline_, device)(structures)
 
     # -- fitting ---------------------------------------------------------------------------------------
 
@@ -127,22 +148,38 @@ class NNP(Potential):
         self.functions_ = self._choose_functions(structures)
         layout = tables(self.functions_, self.elements_)
         self.baseline_ = reference.energies_per_element(structures, self.elements_)
-        raw = [fitting.raw_descriptors(atoms, layout) for atoms in structures]
-        self.ranges_ = fitting.scaling(raw, layout)
+        raw = [descriptors(atoms, layout) for atoms in structures]
+        self.ranges_ = scaling(raw, layout)
         all_forces = np.concatenate([reference.forces(atoms).ravel() for atoms in structures])
         unit = float(np.sqrt(np.mean(all_forces**2))) or 1.0
         shares = reference.composition(structures, self.elements_) @ self.baseline_
-        samples = [
-            fitting.make_sample(atoms, rows, self.ranges_, baseline, unit)
-            for atoms, rows, baseline in zip(structures, raw, shares, strict=True)
-        ]
+        samples = join(structures, raw, self.ranges_, shares, unit)
         del raw
-        trainer = self._trainer(samples, structures, layout, seed)
-        # The matrices of an update are small: on two cores BLAS was seen to take four times as long as on
-        # one, most of it waiting. One thread also makes the result independent of the machine's cores.
-        with threadpool_limits(limits=1, user_api="blas"):
-            trainer.train(self.hypers.epochs, self.hypers.patience, unit, self._checkpoint, progress)
-        self.networks_ = [_in_units(network, unit) for network in trainer.networks]
+        held_out = _held_out(structures, self.hypers.validation_fraction, np.random.default_rng(seed))
+        if self.device == "cuda":
+            networks = self._train(samples.on_torch("cuda"), held_out, seed, unit, None, progress)
+        else:
+            # The matrices of an update are small: BLAS was seen to take four times as long on two cores as
+            # on one, most of it waiting. The threads here share the work in larger pieces.
+            with (
+                ThreadPoolExecutor(len(available_cores())) as threads,
+                threadpool_limits(limits=1, user_api="blas"),
+            ):
+                networks = self._train(samples, held_out, seed, unit, threads, progress)
+        self.networks_ = [_in_units(network, unit) for network in networks]
+
+    def _train(
+        self,
+        samples: Samples,
+        held_out: np.ndarray,
+        seed: int,
+        unit: float,
+        threads: ThreadPoolExecutor | None,
+        progress: Progress,
+    ) -> list[Network]:
+        trainer = self._trainer(samples, held_out, seed, threads)
+        trainer.train(unit, self._checkpoint, progress)
+        return trainer.networks
 
     def _choose_functions(self, structures: Sequence[Atoms]) -> SymmetryFunctions:
         hypers = self.hypers
@@ -158,32 +195,34 @@ class NNP(Potential):
         )
 
     def _trainer(
-        self, samples: list[fitting.Sample], structures: Sequence[Atoms], layout: Tables, seed: int
+        self, samples: Samples, held_out: np.ndarray, seed: int, threads: ThreadPoolExecutor | None
     ) -> fitting.Trainer:
         hypers = self.hypers
-        generator = np.random.default_rng(seed)
+        layout = tables(self.functions_, self.elements_)
+        generator = np.random.default_rng([seed, 1])
         networks = [Network(n, (hypers.hidden[0], hypers.hidden[1])) for n in layout.n_inputs]
         for network in networks:
             network.randomise(generator)
-        held_out = set(_held_out(structures, hypers.validation_fraction, generator))
-        return fitting.Trainer(
-            [sample for index, sample in enumerate(samples) if index not in held_out],
-            [samples[index] for index in sorted(held_out)],
-            networks,
+        n_weights = sum(network.n_weights for network in networks)
+        kalman = Kalman(
+            np.eye(n_weights) / hypers.kalman_epsilon,
+            q0=hypers.kalman_q0,
+            q_tau=hypers.kalman_qtau,
+            q_min=hypers.kalman_qmin,
+            eta0=hypers.kalman_eta,
+            eta_tau=hypers.kalman_etatau,
+            eta_max=hypers.kalman_etamax,
+            threads=threads,
+        )
+        schedule = fitting.Schedule(
+            hypers.epochs,
+            hypers.patience,
+            hypers.lbfgs_iterations,
             hypers.energy_weight,
             hypers.force_fraction,
             hypers.batch,
-            {
-                "epsilon": hypers.kalman_epsilon,
-                "q0": hypers.kalman_q0,
-                "q_tau": hypers.kalman_qtau,
-                "q_min": hypers.kalman_qmin,
-                "eta0": hypers.kalman_eta,
-                "eta_tau": hypers.kalman_etatau,
-                "eta_max": hypers.kalman_etamax,
-            },
-            generator,
         )
+        return fitting.Trainer(samples, held_out, networks, schedule, kalman, generator)
 
     # -- files -----------------------------------------------------------------------------------------
 
@@ -205,7 +244,7 @@ class NNP(Potential):
         content = n2p2.read(path.parent)
         radial, angular = content.functions.radial, content.functions.angular
         potential = cls(
-            cutoff=content.functions.cutoff,
+            cutoff=content.functions.cutoffs[-1],
             radial_etas=sorted({f.eta for f in radial}),
             radial_shifts=sorted({f.shift for f in radial}),
             angular_etas=sorted({f.eta for f in angular}),
@@ -239,7 +278,8 @@ class Evaluator:
             around.start,
             around.triples,
             around.pair,
-            layout.cutoff,
+            layout.cutoffs,
+            layout.switch,
             layout.etas,
             layout.shapes,
             layout.radial,
@@ -264,18 +304,18 @@ def typical_etas(structures: Sequence[Atoms]) -> list[float]:
     return [0.25 / typical**2, 0.5 / typical**2, 1.25 / typical**2]
 
 
-def _held_out(structures: Sequence[Atoms], share: float, generator: np.random.Generator) -> list[int]:
-    """Choose a share of the structures, at least one of each group that has more than ten."""
+def _held_out(structures: Sequence[Atoms], share: float, generator: np.random.Generator) -> np.ndarray:
+    """Choose a share of the structures of each group; the indices are sorted."""
     chosen: list[int] = []
     names = [reference.group(atoms) for atoms in structures]
     for name in sorted(set(names)):
         members = [index for index, group in enumerate(names) if group == name]
         chosen += generator.permutation(members)[: round(share * len(members))].tolist()
-    return chosen
+    return np.array(sorted(chosen), dtype=int)
 
 
 def _in_units(network: Network, unit: float) -> Network:
     """Scale the output of a network trained in units of ``unit`` to eV."""
-    weights = network.weights.copy()
+    weights = np.array(to_device(network.weights, "cpu"))
     weights[-(network.hidden[1] + 1) :] *= unit
     return Network(network.n_inputs, network.hidden, weights)

@@ -1,8 +1,8 @@
 """The files of n2p2: ``input.nn``, ``scaling.data`` and ``weights.ZZZ.data``.
 
 n2p2 does not fix units. Files without a note are taken as bohr and hartree, as published potentials are; ours
-say ``# units: angstrom eV`` in their first line. Functions stand in n2p2's order: radial before angular, by η
-and R_s, or by η, ζ and λ.
+say ``# units: angstrom eV`` in their first line. Functions stand in n2p2's order: radial before angular, by
+cutoff, η and R_s, or by cutoff, η, ζ and λ.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from ase.data import atomic_numbers
 from ase.units import Bohr, Hartree
 
 from mlip_bench.errors import UserError
-from mlip_bench.potentials.nnp.fitting import Scaling
-from mlip_bench.potentials.nnp.functions import Angular, Radial, SymmetryFunctions
+from mlip_bench.potentials.nnp.functions import Angular, Radial, Switch, SymmetryFunctions
 from mlip_bench.potentials.nnp.geometry import Tables, tables
+from mlip_bench.potentials.nnp.samples import Scaling
 from mlip_bench.potentials.nnp.training import Network
 
 INPUT = "input.nn"
@@ -46,7 +46,8 @@ def read(folder: Path) -> Content:
     try:
         elements = tuple(sorted(keys["elements"]))
         hidden = tuple(int(n) for n in keys["global_nodes_short"])
-        functions = _functions([line[1:] for line in words if line[0] == "symfunction_short"], length)
+        wanted = [line[1:] for line in words if line[0] == "symfunction_short"]
+        functions = _functions(wanted, keys.get("cutoff_type", ["1"]), length)
     except (KeyError, ValueError, IndexError) as error:
         raise UserError(f"{path}: not a complete input.nn ({error})") from error
     _refuse_unsupported(path, keys, hidden)
@@ -63,28 +64,27 @@ def read(folder: Path) -> Content:
 
 
 def _refuse_unsupported(path: Path, keys: dict[str, list[str]], hidden: tuple[int, ...]) -> None:
-    if keys.get("cutoff_type", ["1"])[0] != "1":
-        raise UserError(f"{path}: cutoff_type {keys['cutoff_type'][0]} is not supported, only 1 (cosine)")
     if len(hidden) != 2 or keys.get("global_activation_short", ["t", "t", "l"]) != ["t", "t", "l"]:
         raise UserError(f"{path}: only two hidden layers with activations 't t l' are supported")
 
 
-def _functions(lines: list[list[str]], length: float) -> SymmetryFunctions:
-    radial, angular, cutoffs = [], [], set()
+def _functions(lines: list[list[str]], cutoff_type: list[str], length: float) -> SymmetryFunctions:
+    radial, angular = [], []
     for line in lines:
-        cutoffs.add(round(float(line[-1]) * length, 10))
+        cutoff = round(float(line[-1]) * length, 10)
         if line[1] == "2":
-            radial.append(Radial(float(line[3]) / length**2, float(line[4]) * length, line[0], line[2]))
+            eta, shift = float(line[3]) / length**2, float(line[4]) * length
+            radial.append(Radial(cutoff, eta, shift, line[0], line[2]))
         elif line[1] == "3":
             low, high = sorted(line[2:4])
-            angular.append(
-                Angular(float(line[4]) / length**2, float(line[6]), int(line[5]), line[0], (low, high))
-            )
+            eta, lam, zeta = float(line[4]) / length**2, int(line[5]), float(line[6])
+            angular.append(Angular(cutoff, eta, zeta, lam, line[0], (low, high)))
         else:
             raise ValueError(f"symmetry function of type {line[1]}; only 2 and 3 are supported")
-    if len(cutoffs) != 1:
-        raise ValueError(f"symmetry functions with {len(cutoffs)} cutoffs; one is supported")
-    return SymmetryFunctions(cutoffs.pop(), tuple(radial), tuple(angular))
+    kind, *alpha = cutoff_type
+    return SymmetryFunctions(
+        tuple(radial), tuple(angular), Switch(int(kind)), float(alpha[0]) if alpha else 0.0
+    )
 
 
 def _in_n2p2_order(layout: Tables, index: int) -> list[Radial | Angular]:
@@ -92,8 +92,8 @@ def _in_n2p2_order(layout: Tables, index: int) -> list[Radial | Angular]:
     radial = [f for f in layout.order[index] if isinstance(f, Radial)]
     angular = [f for f in layout.order[index] if isinstance(f, Angular)]
     by_charge = {element: atomic_numbers[element] for element in layout.elements}
-    radial.sort(key=lambda f: (f.eta, f.shift, by_charge[f.neighbour]))
-    angular.sort(key=lambda f: (f.eta, f.zeta, f.lam, *sorted(by_charge[n] for n in f.neighbours)))
+    radial.sort(key=lambda f: (f.cutoff, f.eta, f.shift, by_charge[f.neighbour]))
+    angular.sort(key=lambda f: (f.cutoff, f.eta, f.zeta, f.lam, *sorted(by_charge[n] for n in f.neighbours)))
     return [*radial, *angular]
 
 
@@ -169,7 +169,7 @@ def _input_text(layout: Tables, networks: list[Network], baseline: np.ndarray) -
         f"number_of_elements {len(layout.elements)}",
         f"elements {' '.join(sorted(layout.elements, key=lambda e: atomic_numbers[e]))}",
         *(f"atom_energy {e} {value!r}" for e, value in zip(layout.elements, baseline.tolist(), strict=True)),
-        "cutoff_type 1",
+        f"cutoff_type {layout.switch[0]} {layout.switch[1]!r}",
         "scale_symmetry_functions",
         "scale_min_short 0.0",
         "scale_max_short 1.0",
@@ -181,12 +181,12 @@ def _input_text(layout: Tables, networks: list[Network], baseline: np.ndarray) -
         for f in _in_n2p2_order(layout, index):
             if isinstance(f, Radial):
                 lines.append(
-                    f"symfunction_short {f.centre} 2 {f.neighbour} {f.eta!r} {f.shift!r} {layout.cutoff!r}"
+                    f"symfunction_short {f.centre} 2 {f.neighbour} {f.eta!r} {f.shift!r} {f.cutoff!r}"
                 )
             else:
                 pair = " ".join(f.neighbours)
                 lines.append(
-                    f"symfunction_short {f.centre} 3 {pair} {f.eta!r} {f.lam} {f.zeta!r} {layout.cutoff!r}"
+                    f"symfunction_short {f.centre} 3 {pair} {f.eta!r} {f.lam} {f.zeta!r} {f.cutoff!r}"
                 )
     return "\n".join(lines) + "\n"
 

@@ -4,11 +4,13 @@ Neighbours come from ASE, every function is a sum over pairs or triples as its e
 stress are taken by automatic differentiation. Needs torch, which nothing else here does.
 """
 
+import math
+
 import torch
 from ase import Atoms
 from ase.neighborlist import neighbor_list
 
-from mlip_bench.potentials.nnp.functions import Angular, Radial
+from mlip_bench.potentials.nnp.functions import Angular, Radial, Switch
 from mlip_bench.potentials.nnp.geometry import tables
 from mlip_bench.potentials.nnp.model import NNP
 
@@ -20,7 +22,7 @@ def energy_forces_stress(potential: NNP, atoms: Atoms) -> tuple[float, torch.Ten
     positions = torch.tensor(atoms.positions, requires_grad=True)
     strain = torch.zeros(3, 3, dtype=DOUBLE, requires_grad=True)
     deform = torch.eye(3, dtype=DOUBLE) + (strain + strain.T) / 2
-    centres, neighbours, shifts = neighbor_list("ijS", atoms, potential.functions_.cutoff)
+    centres, neighbours, shifts = neighbor_list("ijS", atoms, potential.functions_.cutoffs[-1])
     cell = torch.tensor(atoms.cell.array) @ deform
     moved = positions @ deform
     i, j = torch.tensor(centres), torch.tensor(neighbours)
@@ -34,14 +36,15 @@ def energy_forces_stress(potential: NNP, atoms: Atoms) -> tuple[float, torch.Ten
     energy.backward()
     assert positions.grad is not None
     assert strain.grad is not None
-    return float(energy.detach()), -positions.grad, strain.grad / atoms.get_volume()
+    volume = atoms.get_volume() if atoms.cell.rank == 3 else float("nan")
+    return float(energy.detach()), -positions.grad, strain.grad / volume
 
 
 def _atom_energy(potential: NNP, symbol: str, vectors: torch.Tensor, kinds: list[str]) -> torch.Tensor:
     """Return the energy of one atom from the vectors to its neighbours, (n, 3), and their elements."""
     layout = tables(potential.functions_, potential.elements_)
     index = potential.elements_.index(symbol)
-    inputs = torch.stack([_function(f, layout.cutoff, vectors, kinds) for f in layout.order[index]])
+    inputs = torch.stack([_function(f, layout.switch, vectors, kinds) for f in layout.order[index]])
     low = torch.tensor(potential.ranges_.low[index])
     factor = torch.tensor(potential.ranges_.factors[index])
     w1, b1, w2, b2, w3, b3 = (
@@ -51,16 +54,33 @@ def _atom_energy(potential: NNP, symbol: str, vectors: torch.Tensor, kinds: list
     return w3 @ hidden + b3 + float(potential.baseline_[index])
 
 
-def _switch(r: torch.Tensor, cutoff: float) -> torch.Tensor:
-    return torch.where(r < cutoff, 0.5 * (torch.cos(torch.pi * r / cutoff) + 1), 0.0)
+def cutoff_function(kind: tuple[int, float], r: torch.Tensor, cutoff: float) -> torch.Tensor:
+    """Return f_c(r) of ``functions.Switch`` number ``kind[0]`` with the inner part ``kind[1]``."""
+    number, alpha = kind
+    x = ((r / cutoff - alpha) / (1 - alpha)).clamp(0, 1)
+    hyperbolic = torch.tanh(1 - r / cutoff) ** 3
+    values = {
+        Switch.HARD: lambda: torch.ones_like(r),
+        Switch.COSINE: lambda: (torch.cos(torch.pi * x) + 1) / 2,
+        Switch.TANH_UNSCALED: lambda: hyperbolic,
+        Switch.TANH: lambda: hyperbolic / math.tanh(1) ** 3,
+        Switch.EXPONENTIAL: lambda: torch.exp(1 - 1 / (1 - x.clamp(max=1 - 1e-9) ** 2)),
+        Switch.POLYNOMIAL_1: lambda: 1 + x**2 * (2 * x - 3),
+        Switch.POLYNOMIAL_2: lambda: 1 + x**3 * (x * (15 - 6 * x) - 10),
+        Switch.POLYNOMIAL_3: lambda: 1 + x**4 * (x * (x * (20 * x - 70) + 84) - 35),
+        Switch.POLYNOMIAL_4: lambda: 1 + x**5 * (x * (x * (x * (315 - 70 * x) - 540) + 420) - 126),
+    }
+    return torch.where(r < cutoff, values[Switch(number)](), 0.0)
 
 
-def _function(f: Radial | Angular, cutoff: float, vectors: torch.Tensor, kinds: list[str]) -> torch.Tensor:
+def _function(
+    f: Radial | Angular, switch: tuple[int, float], vectors: torch.Tensor, kinds: list[str]
+) -> torch.Tensor:
     """Return one symmetry function: equations 1 and 3 of seeds/004, each pair of neighbours once."""
     if isinstance(f, Radial):
         chosen = vectors[[kind == f.neighbour for kind in kinds]]
         r = chosen.norm(dim=1)
-        return (torch.exp(-f.eta * (r - f.shift) ** 2) * _switch(r, cutoff)).sum()
+        return (torch.exp(-f.eta * (r - f.shift) ** 2) * cutoff_function(switch, r, f.cutoff)).sum()
     total = torch.zeros((), dtype=DOUBLE)
     for a in range(len(kinds)):
         for b in range(a + 1, len(kinds)):
@@ -68,6 +88,6 @@ def _function(f: Radial | Angular, cutoff: float, vectors: torch.Tensor, kinds: 
                 continue
             r = torch.stack([vectors[a].norm(), vectors[b].norm(), (vectors[b] - vectors[a]).norm()])
             cosine = vectors[a] @ vectors[b] / (r[0] * r[1])
-            weight = torch.exp(-f.eta * (r**2).sum()) * _switch(r, cutoff).prod()
+            weight = torch.exp(-f.eta * (r**2).sum()) * cutoff_function(switch, r, f.cutoff).prod()
             total = total + (1 + f.lam * cosine) ** f.zeta * weight
     return 2 ** (1 - f.zeta) * total

@@ -1,4 +1,4 @@
-r"""Training of the networks by the extended Kalman filter.
+r"""Networks with their derivatives, and the extended Kalman filter that trains them.
 
 Every energy per atom and every force component is one observation y of the weights w; with its gradient H
 (n_weights, n_observations) and error ξ the filter does (Blank and Brown, doi:10.1002/cem.1180080605,
@@ -8,21 +8,30 @@ equations 13 to 15; Singraber et al., doi:10.1021/acs.jctc.8b01092, section 2.2)
 
 in which the learning rate η grows and the noise q falls from epoch to epoch. Several observations are taken
 at once, which is the same filter with less traffic of P through memory.
+
+Arrays are of numpy on the CPU and of torch on a GPU: the same code, through the array API.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
-from scipy import linalg
+from array_api_compat import array_namespace, device
+from scipy.linalg.blas import dgemm as gemm
+
+# Rows of the covariance are updated in this many parts, by as many threads as there are cores. The number is
+# fixed because rounding depends on it, and the result should not depend on the machine.
+N_PARTS = 4
 
 
 @dataclass
 class Kalman:
     """The filter's schedule and covariance; parameters as in n2p2 and the published ``input.nn``."""
 
-    n_weights: int
-    epsilon: float = 0.01
+    covariance: Any
+    """P (n_weights, n_weights)."""
     q0: float = 0.01
     q_tau: float = 2.302
     q_min: float = 1e-6
@@ -30,10 +39,8 @@ class Kalman:
     eta_tau: float = 2.302
     eta_max: float = 1.0
     epoch: int = 0
-    covariance: np.ndarray = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.covariance = np.eye(self.n_weights) / self.epsilon
+    threads: ThreadPoolExecutor | None = None
+    """Workers for the parts of the covariance; None on a device that is parallel in itself."""
 
     @property
     def noise(self) -> float:
@@ -45,16 +52,32 @@ class Kalman:
         """The learning rate η of this epoch."""
         return min(self.eta_max, self.eta0 * float(np.exp(self.epoch / self.eta_tau)))
 
-    def update(self, gradients: np.ndarray, errors: np.ndarray) -> np.ndarray:
-        """Take observations with gradients (n_weights, m) and errors (m,); return the change of weights."""
-        spread = self.covariance @ gradients
-        innovation = gradients.T @ spread
-        innovation[np.diag_indices_from(innovation)] += 1 / self.rate
-        factor = linalg.cho_factor(innovation)
-        change = spread @ linalg.cho_solve(factor, errors)
-        self.covariance -= spread @ linalg.cho_solve(factor, spread.T)
-        self.covariance[np.diag_indices_from(self.covariance)] += self.noise
-        return change
+    def update(self, gradients: Any, errors: Any) -> Any:
+        """Take observations with gradients (m, n_weights) and errors (m,); return the change of weights."""
+        xp = array_namespace(gradients)
+        n = self.covariance.shape[0]
+        bounds = np.linspace(0, n, N_PARTS + 1).astype(int).tolist()
+        parts = [slice(begin, end) for begin, end in pairwise(bounds)] if self.threads else [slice(0, n)]
+        run = self.threads.map if self.threads else map
+        spread = xp.concat(list(run(lambda part: self.covariance[part] @ gradients.T, parts)))
+        innovation = gradients @ spread
+        innovation = innovation + xp.eye(len(errors), dtype=xp.float64, device=device(errors)) / self.rate
+        # With P H = S and the Cholesky factor L of the bracket, K H^T P = (S L^-T)(S L^-T)^T stays symmetric.
+        factor = xp.linalg.cholesky(innovation)
+        half = xp.linalg.solve(factor, spread.T)
+
+        list(run(lambda part: _subtract_square(self.covariance, half, part), parts))
+        self.covariance.reshape(-1)[:: n + 1] += self.noise
+        return xp.linalg.solve(factor, errors) @ half
+
+
+def _subtract_square(matrix: Any, half: Any, rows: slice) -> None:
+    """Subtract half^T half from some rows of a symmetric matrix, in place; in numpy without a copy."""
+    if isinstance(matrix, np.ndarray):
+        # Rows of C order are columns of Fortran order, which BLAS can write into.
+        gemm(-1.0, half.T, half.T[rows], 1.0, matrix.T[:, rows], trans_b=1, overwrite_c=1)
+    else:
+        matrix[rows] -= half[:, rows].T @ half
 
 
 @dataclass
@@ -63,7 +86,7 @@ class Network:
 
     n_inputs: int
     hidden: tuple[int, int]
-    weights: np.ndarray = field(default_factory=lambda: np.empty(0))
+    weights: Any = field(default_factory=lambda: np.empty(0))
 
     @property
     def n_weights(self) -> int:
@@ -80,7 +103,7 @@ class Network:
             parts.append(0.1 * generator.normal(size=n_out))
         self.weights = np.concatenate(parts)
 
-    def layers(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
+    def layers(self) -> tuple[Any, Any, Any, Any, Any, float]:
         """Return w1 (h1, n), b1, w2 (h2, h1), b2, w3 (h2,), b3 as views of the vector."""
         first, second = self.hidden
         shapes = [(first, self.n_inputs), (first,), (second, first), (second,), (second,)]
@@ -91,35 +114,45 @@ class Network:
             position += size
         return parts[0], parts[1], parts[2], parts[3], parts[4], float(self.weights[position])
 
-    def energies(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return outputs (n,) and their gradients by the inputs, (n, n_inputs)."""
+    def energies(self, inputs: Any) -> tuple[Any, Any]:
+        """Return outputs (n,) for inputs (n, n_inputs), and their gradients by the inputs."""
+        xp = array_namespace(inputs)
         w1, b1, w2, b2, w3, b3 = self.layers()
-        h1 = np.tanh(inputs @ w1.T + b1)
-        h2 = np.tanh(h1 @ w2.T + b2)
+        h1 = xp.tanh(inputs @ w1.T + b1)
+        h2 = xp.tanh(h1 @ w2.T + b2)
         back = ((1 - h2**2) * w3) @ w2 * (1 - h1**2)
         return h2 @ w3 + b3, back @ w1
 
-    def energy_gradient(self, inputs: np.ndarray) -> np.ndarray:
-        """Return the gradient by the weights of the sum of the outputs, (n_weights,)."""
-        w1, b1, w2, b2, w3, _ = self.layers()
-        h1 = np.tanh(inputs @ w1.T + b1)
-        h2 = np.tanh(h1 @ w2.T + b2)
-        d2 = (1 - h2**2) * w3
-        d1 = d2 @ w2 * (1 - h1**2)
-        parts = (d1.T @ inputs, d1.sum(0), d2.T @ h1, d2.sum(0), h2.sum(0), [len(inputs)])
-        return np.concatenate([np.ravel(part) for part in parts])
+    def energy_gradients(self, inputs: Any, share: Any) -> tuple[Any, Any]:
+        """Return Σ_r share_r E(G_r) of each observation, (m,), and its gradients by the weights.
 
-    def slope_gradient(self, inputs: np.ndarray, directions: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return Σ_i ∇E(G_i)·v_i for directions v (n, n_inputs), and its gradient by the weights.
-
-        A force component is such a sum; this is forward differentiation along v, then backward.
+        ``inputs`` is (m, n_rows, n_inputs) and ``share`` (m, n_rows): 1 for an atom, 0 for padding.
         """
+        xp = array_namespace(inputs)
+        w1, b1, w2, b2, w3, b3 = self.layers()
+        h1 = xp.tanh(inputs @ w1.T + b1)
+        h2 = xp.tanh(h1 @ w2.T + b2)
+        d2 = (1 - h2**2) * w3 * share[..., None]
+        d1 = d2 @ w2 * (1 - h1**2)
+        top = (share[:, None, :] @ h2)[:, 0]
+        count = xp.sum(share, axis=1)[:, None]
+        parts = (_outer(d1, inputs), xp.sum(d1, axis=1), _outer(d2, h1), xp.sum(d2, axis=1), top, count)
+        return top @ w3 + count[:, 0] * b3, _side_by_side(parts)
+
+    def slope_gradients(self, inputs: Any, directions: Any) -> tuple[Any, Any]:
+        """Return Σ_r ∇E(G_r)·v_r of each observation, (m,), and its gradients by the weights.
+
+        A force component is such a sum over the atoms that it changes, with v the change of their inputs,
+        (m, n_rows, n_inputs); rows with v = 0 count for nothing. Forward differentiation along v, then
+        backward.
+        """
+        xp = array_namespace(inputs)
         w1, b1, w2, b2, w3, _ = self.layers()
-        h1 = np.tanh(inputs @ w1.T + b1)
+        h1 = xp.tanh(inputs @ w1.T + b1)
         s1 = 1 - h1**2
         t1 = directions @ w1.T
         g1 = s1 * t1
-        h2 = np.tanh(h1 @ w2.T + b2)
+        h2 = xp.tanh(h1 @ w2.T + b2)
         s2 = 1 - h2**2
         t2 = g1 @ w2.T
         by_t2 = s2 * w3
@@ -127,12 +160,23 @@ class Network:
         by_g1 = by_t2 @ w2
         by_t1 = by_g1 * s1
         by_z1 = -2 * h1 * s1 * t1 * by_g1 + (by_z2 @ w2) * s1
+        top = xp.sum(s2 * t2, axis=1)
         parts = (
-            by_t1.T @ directions + by_z1.T @ inputs,
-            by_z1.sum(0),
-            by_t2.T @ g1 + by_z2.T @ h1,
-            by_z2.sum(0),
-            (s2 * t2).sum(0),
-            [0.0],
+            _outer(by_t1, directions) + _outer(by_z1, inputs),
+            xp.sum(by_z1, axis=1),
+            _outer(by_t2, g1) + _outer(by_z2, h1),
+            xp.sum(by_z2, axis=1),
+            top,
+            xp.zeros_like(top[:, :1]),
         )
-        return float((s2 * t2).sum(0) @ w3), np.concatenate([np.ravel(part) for part in parts])
+        return top @ w3, _side_by_side(parts)
+
+
+def _outer(left: Any, right: Any) -> Any:
+    """Return Σ_r left_r ⊗ right_r of each observation."""
+    return array_namespace(left).matrix_transpose(left) @ right
+
+
+def _side_by_side(parts: tuple[Any, ...]) -> Any:
+    """Join parts of gradients, (m, ...) each, to (m, n_weights)."""
+    return array_namespace(parts[0]).concat([part.reshape(part.shape[0], -1) for part in parts], axis=1)

@@ -1,0 +1,188 @@
+"""The potential on a GPU: many structures at once in torch, double precision.
+
+Neighbour lists are made on the CPU, by the code that the kernels use; functions, networks and gradients are
+computed where ``device`` says. The same code runs on torch's CPU device, where the tests compare it with the
+kernels.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from mlip_bench.data import voigt
+from mlip_bench.potentials.base import Prediction
+from mlip_bench.potentials.nnp.geometry import Neighbourhood, Tables
+from mlip_bench.potentials.nnp.kernel import RANGE_TOLERANCE
+from mlip_bench.potentials.nnp.reference import cutoff_function
+from mlip_bench.potentials.nnp.samples import Scaling
+from mlip_bench.potentials.nnp.training import Network
+
+# Triples of atoms in one batch: with some tens of functions a few gigabytes.
+TRIPLES_PER_BATCH = 4_000_000
+
+
+class BatchEvaluator:
+    """Energy, forces and stress of many structures at once."""
+
+    def __init__(
+        self, layout: Tables, ranges: Scaling, networks: list[Network], baseline: np.ndarray, device: str
+    ):
+        self._layout, self._baseline, self._device = layout, baseline, torch.device(device)
+        self._networks = [Network(n.n_inputs, n.hidden, self._tensor(n.weights)) for n in networks]
+        self._low = [self._tensor(low) for low in ranges.low]
+        self._factors = [self._tensor(factors) for factors in ranges.factors]
+
+    def __call__(self, structures: Sequence[Atoms]) -> list[Prediction]:
+        """Predict structures, as many at a time as fit into a batch."""
+        predictions: list[Prediction] = []
+        for batch, around in self._batches(structures):
+            predictions += self._predict(batch, around)
+        return predictions
+
+    def _tensor(self, values: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(values, device=self._device)
+
+    def _batches(
+        self, structures: Sequence[Atoms]
+    ) -> Iterator[tuple[list[Atoms], list[tuple[Neighbourhood, np.ndarray]]]]:
+        """Cut the structures into batches, each with its neighbourhoods and edge vectors."""
+        batch: list[Atoms] = []
+        around: list[tuple[Neighbourhood, np.ndarray]] = []
+        n_triples = 0
+        for atoms in structures:
+            neighbourhood = Neighbourhood(self._layout.elements, self._layout.cutoff)
+            vectors = neighbourhood.update(atoms)
+            if batch and n_triples + neighbourhood.start[-1] > TRIPLES_PER_BATCH:
+                yield batch, around
+                batch, around, n_triples = [], [], 0
+            batch.append(atoms)
+            around.append((neighbourhood, vectors))
+            n_triples += int(neighbourhood.start[-1])
+        if batch:
+            yield batch, around
+
+    def _predict(
+        self, batch: list[Atoms], around: list[tuple[Neighbourhood, np.ndarray]]
+    ) -> list[Prediction]:
+        n_atoms = [len(atoms) for atoms in batch]
+        n_edges = [len(vectors) for _, vectors in around]
+        atom_offsets, edge_offsets = _offsets(n_atoms), _offsets(n_edges)
+        species = np.concatenate([one.species for one, _ in around])
+        centres = np.repeat(
+            np.arange(sum(n_atoms)), np.concatenate([np.diff(one.first) for one, _ in around])
+        )
+        ends = np.concatenate([one.neighbours + k for (one, _), k in zip(around, atom_offsets, strict=True)])
+        triples = np.concatenate(
+            [one.triples + k for (one, _), k in zip(around, edge_offsets, strict=True)], axis=1
+        )
+        pair = np.concatenate([one.pair for one, _ in around])
+        vectors = self._tensor(np.concatenate([vectors for _, vectors in around])).requires_grad_()
+        per_atom, outside = self._energies(vectors, species, centres, ends, triples, pair)
+        per_atom.sum().backward()
+        assert vectors.grad is not None
+        where, end = self._tensor(centres), self._tensor(ends)
+        forces = torch.zeros(len(species), 3, dtype=torch.float64, device=self._device)
+        forces = forces.index_add(0, where, vectors.grad).index_add(0, end, -vectors.grad)
+        virials = -vectors.grad[:, :, None] * vectors.detach()[:, None, :]
+        totals = per_atom.detach().cpu().numpy() + self._baseline[species]
+        parts = zip(
+            batch,
+            np.split(totals, atom_offsets[1:]),
+            np.split(forces.cpu().numpy(), atom_offsets[1:]),
+            torch.split(virials, n_edges),
+            np.split(outside, atom_offsets[1:]),
+            strict=True,
+        )
+        return [
+            Prediction(float(energy.sum()), force, _stress(atoms, virial), int(left.sum()))
+            for atoms, energy, force, virial, left in parts
+        ]
+
+    def _energies(
+        self,
+        vectors: torch.Tensor,
+        species: np.ndarray,
+        centres: np.ndarray,
+        ends: np.ndarray,
+        triples: np.ndarray,
+        pair: np.ndarray,
+    ) -> tuple[torch.Tensor, np.ndarray]:
+        """Return the energy of each atom without the baseline, and whether an input left its range."""
+        layout = self._layout
+        r = vectors.norm(dim=1)
+        switch = torch.stack([cutoff_function(layout.switch, r, float(cutoff)) for cutoff in layout.cutoffs])
+        weight = [torch.exp(-eta * r**2) * switch[int(c)] for eta, c in layout.etas]
+        energies = torch.zeros(len(species), dtype=torch.float64, device=self._device)
+        outside = np.zeros(len(species), bool)
+        for kind, network in enumerate(self._networks):
+            mine = np.flatnonzero(species == kind)
+            place = np.full(len(species), -1)
+            place[mine] = np.arange(len(mine))
+            columns = self._radial(kind, r, switch, place[centres], species[ends], len(mine))
+            columns += self._angular(kind, r, weight, place[centres[triples[0]]], triples, pair, len(mine))
+            inputs = (torch.stack(columns, dim=1) - self._low[kind]) * self._factors[kind]
+            out = (inputs < -RANGE_TOLERANCE) | (inputs > 1 + RANGE_TOLERANCE)
+            outside[mine] = out.any(dim=1).cpu().numpy()
+            energies = energies.index_add(0, self._tensor(mine), network.energies(inputs)[0])
+        return energies, outside
+
+    def _radial(
+        self,
+        kind: int,
+        r: torch.Tensor,
+        switch: torch.Tensor,
+        place: np.ndarray,
+        ends: np.ndarray,
+        n_atoms: int,
+    ) -> list[torch.Tensor]:
+        """Return the radial functions of the atoms of one element, a column for each function."""
+        columns = []
+        for neighbour, eta, shift, c in self._layout.radial[kind]:
+            chosen = np.flatnonzero((place >= 0) & (ends == neighbour))
+            edges = self._tensor(chosen)
+            terms = torch.exp(-eta * (r[edges] - shift) ** 2) * switch[int(c)][edges]
+            columns.append(self._sums(terms, place[chosen], n_atoms))
+        return columns
+
+    def _angular(
+        self,
+        kind: int,
+        r: torch.Tensor,
+        weight: list[torch.Tensor],
+        place: np.ndarray,
+        triples: np.ndarray,
+        pair: np.ndarray,
+        n_atoms: int,
+    ) -> list[torch.Tensor]:
+        """Return the narrow angular functions of the atoms of one element."""
+        columns = []
+        for wanted, first, last in self._layout.blocks[kind]:
+            chosen = np.flatnonzero((place >= 0) & (pair == wanted))
+            a, b, c = (self._tensor(edges[chosen].astype(np.int64)) for edges in triples)
+            cosine = (r[a] ** 2 + r[b] ** 2 - r[c] ** 2) / (2 * r[a] * r[b])
+            for _, g, q in self._layout.angular[kind][first:last]:
+                lam, zeta = self._layout.shapes[q].tolist()
+                power = 2 ** (1 - zeta) * (1 + lam * cosine).clamp(min=0) ** zeta
+                terms = power * weight[g][a] * weight[g][b] * weight[g][c]
+                columns.append(self._sums(terms, place[chosen], n_atoms))
+        return columns
+
+    def _sums(self, terms: torch.Tensor, owners: np.ndarray, n_owners: int) -> torch.Tensor:
+        empty = torch.zeros(n_owners, dtype=torch.float64, device=self._device)
+        return empty.index_add(0, self._tensor(owners), terms)
+
+
+def _offsets(counts: list[int]) -> np.ndarray:
+    """Return where each part begins."""
+    return np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(int)
+
+
+def _stress(atoms: Atoms, virials: torch.Tensor) -> np.ndarray:
+    """Turn the edges' parts of the virial Σ r ⊗ F into the stress (6,), eV/Å³."""
+    if atoms.cell.rank < 3:
+        return np.full(6, np.nan)
+    virial: Any = virials.sum(dim=0).cpu().numpy()
+    return voigt.from_matrix(-(virial + virial.T) / 2 / atoms.get_volume())
