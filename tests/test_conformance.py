@@ -9,6 +9,7 @@ SMALL = {
     "snap": {"twojmax": 4, "cutoff": 4.5},
     "qsnap": {"twojmax": 3, "cutoff": 4.5},
     "gap": {"n_max": 3, "l_max": 3, "n_sparse": 30, "cutoff": 4.5},
+    "mtp": {"level": 8, "cutoff": 4.5, "radial_basis_size": 4, "iterations": 2, "starts": 1, "ridge": 1e-8},
     "nnp": {
         "cutoff": 4.5,
         "radial_shifts": [0.0, 2.0],

@@ -13,7 +13,7 @@ n2p2's files number (:class:`Switch`); each function may have a cutoff of its ow
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from itertools import combinations_with_replacement
 
@@ -80,6 +80,14 @@ class SymmetryFunctions:
     def cutoffs(self) -> list[float]:
         """All cutoffs (Å), ascending."""
         return sorted({f.cutoff for f in self.radial} | {f.cutoff for f in self.angular})
+
+    def without(self, unwanted: set[Radial | Angular]) -> "SymmetryFunctions":
+        """Return the functions that are not in a set."""
+        return replace(
+            self,
+            radial=tuple(f for f in self.radial if f not in unwanted),
+            angular=tuple(f for f in self.angular if f not in unwanted),
+        )
 
 
 def grid(

@@ -28,9 +28,9 @@ from mlip_bench.data import voigt
 from mlip_bench.errors import UserError
 from mlip_bench.potentials.base import Potential, PotentialCalculator, Prediction, Progress, require
 from mlip_bench.potentials.nnp import fitting, kernel, n2p2
-from mlip_bench.potentials.nnp.functions import SymmetryFunctions, grid
+from mlip_bench.potentials.nnp.functions import Angular, Radial, SymmetryFunctions, grid
 from mlip_bench.potentials.nnp.geometry import Neighbourhood, tables
-from mlip_bench.potentials.nnp.samples import Samples, Scaling, descriptors, join, scaling
+from mlip_bench.potentials.nnp.samples import Descriptors, Samples, Scaling, descriptors, join, scaling
 from mlip_bench.potentials.nnp.training import Kalman, Network
 
 # Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
@@ -59,6 +59,9 @@ class NNP(Potential):
         """η (Å⁻²) of the angular functions; if empty, as for the radial ones."""
         zetas: list[float] = field(default_factory=lambda: [1.0, 2.0, 4.0, 16.0])
         """ζ of the angular functions, each with λ = 1 and -1."""
+        least_range: float = 0.001
+        """Functions that vary by less over the training data are left out: scaled to 0..1 they would blow up
+        the smallest step out of the training range. n2p2 has ``nnp-prune`` for the same purpose."""
         hidden: list[int] = field(default_factory=lambda: [16, 16])
         """Nodes of the two hidden layers."""
         epochs: int = 60
@@ -146,10 +149,10 @@ class NNP(Potential):
             raise UserError("nnp: the training data has isolated atoms only")
         progress(0.0, "symmetry functions")
         self.functions_ = self._choose_functions(structures)
-        layout = tables(self.functions_, self.elements_)
         self.baseline_ = reference.energies_per_element(structures, self.elements_)
-        raw = [descriptors(atoms, layout) for atoms in structures]
-        self.ranges_ = scaling(raw, layout)
+        raw = self._describe(structures)
+        if self._leave_out_flat_functions():
+            raw = self._describe(structures)
         all_forces = np.concatenate([reference.forces(atoms).ravel() for atoms in structures])
         unit = float(np.sqrt(np.mean(all_forces**2))) or 1.0
         shares = reference.composition(structures, self.elements_) @ self.baseline_
@@ -180,6 +183,27 @@ class NNP(Potential):
         trainer = self._trainer(samples, held_out, seed, threads)
         trainer.train(unit, self._checkpoint, progress)
         return trainer.networks
+
+    def _describe(self, structures: Sequence[Atoms]) -> list[Descriptors]:
+        """Compute the functions of all structures, and learn their ranges."""
+        layout = tables(self.functions_, self.elements_)
+        raw = [descriptors(atoms, layout) for atoms in structures]
+        self.ranges_ = scaling(raw, layout)
+        return raw
+
+    def _leave_out_flat_functions(self) -> bool:
+        """Drop the functions that hardly vary over the training data; tell whether there were any.
+
+        An element of which all functions are flat (one perfect crystal) keeps them.
+        """
+        order = tables(self.functions_, self.elements_).order
+        flat: set[Radial | Angular] = set()
+        for functions, low, high in zip(order, self.ranges_.low, self.ranges_.high, strict=True):
+            is_flat = high - low < self.hypers.least_range
+            if not is_flat.all():
+                flat |= {function for function, drop in zip(functions, is_flat, strict=True) if drop}
+        self.functions_ = self.functions_.without(flat)
+        return bool(flat)
 
     def _choose_functions(self, structures: Sequence[Atoms]) -> SymmetryFunctions:
         hypers = self.hypers

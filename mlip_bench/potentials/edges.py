@@ -1,0 +1,69 @@
+"""Neighbour lists that are kept from step to step: what every family with its own kernels starts from."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
+from matscipy.neighbours import neighbour_list
+
+from mlip_bench.lammps_session import in_periodic_box
+
+
+class Edges:
+    """The edges i→j of one structure, by centre; kept for later steps while the skin allows.
+
+    A list made with cutoff + skin holds every pair within the cutoff as long as
+    2 u + ‖F - 1‖ (cutoff + skin) < skin, with u the largest displacement beside the cell's deformation F.
+    """
+
+    def __init__(self, elements: Sequence[str], cutoff: float, skin: float = 0.0):
+        self._numbers = np.zeros(119, np.int64)
+        for index, element in enumerate(elements):
+            self._numbers[atomic_numbers[element]] = index
+        self._n_elements = len(elements)
+        self._cutoff, self._skin = cutoff, skin
+        self._positions = np.empty((0, 3))
+        self._cell = np.zeros((3, 3))
+        self._atomic_numbers = np.empty(0, int)
+        self._pbc = np.zeros(3, bool)
+
+    @property
+    def reach(self) -> float:
+        """Cutoff and skin (Å)."""
+        return self._cutoff + self._skin
+
+    def update(self, atoms: Atoms) -> np.ndarray:
+        """Return the edge vectors (n_edges, 3) of the structure as it is now."""
+        cell = np.array(atoms.cell)
+        if not self._is_valid(atoms, cell):
+            self._build(atoms, cell)
+        positions = atoms.positions
+        return positions[self.neighbours] - positions[self.centres] + self.shifts @ cell
+
+    def _is_valid(self, atoms: Atoms, cell: np.ndarray) -> bool:
+        if self._skin == 0 or len(atoms) != len(self._positions):
+            return False
+        if not (np.array_equal(atoms.numbers, self._atomic_numbers) and np.array_equal(atoms.pbc, self._pbc)):
+            return False
+        deformation = np.eye(3)
+        if not np.array_equal(cell, self._cell):
+            deformation = np.linalg.solve(self._cell, cell)
+        moved = atoms.positions - self._positions @ deformation
+        largest = float(np.sqrt((moved**2).sum(1).max()))
+        strain = float(np.linalg.norm(deformation - np.eye(3), 2))
+        return 2 * largest + strain * self.reach < self._skin
+
+    def _build(self, atoms: Atoms, cell: np.ndarray) -> None:
+        boxed = in_periodic_box(atoms, self.reach)
+        centres, neighbours, shifts, vectors = neighbour_list("ijSD", boxed, self.reach)
+        self.centres, self.neighbours = centres.astype(np.int64), neighbours.astype(np.int64)
+        self.shifts = shifts.astype(np.int64)
+        self.first = np.searchsorted(self.centres, np.arange(len(atoms) + 1))
+        self.species = self._numbers[atoms.numbers]
+        self._built(vectors)
+        self._positions, self._cell = atoms.positions.copy(), cell
+        self._atomic_numbers, self._pbc = atoms.numbers.copy(), atoms.pbc.copy()
+
+    def _built(self, vectors: np.ndarray) -> None:
+        """Derive from a new list (edge vectors (n_edges, 3)) what else a family keeps with it."""

@@ -1,0 +1,290 @@
+r"""Fit of moment tensor potentials by variable projection.
+
+The energy is linear in the coefficients of the basis functions and of the species, ξ, and not in those of the
+radial functions, c. For any c the best ξ is the solution of a least-squares problem, so only c is searched
+(Golub and Pereyra, doi:10.1137/0710036): with rows A(c) for ξ, targets y, and the derivatives J of A ξ by c,
+one step solves
+
+.. math:: \min_{ξ, δ} |y - A ξ - J δ|^2 + λ |D δ|^2
+
+for both (Gauss-Newton in Kaufman's form), with Levenberg and Marquardt's damping of δ alone. One pass over
+the data gives AᵀA, AᵀJ, JᵀJ and their products with y: the cost of the present c, with the best ξ, and the
+next step. Memory does not grow with the number of structures.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from scipy import linalg
+
+from mlip_bench.data import structures as reference
+from mlip_bench.potentials.base import Progress
+from mlip_bench.potentials.edges import Edges
+from mlip_bench.potentials.mtp import kernel
+from mlip_bench.potentials.mtp.tables import Tables
+
+# Added to the unit diagonal of the scaled normal equations, so that they can be solved: near their rounding.
+NUMERICAL_RIDGE = 1e-12
+
+FIRST_DAMPING = 1e-2
+LESS_DAMPING, MORE_DAMPING = 0.2, 5.0
+MOST_DAMPING = 1e6
+
+# A step that lowers the cost by less than this share is the last of its level.
+SMALLEST_GAIN = 1e-5
+
+
+@dataclass
+class Example:
+    """One structure with its neighbours and targets: energy without baseline (eV), eV/Å, eV/Å³."""
+
+    edges: Edges
+    vectors: np.ndarray
+    volume: float
+    counts: np.ndarray
+    """(n_species,)"""
+    targets: np.ndarray
+    """Energy, forces and stress, as ``kernel.rows`` orders them; stress is NaN where there is none."""
+
+
+def example(atoms: Atoms, elements: Sequence[str], cutoff: float, baseline: np.ndarray) -> Example:
+    """Prepare a structure; ``baseline`` is the energy (eV) per element that is taken off."""
+    edges = Edges(elements, cutoff)
+    vectors = edges.update(atoms)
+    counts = np.bincount(edges.species, minlength=len(elements)).astype(float)
+    stress = reference.stress(atoms)
+    energy = reference.energy(atoms) - counts @ baseline
+    volume = atoms.get_volume() if atoms.cell.rank == 3 else 1.0
+    forces = reference.forces(atoms).ravel()
+    targets = np.concatenate([[energy], forces, np.full(6, np.nan) if stress is None else stress])
+    return Example(edges, vectors, volume, counts, targets)
+
+
+@dataclass
+class State:
+    """Where a fit stands: radial coefficients (species, species, μ, β), linear ones (species, then basis)."""
+
+    radial: np.ndarray
+    linear: np.ndarray
+    damping: float = FIRST_DAMPING
+    level: int = 0
+    iteration: int = 0
+    cost: float = np.inf
+    """Weighted sum of squares with the best linear coefficients."""
+
+    def write(self, path: Path) -> None:
+        """Keep it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial.npz")
+        np.savez(partial, **vars(self))
+        partial.replace(path)
+
+    @staticmethod
+    def read(path: Path) -> "State":
+        """Read what ``write`` kept."""
+        with np.load(path) as kept:
+            return State(
+                kept["radial"],
+                kept["linear"],
+                float(kept["damping"]),
+                int(kept["level"]),
+                int(kept["iteration"]),
+                float(kept["cost"]),
+            )
+
+
+QUANTITIES = ("energy", "forces", "stress")
+
+
+class Equations:
+    """Normal equations of one pass over the data; the last column is the targets."""
+
+    def __init__(self, products: dict[str, np.ndarray], counts: dict[str, int], n_linear: int, ridge: float):
+        self._products, self._counts, self._n_linear = products, counts, n_linear
+        self._ridge = max(ridge, NUMERICAL_RIDGE)
+
+    def weighted(self, weights: dict[str, float]) -> np.ndarray:
+        """Return the products of all quantities with their weights squared."""
+        parts = [weights[name] ** 2 * matrix for name, matrix in self._products.items()]
+        return np.sum(parts, axis=0)
+
+    def solve(self, weights: dict[str, float], damping: float | None) -> tuple[np.ndarray, np.ndarray, float]:
+        """Return linear coefficients, a step of the radial ones, and the cost before that step.
+
+        Without ``damping`` only the linear ones are solved for, and the step is empty.
+        """
+        matrix = self.weighted(weights)
+        n = self._n_linear if damping is None else len(matrix) - 1
+        diagonal = np.diag(matrix)[:n]
+        scale = np.where(diagonal > 0, 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)), 0.0)
+        scaled = matrix[:n, :n] * scale[:, None] * scale
+        ridge = np.full(n, self._ridge)
+        ridge[self._n_linear :] += damping or 0.0
+        # A column without data keeps its zero coefficient.
+        scaled[np.diag_indices(n)] = 1.0 + ridge
+        found = scale * linalg.solve(scaled, scale * matrix[:n, -1], assume_a="pos")
+        fitted = found @ (matrix[:n, :n] @ found - 2 * matrix[:n, -1])
+        return found[: self._n_linear], found[self._n_linear :], float(fitted + matrix[-1, -1])
+
+    def errors(self, linear: np.ndarray) -> dict[str, float]:
+        """Return the RMS errors of each quantity: eV/atom, eV/Å, eV/Å³."""
+        found = {}
+        for name, matrix in self._products.items():
+            if self._counts[name]:
+                n = self._n_linear
+                square = linear @ (matrix[:n, :n] @ linear - 2 * matrix[:n, -1]) + matrix[-1, -1]
+                found[name] = float(np.sqrt(max(square, 0.0) / self._counts[name]))
+        return found
+
+
+def assemble(
+    examples: Sequence[Example],
+    tables: Tables,
+    state: State,
+    weights: dict[str, float],
+    ridge: float,
+    threads: ThreadPoolExecutor,
+    with_radial: bool = True,
+) -> Equations:
+    """Pass over the data once, on all threads."""
+    n_species = len(state.radial)
+    n_linear = n_species + tables.n_scalars
+    linear = tables.by_moment(state.linear[n_species:])
+
+    def products(one: Example) -> dict[str, np.ndarray]:
+        edges = one.edges
+        rows = kernel.rows(
+            edges.first, edges.neighbours, edges.species, one.vectors, one.volume, tables.scaling,
+            tables.least, tables.cutoff, state.radial, linear, *tables.indices, tables.mapping, with_radial,
+        )  # fmt: skip
+        species = np.zeros((n_species, rows.shape[1]))
+        species[:, 0] = one.counts
+        whole = np.concatenate([species, rows, one.targets[None]])
+        n_atoms = len(one.edges.species)
+        energy, forces, stress = whole[:, :1] / n_atoms, whole[:, 1:-6], whole[:, -6:]
+        found = {"energy": energy @ energy.T, "forces": forces @ forces.T}
+        if weights["stress"] and not np.isnan(one.targets[-1]):
+            found["stress"] = stress @ stress.T
+        return found
+
+    total: dict[str, np.ndarray] = {}
+    counts = dict.fromkeys(QUANTITIES, 0)
+    for one, parts in zip(examples, threads.map(products, examples), strict=True):
+        sizes = {"energy": 1, "forces": 3 * len(one.edges.species), "stress": 6}
+        for name, matrix in parts.items():
+            total[name] = total[name] + matrix if name in total else matrix
+            counts[name] += sizes[name]
+    return Equations(total, counts, n_linear, ridge)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long to search: steps at the last level, steps at those before it, starts at the first."""
+
+    levels: Sequence[int]
+    iterations: int
+    iterations_below: int
+    starts: int
+
+
+@dataclass(frozen=True)
+class Search:
+    """All that the passes of a fit share."""
+
+    examples: Sequence[Example]
+    tables: Callable[[int], Tables]
+    """The tables of a level."""
+    weights: dict[str, float]
+    ridge: float
+    threads: ThreadPoolExecutor
+    keep: Callable[[State], None]
+    progress: Progress
+
+    def run(self, schedule: Schedule, n_species: int, size: int, seed: int, state: State | None) -> State:
+        """Fit level after level, each from the one before it, or go on from a state that was kept."""
+        for number, level in enumerate(schedule.levels):
+            if state is not None and state.level > level:
+                continue
+            done = number / len(schedule.levels)
+            is_last = number == len(schedule.levels) - 1
+            most = schedule.iterations if is_last else schedule.iterations_below
+            if state is None:
+                starts = [
+                    self.level(
+                        self._start(level, n_species, size, seed, n), schedule.iterations_below, done, 0.0
+                    )
+                    for n in range(schedule.starts)
+                ]
+                state = min(starts, key=lambda start: start.cost)
+                self.keep(state)
+            elif state.level < level:
+                state = self._raised(state, level, seed)
+            state = self.level(state, most, done, 1 / len(schedule.levels))
+        assert state is not None
+        return state
+
+    def _start(self, level: int, n_species: int, size: int, seed: int, number: int) -> State:
+        """Draw radial coefficients around the polynomials themselves."""
+        generator = np.random.default_rng([seed, number])
+        n_functions = self.tables(level).basis.radial_functions
+        radial = generator.normal(size=(n_species, n_species, n_functions, size))
+        for mu in range(n_functions):
+            radial[:, :, mu, min(mu, size - 1)] += 1.0
+        return State(radial, np.empty(0), level=level)
+
+    def _raised(self, state: State, level: int, seed: int) -> State:
+        """Take over the radial functions of a lower level, and draw those that are new."""
+        n_species, size = len(state.radial), state.radial.shape[3]
+        radial = self._start(level, n_species, size, seed, level).radial
+        radial[:, :, : state.radial.shape[2]] = state.radial
+        return State(radial, np.empty(0), level=level)
+
+    def level(self, state: State, n_iterations: int, done: float, share: float) -> State:
+        """Search the radial coefficients at one level, and return the best with its linear coefficients."""
+        tables = self.tables(state.level)
+        if not len(state.linear):
+            state.linear = np.zeros(len(state.radial) + tables.n_scalars)
+            linear, _, _ = self._pass(state, with_radial=False).solve(self.weights, None)
+            state.linear = linear
+        equations = self._pass(state)
+        linear, _, state.cost = equations.solve(self.weights, None)
+        while state.iteration < n_iterations and state.damping < MOST_DAMPING:
+            state.iteration += 1
+            stepped, step, _ = equations.solve(self.weights, state.damping)
+            radial = state.radial + step.reshape(state.radial.shape)
+            trial = State(radial, stepped, LESS_DAMPING * state.damping, state.level, state.iteration)
+            tried = self._pass(trial)
+            best, _, trial.cost = tried.solve(self.weights, None)
+            if not trial.cost < state.cost:
+                state.damping *= MORE_DAMPING
+                continue
+            gain = 1 - trial.cost / state.cost
+            state, equations, linear = trial, tried, best
+            self._report(state, equations.errors(linear), done + share * state.iteration / n_iterations)
+            if gain < SMALLEST_GAIN:
+                break
+            self.keep(state)
+        state.linear = linear
+        return state
+
+    def _report(self, state: State, errors: dict[str, float], done: float) -> None:
+        self.progress(
+            done,
+            f"level {state.level}, step {state.iteration}: {1e3 * errors['energy']:.2f} meV/atom, "
+            f"{1e3 * errors['forces']:.0f} meV/Å",
+        )
+
+    def _pass(self, state: State, with_radial: bool = True) -> Equations:
+        return assemble(
+            self.examples,
+            self.tables(state.level),
+            state,
+            self.weights,
+            self.ridge,
+            self.threads,
+            with_radial,
+        )

@@ -1,0 +1,480 @@
+"""Numba kernels: moments of all atoms, and what follows from them: energy, forces, virial, and rows to fit.
+
+A component of a moment tensor of atom i is m_{μk} = Σ_j f_μ(r_ij) y_k(u_ij), with y_k a monomial of the unit
+vector u to the neighbour and f_μ = Σ_β c_{μβ} T_β(r) of Chebyshev polynomials times (r_cut - r)². All other
+moments are sums of products of earlier ones; they are run through forwards for values and backwards for
+derivatives. In molecular dynamics a few atoms go through the products side by side, so that each product is
+one vector instruction.
+"""
+
+import numpy as np
+from numba import njit
+
+# Everything that lets loops be vectorised, but no assumption that would hide a NaN.
+FAST = {"nsz", "arcp", "contract", "reassoc"}
+
+# Atoms that go through the products side by side.
+LANES = 8
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+def edges(
+    vectors: np.ndarray,
+    scaling: float,
+    least: float,
+    cutoff: float,
+    parents: np.ndarray,
+    axes: np.ndarray,
+    inside: np.ndarray,
+    unit: np.ndarray,
+    inverse: np.ndarray,
+    radial: np.ndarray,
+    d_radial: np.ndarray,
+    monomials: np.ndarray,
+) -> tuple[int, int]:
+    """Set unit vectors, 1/r, radial basis and its derivative by r, and monomials of one atom's edges.
+
+    Edges run along the last axis of each array; only those within the cutoff are kept, and ``inside`` is set
+    to where they stand in ``vectors``. Returns how many they are, and how many of them are shorter than
+    ``least``, the distance below which the potential was never fitted.
+    """
+    size, n_edges, short = len(radial), 0, 0
+    slope = 2.0 / (cutoff - least)
+    for k in range(len(vectors)):
+        square = vectors[k, 0] ** 2 + vectors[k, 1] ** 2 + vectors[k, 2] ** 2
+        if square < cutoff * cutoff:
+            inside[n_edges] = k
+            n_edges += 1
+    for e in range(n_edges):
+        k = inside[e]
+        r = np.sqrt(vectors[k, 0] ** 2 + vectors[k, 1] ** 2 + vectors[k, 2] ** 2)
+        inverse[e] = 1.0 / r
+        for x in range(3):
+            unit[x, e] = vectors[k, x] * inverse[e]
+        if r < least:
+            short += 1
+        gap = cutoff - r
+        smooth, d_smooth = scaling * gap * gap, -2.0 * scaling * gap
+        x = (r - least) * slope - 1.0
+        before, now, d_before, d_now = 1.0, x, 0.0, slope
+        radial[0, e], d_radial[0, e] = smooth, d_smooth
+        for b in range(1, size):
+            radial[b, e], d_radial[b, e] = now * smooth, d_now * smooth + now * d_smooth
+            after, d_after = 2.0 * x * now - before, 2.0 * (slope * now + x * d_now) - d_before
+            before, now, d_before, d_now = now, after, d_now, d_after
+    for e in range(n_edges):
+        monomials[0, e] = 1.0
+    for k in range(1, len(parents)):
+        parent, axis = parents[k], axes[k]
+        for e in range(n_edges):
+            monomials[k, e] = monomials[parent, e] * unit[axis, e]
+    return n_edges, short
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+def functions(
+    kinds: np.ndarray, coefficients: np.ndarray, radial: np.ndarray, n_edges: int, out: np.ndarray
+) -> None:
+    """Set f_μ = Σ_β c_{μβ} T_β on each edge; ``coefficients`` is (species of j, μ, β), of the centre's."""
+    for mu in range(out.shape[0]):
+        for e in range(n_edges):
+            out[mu, e] = 0.0
+        for b in range(radial.shape[0]):
+            for e in range(n_edges):
+                out[mu, e] += coefficients[kinds[e], mu, b] * radial[b, e]
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+def multiply(times: np.ndarray, moments: np.ndarray) -> None:
+    """Run the products forwards; ``moments`` is (n_moments, LANES), its components of tensors are set."""
+    for t in range(len(times)):
+        left, right, factor, target = times[t, 0], times[t, 1], float(times[t, 2]), times[t, 3]
+        for k in range(LANES):
+            moments[target, k] += factor * moments[left, k] * moments[right, k]
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+def multiply_back(times: np.ndarray, moments: np.ndarray, adjoint: np.ndarray) -> None:
+    """Run the products backwards: ``adjoint`` holds the derivatives by the moments, (n_moments, LANES)."""
+    for t in range(len(times) - 1, -1, -1):
+        left, right, factor, target = times[t, 0], times[t, 1], float(times[t, 2]), times[t, 3]
+        for k in range(LANES):
+            by_left = factor * adjoint[target, k] * moments[right, k]
+            adjoint[right, k] += factor * adjoint[target, k] * moments[left, k]
+            adjoint[left, k] += by_left
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+def edge_gradient(
+    n_edges: int,
+    lane: int,
+    basic_mu: np.ndarray,
+    basic_monomial: np.ndarray,
+    lower: np.ndarray,
+    powers: np.ndarray,
+    unit: np.ndarray,
+    inverse: np.ndarray,
+    value: np.ndarray,
+    slope: np.ndarray,
+    monomials: np.ndarray,
+    adjoint: np.ndarray,
+    weighted: np.ndarray,
+    along: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Set the gradient (3, n_edges) of an atom's energy by the vectors to its neighbours.
+
+    With q_k = Σ_μ (∂E/∂m_{μk}) f_μ on an edge it is (Σ q'_k y_k - Σ deg_k q_k y_k / r) u + Σ q_k ∇y_k / r.
+    """
+    for k in range(len(monomials)):
+        for e in range(n_edges):
+            weighted[k, e] = 0.0
+    for e in range(n_edges):
+        along[e] = 0.0
+        out[0, e], out[1, e], out[2, e] = 0.0, 0.0, 0.0
+    for b in range(len(basic_mu)):
+        mu, k, outer = basic_mu[b], basic_monomial[b], adjoint[b, lane]
+        for e in range(n_edges):
+            weighted[k, e] += outer * value[mu, e]
+            along[e] += outer * slope[mu, e] * monomials[k, e]
+    for k in range(1, len(monomials)):
+        degree = float(powers[0, k] + powers[1, k] + powers[2, k])
+        for e in range(n_edges):
+            along[e] -= degree * weighted[k, e] * monomials[k, e] * inverse[e]
+        for x in range(3):
+            power, below = float(powers[x, k]), lower[x, k]
+            if below >= 0:
+                for e in range(n_edges):
+                    out[x, e] += power * weighted[k, e] * monomials[below, e]
+    for x in range(3):
+        for e in range(n_edges):
+            out[x, e] = out[x, e] * inverse[e] + along[e] * unit[x, e]
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+def evaluate(
+    first: np.ndarray,
+    neighbours: np.ndarray,
+    species: np.ndarray,
+    vectors: np.ndarray,
+    scaling: float,
+    least: float,
+    cutoff: float,
+    coefficients: np.ndarray,
+    linear: np.ndarray,
+    parents: np.ndarray,
+    axes: np.ndarray,
+    lower: np.ndarray,
+    powers: np.ndarray,
+    basic_mu: np.ndarray,
+    basic_monomial: np.ndarray,
+    times: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return energies per atom, forces (n_atoms, 3), virial (3, 3), and each atom's edges that are too short.
+
+    ``coefficients`` is (species of i, species of j, μ, β); ``linear`` has the coefficient of each moment,
+    zero for those that are no basis function. The virial is Σ r ⊗ F, positive in compression.
+    """
+    n_atoms, n_functions, size = len(species), coefficients.shape[2], coefficients.shape[3]
+    energies, short = np.zeros(n_atoms), np.zeros(n_atoms, np.int64)
+    forces, virial = np.zeros((n_atoms, 3)), np.zeros((3, 3))
+    most = 0
+    for i in range(n_atoms):
+        most = max(most, first[i + 1] - first[i])
+    unit, inverse, gradient = np.empty((LANES, 3, most)), np.empty((LANES, most)), np.empty((3, most))
+    radial, d_radial = np.empty((size, most)), np.empty((size, most))
+    monomials, weighted = np.empty((LANES, len(parents), most)), np.empty((len(parents), most))
+    value, slope = np.empty((LANES, n_functions, most)), np.empty((LANES, n_functions, most))
+    along, inside, counts = np.empty(most), np.empty((LANES, most), np.int64), np.zeros(LANES, np.int64)
+    moments, adjoint = np.empty((len(linear), LANES)), np.empty((len(linear), LANES))
+    for begin in range(0, n_atoms, LANES):
+        moments[:] = 0.0
+        n_lanes = min(LANES, n_atoms - begin)
+        for lane in range(n_lanes):
+            i = begin + lane
+            n, short[i] = edges(
+                vectors[first[i] : first[i + 1]], scaling, least, cutoff, parents, axes, inside[lane],
+                unit[lane], inverse[lane], radial, d_radial, monomials[lane],
+            )  # fmt: skip
+            counts[lane] = n
+            kinds = species[neighbours[first[i] + inside[lane, :n]]]
+            functions(kinds, coefficients[species[i]], radial, n, value[lane])
+            functions(kinds, coefficients[species[i]], d_radial, n, slope[lane])
+            for b in range(len(basic_mu)):
+                mu, k, total = basic_mu[b], basic_monomial[b], 0.0
+                for e in range(n):
+                    total += value[lane, mu, e] * monomials[lane, k, e]
+                moments[b, lane] = total
+        multiply(times, moments)
+        for m in range(len(linear)):
+            for lane in range(LANES):
+                adjoint[m, lane] = linear[m]
+        for lane in range(n_lanes):
+            total = 0.0
+            for m in range(len(linear)):
+                total += linear[m] * moments[m, lane]
+            energies[begin + lane] = total
+        multiply_back(times, moments, adjoint)
+        for lane in range(n_lanes):
+            i, n = begin + lane, counts[lane]
+            edge_gradient(
+                n, lane, basic_mu, basic_monomial, lower, powers, unit[lane],
+                inverse[lane], value[lane], slope[lane], monomials[lane], adjoint, weighted, along, gradient,
+            )  # fmt: skip
+            for e in range(n):
+                k = first[i] + inside[lane, e]
+                j = neighbours[k]
+                for x in range(3):
+                    pull = gradient[x, e]
+                    forces[i, x] += pull
+                    forces[j, x] -= pull
+                    for y in range(3):
+                        virial[x, y] -= pull * vectors[k, y]
+    return energies, forces, virial, short
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+def tangents(
+    n_edges: int,
+    basic_mu: np.ndarray,
+    basic_monomial: np.ndarray,
+    lower: np.ndarray,
+    powers: np.ndarray,
+    unit: np.ndarray,
+    inverse: np.ndarray,
+    value: np.ndarray,
+    slope: np.ndarray,
+    monomials: np.ndarray,
+    times: np.ndarray,
+    moments: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Set the derivatives of all moments by the vectors to the neighbours, (n_moments, 3 n_edges)."""
+    out[:] = 0.0
+    for b in range(len(basic_mu)):
+        mu, k = basic_mu[b], basic_monomial[b]
+        degree = float(powers[0, k] + powers[1, k] + powers[2, k])
+        for x in range(3):
+            row, below, power = out[b, x * n_edges : (x + 1) * n_edges], lower[x, k], float(powers[x, k])
+            for e in range(n_edges):
+                row[e] = unit[x, e] * monomials[k, e] * (slope[mu, e] - degree * value[mu, e] * inverse[e])
+            if below >= 0:
+                for e in range(n_edges):
+                    row[e] += power * value[mu, e] * monomials[below, e] * inverse[e]
+    for t in range(len(times)):
+        target, left, right = out[times[t, 3]], out[times[t, 0]], out[times[t, 1]]
+        by_left = float(times[t, 2]) * moments[times[t, 1]]
+        by_right = float(times[t, 2]) * moments[times[t, 0]]
+        for d in range(3 * n_edges):
+            target[d] += by_left * left[d] + by_right * right[d]
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+def adjoint_tangents(
+    n_directions: int,
+    times: np.ndarray,
+    moments: np.ndarray,
+    adjoint: np.ndarray,
+    tangent: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Set the derivatives of the adjoint by the vectors to the neighbours, (n_moments, 3 n_edges)."""
+    out[:] = 0.0
+    for t in range(len(times) - 1, -1, -1):
+        left, right, factor, target = times[t, 0], times[t, 1], float(times[t, 2]), times[t, 3]
+        a, b, c = factor * moments[left], factor * moments[right], factor * adjoint[target]
+        of_left, of_right, of_target = out[left], out[right], out[target]
+        d_left, d_right = tangent[left], tangent[right]
+        if left == right:
+            for d in range(n_directions):
+                of_left[d] += 2.0 * (b * of_target[d] + c * d_right[d])
+        else:
+            for d in range(n_directions):
+                of_left[d] += b * of_target[d] + c * d_right[d]
+                of_right[d] += a * of_target[d] + c * d_left[d]
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+def spread(
+    i: int,
+    ends: np.ndarray,
+    vectors: np.ndarray,
+    volume: float,
+    gradient: np.ndarray,
+    row: np.ndarray,
+) -> None:
+    """Add a gradient (3 n_edges) of atom i's energy to a row of energy, forces (3 n_atoms) and stress (6)."""
+    n = len(ends)
+    last = len(row) - 6
+    for e in range(n):
+        for x in range(3):
+            pull = gradient[x * n + e]
+            row[1 + 3 * i + x] += pull
+            row[1 + 3 * ends[e] + x] -= pull
+            row[last + x] += pull * vectors[e, x] / volume
+        row[last + 3] += gradient[n + e] * vectors[e, 2] / volume
+        row[last + 4] += gradient[e] * vectors[e, 2] / volume
+        row[last + 5] += gradient[e] * vectors[e, 1] / volume
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+def rows(
+    first: np.ndarray,
+    neighbours: np.ndarray,
+    species: np.ndarray,
+    vectors: np.ndarray,
+    volume: float,
+    scaling: float,
+    least: float,
+    cutoff: float,
+    coefficients: np.ndarray,
+    linear: np.ndarray,
+    parents: np.ndarray,
+    axes: np.ndarray,
+    lower: np.ndarray,
+    powers: np.ndarray,
+    basic_mu: np.ndarray,
+    basic_monomial: np.ndarray,
+    times: np.ndarray,
+    mapping: np.ndarray,
+    with_radial: bool,
+) -> np.ndarray:
+    """Return the columns of the least-squares problem of one structure, each as a row.
+
+    The columns are the basis functions (``mapping``) and then the derivatives by the radial coefficients at
+    the linear ones given, flat (zero unless ``with_radial``); each has the energy, the forces (3 n_atoms) and
+    the stress (6) of the structure.
+    """
+    n_atoms, n_kinds = len(species), coefficients.shape[0]
+    n_functions, size, n_scalars = coefficients.shape[2], coefficients.shape[3], len(mapping)
+    out = np.zeros((n_scalars + coefficients.size, 1 + 3 * n_atoms + 6))
+    most = 0
+    for i in range(n_atoms):
+        most = max(most, first[i + 1] - first[i])
+    unit, inverse = np.empty((3, most)), np.empty(most)
+    radial, d_radial = np.empty((size, most)), np.empty((size, most))
+    monomials = np.empty((len(parents), most))
+    value, slope = np.empty((n_functions, most)), np.empty((n_functions, most))
+    moments, adjoint = np.empty((len(linear), LANES)), np.empty((len(linear), LANES))
+    resolved, inside = np.empty((n_kinds, size, len(parents))), np.empty(most, np.int64)
+    for i in range(n_atoms):
+        n, _ = edges(
+            vectors[first[i] : first[i + 1]], scaling, least, cutoff, parents, axes, inside, unit, inverse,
+            radial, d_radial, monomials,
+        )  # fmt: skip
+        mine = vectors[first[i] + inside[:n]]
+        ends = neighbours[first[i] + inside[:n]]
+        kinds = species[ends]
+        functions(kinds, coefficients[species[i]], radial, n, value)
+        functions(kinds, coefficients[species[i]], d_radial, n, slope)
+        moments[:] = 0.0
+        for b in range(len(basic_mu)):
+            total = 0.0
+            for e in range(n):
+                total += value[basic_mu[b], e] * monomials[basic_monomial[b], e]
+            moments[b, 0] = total
+        multiply(times, moments)
+        for m in range(len(linear)):
+            for lane in range(LANES):
+                adjoint[m, lane] = linear[m]
+        multiply_back(times, moments, adjoint)
+        tangent, d_adjoint = np.empty((len(linear), 3 * n)), np.empty((len(linear), 3 * n))
+        plain, plain_adjoint = moments[:, 0].copy(), adjoint[:, 0].copy()
+        tangents(
+            n, basic_mu, basic_monomial, lower, powers, unit, inverse, value, slope, monomials, times, plain,
+            tangent,
+        )  # fmt: skip
+        for s in range(n_scalars):
+            out[s, 0] += plain[mapping[s]]
+            spread(i, ends, mine, volume, tangent[mapping[s]], out[s])
+        if not with_radial:
+            continue
+        adjoint_tangents(3 * n, times, plain, plain_adjoint, tangent, d_adjoint)
+        resolve(kinds, radial, monomials, n, resolved)
+        radial_rows(
+            i, species[i], ends, kinds, mine, volume, basic_mu, basic_monomial, lower,
+            powers, unit, inverse, radial, d_radial, monomials, plain_adjoint, d_adjoint, resolved,
+            out[n_scalars:], n_functions,
+        )  # fmt: skip
+    return out
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+def resolve(
+    kinds: np.ndarray, radial: np.ndarray, monomials: np.ndarray, n_edges: int, out: np.ndarray
+) -> None:
+    """Set Σ_j T_β(r_ij) y_k(u_ij) for each species of j: the moments by radial basis, (species, β, k)."""
+    out[:] = 0.0
+    for e in range(n_edges):
+        kind = kinds[e]
+        for b in range(out.shape[1]):
+            factor = radial[b, e]
+            for k in range(out.shape[2]):
+                out[kind, b, k] += factor * monomials[k, e]
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+def radial_rows(
+    i: int,
+    kind: int,
+    ends: np.ndarray,
+    kinds: np.ndarray,
+    vectors: np.ndarray,
+    volume: float,
+    basic_mu: np.ndarray,
+    basic_monomial: np.ndarray,
+    lower: np.ndarray,
+    powers: np.ndarray,
+    unit: np.ndarray,
+    inverse: np.ndarray,
+    radial: np.ndarray,
+    d_radial: np.ndarray,
+    monomials: np.ndarray,
+    adjoint: np.ndarray,
+    d_adjoint: np.ndarray,
+    resolved: np.ndarray,
+    out: np.ndarray,
+    n_functions: int,
+) -> None:
+    """Add what atom i gives to the derivatives of energy, forces and stress by the radial coefficients.
+
+    The derivative of its energy by c_{μβ} is Σ_k p_{μk} N_{βk}, p the derivatives by the moments and N the
+    ``resolved`` moments; that of its gradient has the change of p and the change of N.
+    """
+    n, n_kinds, size = len(ends), resolved.shape[0], resolved.shape[1]
+    gradient = np.empty((size, 3 * n))
+    across, by_monomial = np.empty((3, n)), np.empty(n)
+    for mu in range(n_functions):
+        # On each edge Σ_k p_k y_k, and Σ_k p_k ∇y_k by the vector.
+        by_monomial[:] = 0.0
+        across[:] = 0.0
+        for b in range(len(basic_mu)):
+            if basic_mu[b] == mu:
+                k, outer = basic_monomial[b], adjoint[b]
+                degree = float(powers[0, k] + powers[1, k] + powers[2, k])
+                for e in range(n):
+                    by_monomial[e] += outer * monomials[k, e]
+                for x in range(3):
+                    below, power = lower[x, k], float(powers[x, k])
+                    for e in range(n):
+                        across[x, e] -= outer * degree * unit[x, e] * monomials[k, e] * inverse[e]
+                    if below >= 0:
+                        for e in range(n):
+                            across[x, e] += outer * power * monomials[below, e] * inverse[e]
+        for other in range(n_kinds):
+            gradient[:] = 0.0
+            for c in range(size):
+                row = out[((kind * n_kinds + other) * n_functions + mu) * size + c]
+                for b in range(len(basic_mu)):
+                    if basic_mu[b] == mu:
+                        factor = resolved[other, c, basic_monomial[b]]
+                        row[0] += adjoint[b] * factor
+                        for d in range(3 * n):
+                            gradient[c, d] += factor * d_adjoint[b, d]
+                for e in range(n):
+                    if kinds[e] == other:
+                        for x in range(3):
+                            gradient[c, x * n + e] += (
+                                d_radial[c, e] * unit[x, e] * by_monomial[e] + radial[c, e] * across[x, e]
+                            )
+                spread(i, ends, vectors, volume, gradient[c], row)

@@ -1,0 +1,254 @@
+r"""MTP: moment tensor potentials.
+
+The energy of an atom is linear in full contractions B_α of moment tensors (Shapeev, doi:10.1137/15M1054183;
+seeds/004, section on MTP):
+
+.. math:: E_i = ξ_{z_i} + \sum_α ξ_α B_α(i), \quad
+          M_{μ,ν}(i) = \sum_j f_μ(r_{ij}, z_i, z_j)\, u_{ij}^{⊗ν}, \quad
+          f_μ = \sum_β c_{μβ}(z_i, z_j)\, s\, T_β(r)\, (r_{cut} - r)^2
+
+with u the unit vector to the neighbour, T_β the Chebyshev polynomials between ``min_dist`` and the cutoff,
+and s a scaling. ``basis`` lists the contractions of a level, ``kernel`` evaluates them, ``fitting`` finds ξ
+and c.
+Potentials are read and written as MLIP's ``.mtp`` files.
+"""
+
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from threadpoolctl import threadpool_limits
+
+from mlip_bench.child import available_cores
+from mlip_bench.data import structures as reference
+from mlip_bench.data import voigt
+from mlip_bench.errors import UserError
+from mlip_bench.potentials.base import Potential, PotentialCalculator, Prediction, Progress, require
+from mlip_bench.potentials.edges import Edges
+from mlip_bench.potentials.mtp import basis, fitting, kernel, mlip
+from mlip_bench.potentials.mtp.tables import Tables
+
+# Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
+SKIN = 0.5
+
+# Levels that are fitted on the way to a higher one, each starting from the last: cheap, and a good start.
+STEPS = (12, 16, 20, 24, 28)
+
+# ``min_dist`` is this share of the shortest distance in the training data where nobody names it.
+SHARE_OF_SHORTEST = 0.95
+
+# The constant s: it makes radial functions of order one for cutoffs of a few Å.
+SCALING = 0.01
+
+FILE = "potential.mtp"
+
+
+@lru_cache(None)
+def basis_of_level(level: int) -> basis.Basis:
+    """Return the basis of a level, from the user's cache where it was worked out before."""
+    return basis.cached(level)
+
+
+class MTP(Potential):
+    """Moment tensor potential."""
+
+    family: ClassVar[str] = "mtp"
+    native_suffix: ClassVar[str] = ".mtp"
+
+    @dataclass(frozen=True)
+    class Hypers:
+        """Hyper-parameters of MTP."""
+
+        level: int = 16
+        """Largest level of a contraction, even; it decides how many basis functions there are."""
+        cutoff: float = 5.0
+        """Radius (Å) of the neighbourhood, ``max_dist`` of MLIP."""
+        min_dist: float | None = None
+        """Distance (Å) where the polynomials begin; if None, 0.95 of the shortest in the training data."""
+        radial_basis_size: int = 8
+        """Chebyshev polynomials in each radial function."""
+        energy_weight: float = 75.0
+        """Weight of the energy per atom (eV) against a force component (eV/Å)."""
+        stress_weight: float = 0.0
+        """Weight of a stress component (eV/Å³) against a force component; 0 leaves stress out."""
+        ridge: float = 0.0
+        """Ridge parameter of the least squares, relative to columns of unit norm."""
+        iterations: int = 25
+        """Largest number of steps of the radial coefficients at the last level."""
+        iterations_below: int = 8
+        """The same at each of the lower levels that are fitted first."""
+        starts: int = 6
+        """Random radial coefficients that are tried at the first of them; the best goes on."""
+
+        def __post_init__(self) -> None:
+            require(self.level >= 2 and self.level % 2 == 0, "level", self.level, "must be even, from 2")
+            require(self.level <= STEPS[-1], "level", self.level, f"is at most {STEPS[-1]} here")
+            require(self.cutoff > 0, "cutoff", self.cutoff, "must be above 0 Å")
+            least = self.min_dist
+            require(least is None or 0 <= least < self.cutoff, "min_dist", least, "must be below the cutoff")
+            size = self.radial_basis_size
+            require(size >= 1, "radial_basis_size", size, "must be at least 1")
+            require(self.energy_weight > 0, "energy_weight", self.energy_weight, "must be above 0")
+            require(self.stress_weight >= 0, "stress_weight", self.stress_weight, "must be at least 0")
+            require(self.ridge >= 0, "ridge", self.ridge, "must be at least 0")
+            require(self.starts >= 1, "starts", self.starts, "must be at least 1")
+            require(self.iterations >= 0, "iterations", self.iterations, "must be at least 0")
+
+    hypers: Hypers
+
+    def __init__(self, **hypers: Any):
+        super().__init__(**hypers)
+        self.tables_: Tables | None = None
+        self.radial_ = np.empty((0, 0, 0, 0))
+        """c (species of i, species of j, μ, β)."""
+        self.linear_ = np.empty(0)
+        """ξ (eV) of the basis functions."""
+        self.baseline_ = np.empty(0)
+        """ξ (eV) of the species."""
+
+    @property
+    def n_parameters(self) -> int:
+        """The number of radial, basis and species coefficients."""
+        return self.radial_.size + self.linear_.size + self.baseline_.size
+
+    def calculator(self) -> Calculator:
+        """Return an ASE calculator that keeps its neighbour list while the skin allows."""
+        self._refuse_unfitted()
+        return PotentialCalculator(Evaluator(self, SKIN))
+
+    def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
+        evaluator = Evaluator(self, skin=0.0)
+        return [evaluator(atoms) for atoms in structures]
+
+    # -- fitting ---------------------------------------------------------------------------------------
+
+    def _fit(self, train: Sequence[Atoms], seed: int, progress: Progress) -> None:
+        structures, _ = reference.split_off_isolated_atoms(train)
+        if not structures:
+            raise UserError("mtp: the training data has isolated atoms only")
+        hypers = self.hypers
+        least = self._least_distance(structures)
+        levels = [step for step in STEPS if step < hypers.level] + [hypers.level]
+        self._refuse_too_few_data(structures, basis_of_level(hypers.level))
+        baseline = reference.energies_per_element(structures, self.elements_)
+        examples = [fitting.example(atoms, self.elements_, hypers.cutoff, baseline) for atoms in structures]
+        tables = {level: Tables(basis_of_level(level), SCALING, least, hypers.cutoff) for level in levels}
+        file = None if self._checkpoint is None else self._checkpoint / "state.npz"
+        # Small products on many BLAS threads cost more than they save; structures are shared out instead.
+        with (
+            ThreadPoolExecutor(len(available_cores())) as threads,
+            threadpool_limits(limits=1, user_api="blas"),
+        ):
+            state = fitting.Search(
+                examples,
+                tables.__getitem__,
+                {"energy": hypers.energy_weight, "forces": 1.0, "stress": hypers.stress_weight},
+                hypers.ridge,
+                threads,
+                lambda state: None if file is None else state.write(file),
+                progress,
+            ).run(
+                fitting.Schedule(levels, hypers.iterations, hypers.iterations_below, hypers.starts),
+                len(self.elements_),
+                hypers.radial_basis_size,
+                seed,
+                fitting.State.read(file) if file is not None and file.is_file() else None,
+            )
+        n_species = len(self.elements_)
+        self.tables_ = tables[hypers.level]
+        self.radial_, self.linear_ = state.radial, state.linear[n_species:]
+        self.baseline_ = baseline + state.linear[:n_species]
+
+    def _least_distance(self, structures: Sequence[Atoms]) -> float:
+        cutoff, least = self.hypers.cutoff, self.hypers.min_dist
+        shortest = [reference.shortest_distance(atoms, cutoff) for atoms in structures]
+        if least is None:
+            if not np.isfinite(min(shortest)):
+                raise UserError(f"mtp: no two atoms of the data are within the cutoff of {cutoff} Å")
+            return SHARE_OF_SHORTEST * min(shortest)
+        for number, distance in enumerate(shortest, start=1):
+            if distance < least:
+                warnings.warn(
+                    f"mtp: atoms of training structure {number} are {distance:.3f} Å apart, less than "
+                    f"min_dist = {least} Å",
+                    stacklevel=2,
+                )
+        return least
+
+    def _refuse_too_few_data(self, structures: Sequence[Atoms], chosen: basis.Basis) -> None:
+        n_species = len(self.elements_)
+        radial = n_species**2 * chosen.radial_functions * self.hypers.radial_basis_size
+        n_parameters = radial + len(chosen.moment_mapping) + n_species
+        n_data = sum(1 + 3 * len(atoms) for atoms in structures)
+        if n_parameters > n_data and self.hypers.ridge == 0:
+            raise UserError(
+                f"mtp: level {self.hypers.level} has {n_parameters} parameters, but the training data only "
+                f"{n_data} energies and force components; lower the level, or set mtp.ridge, e.g. 1e-6"
+            )
+
+    # -- files -----------------------------------------------------------------------------------------
+
+    def _write(self, folder: Path) -> None:
+        assert self.tables_ is not None
+        mlip.write(folder / FILE, self.tables_, self.radial_, self.linear_, self.baseline_, self.elements_)
+
+    def _read(self, folder: Path) -> None:
+        self._take(mlip.read(folder / FILE))
+
+    def _take(self, content: mlip.Content) -> None:
+        self.tables_, self.radial_ = content.tables, content.radial
+        self.linear_, self.baseline_ = content.linear, content.baseline
+
+    @classmethod
+    def from_native(cls, path: Path) -> Self:
+        """Read a file of MLIP; its ``potential_tag`` must name the elements of its species, in order."""
+        content = mlip.read(path)
+        elements = mlip.elements(path, content)
+        potential = cls(
+            cutoff=content.tables.cutoff,
+            min_dist=content.tables.least,
+            radial_basis_size=content.radial.shape[3],
+        )
+        potential.elements_ = elements
+        potential._take(content)
+        return potential
+
+
+class Evaluator:
+    """Energy, forces and stress of one structure after the other, by the kernels."""
+
+    def __init__(self, potential: MTP, skin: float):
+        assert potential.tables_ is not None
+        self._tables, self._radial = potential.tables_, np.ascontiguousarray(potential.radial_)
+        self._linear = self._tables.by_moment(potential.linear_)
+        self._baseline = potential.baseline_
+        self._edges = Edges(potential.elements_, self._tables.cutoff, skin)
+
+    def __call__(self, atoms: Atoms) -> Prediction:
+        """Predict one structure; an atom extrapolates where a neighbour is nearer than ``min_dist``."""
+        tables, edges = self._tables, self._edges
+        vectors = edges.update(atoms)
+        energies, forces, virial, short = kernel.evaluate(
+            edges.first,
+            edges.neighbours,
+            edges.species,
+            vectors,
+            tables.scaling,
+            tables.least,
+            tables.cutoff,
+            self._radial,
+            self._linear,
+            *tables.indices,
+        )
+        energy = float(energies.sum() + self._baseline[edges.species].sum())
+        stress = np.full(6, np.nan)
+        if atoms.cell.rank == 3:
+            stress = voigt.from_matrix(-virial / atoms.get_volume())
+        return Prediction(energy, forces, stress, int((short > 0).sum()))

@@ -1,0 +1,63 @@
+"""A basis as arrays that the kernels read."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from mlip_bench.potentials.mtp.basis import Basis, monomials
+
+
+@dataclass(frozen=True)
+class Tables:
+    """A basis, the distances between which its radial functions live (Å), and their scaling."""
+
+    basis: Basis
+    scaling: float
+    least: float
+    cutoff: float
+
+    @property
+    def n_scalars(self) -> int:
+        """The number of basis functions."""
+        return len(self.basis.moment_mapping)
+
+    @property
+    def mapping(self) -> np.ndarray:
+        """Where the basis functions stand among the moments."""
+        return self.basis.moment_mapping.astype(np.int64)
+
+    @cached_property
+    def indices(self) -> tuple[np.ndarray, ...]:
+        """Monomials (parents, axes, lower, powers), components (μ, monomial), and products, for the kernels.
+
+        A monomial is its parent times the unit vector's component ``axis``; ``lower[x]`` is the one with a
+        power of x less, -1 where there is none.
+        """
+        degree = int(self.basis.index_basic[:, 1:].sum(1).max())
+        powers = [exponents for d in range(degree + 1) for exponents in monomials(d)]
+        place = {exponents: index for index, exponents in enumerate(powers)}
+        lower = np.full((3, len(powers)), -1)
+        for index, exponents in enumerate(powers):
+            for x in range(3):
+                less = tuple(power - (x == y) for y, power in enumerate(exponents))
+                lower[x, index] = place.get((less[0], less[1], less[2]), -1)
+        axes = np.array([int(np.argmax(exponents)) for exponents in powers])
+        parents = lower[axes, np.arange(len(powers))]
+        parents[0] = 0
+        basic = self.basis.index_basic
+        return (
+            parents,
+            axes,
+            lower,
+            np.array(powers, dtype=np.int64).T.copy(),
+            basic[:, 0].astype(np.int64),
+            np.array([place[tuple(row)] for row in basic[:, 1:].tolist()]),
+            self.basis.index_times.astype(np.int64),
+        )
+
+    def by_moment(self, coefficients: np.ndarray) -> np.ndarray:
+        """Return a coefficient for each moment from those of the basis functions."""
+        found = np.zeros(self.basis.moments_count)
+        np.add.at(found, self.mapping, coefficients)
+        return found
