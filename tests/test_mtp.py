@@ -206,8 +206,8 @@ def test_rows_are_derivatives_by_all_coefficients(alloys):
         return np.concatenate([[energies.sum()], forces.ravel(), stress])
 
     rows = kernel.rows(
-        *lists, atoms.get_volume(), *shape, state.radial, tables.by_moment(linear), *tables.indices,
-        tables.mapping, True,
+        *lists, atoms.get_volume(), *shape, state.radial, tables.by_moment(linear), tables.mapping,
+        True, *tables.indices,
     )  # fmt: skip
     for index in range(tables.n_scalars):
         np.testing.assert_allclose(
@@ -233,8 +233,8 @@ def test_the_linear_coefficients_are_the_least_squares_solution(alloys):
         edges = one.edges
         columns = kernel.rows(
             edges.first, edges.neighbours, edges.species, one.vectors, one.volume, tables.scaling,
-            tables.least, tables.cutoff, state.radial, tables.by_moment(linear[2:]), *tables.indices,
-            tables.mapping, False,
+            tables.least, tables.cutoff, state.radial, tables.by_moment(linear[2:]), tables.mapping,
+            False, *tables.indices,
         )[: tables.n_scalars]  # fmt: skip
         species = np.zeros((2, columns.shape[1]))
         species[:, 0] = one.counts
@@ -305,7 +305,7 @@ def test_files_are_read_back(fitted, tmp_path, alloys):
     fitted.save(tmp_path)
     again = load(tmp_path / "potential.mtp")
     assert again.elements_ == ("Au", "Cu")
-    assert again.hypers.cutoff == 4.2
+    assert (again.hypers.level, again.hypers.cutoff) == (8, 4.2)
     for one, other in zip(fitted.predict(alloys[:2]), again.predict(alloys[:2]), strict=True):
         assert one.energy == pytest.approx(other.energy, abs=1e-9)
 

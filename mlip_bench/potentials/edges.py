@@ -6,8 +6,26 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 from matscipy.neighbours import neighbour_list
+from numba import njit
 
 from mlip_bench.lammps_session import in_periodic_box
+
+
+@njit(cache=True)
+def edge_vectors(
+    first: np.ndarray, neighbours: np.ndarray, shifts: np.ndarray, positions: np.ndarray, cell: np.ndarray
+) -> np.ndarray:
+    """Return the vectors (n_edges, 3) from each centre to its neighbours, in the cells that they are in."""
+    vectors = np.empty((len(neighbours), 3))
+    for i in range(len(first) - 1):
+        for e in range(first[i], first[i + 1]):
+            j = neighbours[e]
+            for x in range(3):
+                moved = positions[j, x] - positions[i, x]
+                for y in range(3):
+                    moved += shifts[e, y] * cell[y, x]
+                vectors[e, x] = moved
+    return vectors
 
 
 class Edges:
@@ -38,8 +56,7 @@ class Edges:
         cell = np.array(atoms.cell)
         if not self._is_valid(atoms, cell):
             self._build(atoms, cell)
-        positions = atoms.positions
-        return positions[self.neighbours] - positions[self.centres] + self.shifts @ cell
+        return edge_vectors(self.first, self.neighbours, self.shifts, atoms.positions, cell)
 
     def _is_valid(self, atoms: Atoms, cell: np.ndarray) -> bool:
         if self._skin == 0 or len(atoms) != len(self._positions):

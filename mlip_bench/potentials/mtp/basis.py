@@ -46,6 +46,12 @@ class Basis:
     """(n_scalar,): where the basis functions stand among the moments."""
 
     @property
+    def level(self) -> int:
+        """The level: the largest M_{0,ν} occurs contracted with itself, at 2 (2 + ν)."""
+        degree = int(self.index_basic[self.index_basic[:, 0] == 0, 1:].sum(1).max())
+        return 2 * (2 + degree) if len(self.moment_mapping) > 1 else 2
+
+    @property
     def radial_functions(self) -> int:
         """The number of radial functions, one for each μ."""
         return int(self.index_basic[:, 0].max()) + 1

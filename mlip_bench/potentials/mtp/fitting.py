@@ -122,11 +122,11 @@ class Equations:
         diagonal = np.diag(matrix)[:n]
         scale = np.where(diagonal > 0, 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)), 0.0)
         scaled = matrix[:n, :n] * scale[:, None] * scale
-        ridge = np.full(n, self._ridge)
-        ridge[self._n_linear :] += damping or 0.0
         # A column without data keeps its zero coefficient.
-        scaled[np.diag_indices(n)] = 1.0 + ridge
-        found = scale * linalg.solve(scaled, scale * matrix[:n, -1], assume_a="pos")
+        diagonal = np.ones(n)
+        diagonal[self._n_linear :] += damping or 0.0
+        np.fill_diagonal(scaled, diagonal)
+        found = scale * _solved(scaled, scale * matrix[:n, -1], self._ridge)
         fitted = found @ (matrix[:n, :n] @ found - 2 * matrix[:n, -1])
         return found[: self._n_linear], found[self._n_linear :], float(fitted + matrix[-1, -1])
 
@@ -139,6 +139,17 @@ class Equations:
                 square = linear @ (matrix[:n, :n] @ linear - 2 * matrix[:n, -1]) + matrix[-1, -1]
                 found[name] = float(np.sqrt(max(square, 0.0) / self._counts[name]))
         return found
+
+
+def _solved(matrix: np.ndarray, vector: np.ndarray, ridge: float) -> np.ndarray:
+    """Solve with a ridge on the diagonal, larger where rounding has left the matrix indefinite."""
+    while True:
+        try:
+            factor = linalg.cho_factor(matrix + ridge * np.eye(len(matrix)))
+        except linalg.LinAlgError:
+            ridge *= 10
+        else:
+            return linalg.cho_solve(factor, vector)
 
 
 def assemble(
@@ -159,7 +170,7 @@ def assemble(
         edges = one.edges
         rows = kernel.rows(
             edges.first, edges.neighbours, edges.species, one.vectors, one.volume, tables.scaling,
-            tables.least, tables.cutoff, state.radial, linear, *tables.indices, tables.mapping, with_radial,
+            tables.least, tables.cutoff, state.radial, linear, tables.mapping, with_radial, *tables.indices,
         )  # fmt: skip
         species = np.zeros((n_species, rows.shape[1]))
         species[:, 0] = one.counts

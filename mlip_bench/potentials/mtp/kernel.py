@@ -13,8 +13,11 @@ from numba import njit
 # Everything that lets loops be vectorised, but no assumption that would hide a NaN.
 FAST = {"nsz", "arcp", "contract", "reassoc"}
 
-# Atoms that go through the products side by side.
-LANES = 8
+# Atoms that go through the products side by side; more would leave the second cache.
+LANES = 16
+
+# Edges are padded with zeros to a multiple of this, so that loops over them have no remainder.
+VECTOR = 8
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
@@ -23,20 +26,17 @@ def edges(
     scaling: float,
     least: float,
     cutoff: float,
-    parents: np.ndarray,
-    axes: np.ndarray,
     inside: np.ndarray,
     unit: np.ndarray,
     inverse: np.ndarray,
     radial: np.ndarray,
     d_radial: np.ndarray,
-    monomials: np.ndarray,
-) -> tuple[int, int]:
-    """Set unit vectors, 1/r, radial basis and its derivative by r, and monomials of one atom's edges.
+) -> tuple[int, int, int]:
+    """Set unit vectors, 1/r, radial basis and its derivative by r of one atom's edges.
 
     Edges run along the last axis of each array; only those within the cutoff are kept, and ``inside`` is set
-    to where they stand in ``vectors``. Returns how many they are, and how many of them are shorter than
-    ``least``, the distance below which the potential was never fitted.
+    to where they stand in ``vectors``. Returns how many they are without and with padding, and how many of
+    them are shorter than ``least``, the distance below which the potential was never fitted.
     """
     size, n_edges, short = len(radial), 0, 0
     slope = 2.0 / (cutoff - least)
@@ -62,13 +62,26 @@ def edges(
             radial[b, e], d_radial[b, e] = now * smooth, d_now * smooth + now * d_smooth
             after, d_after = 2.0 * x * now - before, 2.0 * (slope * now + x * d_now) - d_before
             before, now, d_before, d_now = now, after, d_now, d_after
+    padded = (n_edges + VECTOR - 1) // VECTOR * VECTOR
+    for e in range(n_edges, padded):
+        inside[e], inverse[e] = 0, 0.0
+        unit[:, e] = 0.0
+        radial[:, e] = 0.0
+        d_radial[:, e] = 0.0
+    return n_edges, padded, short
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+def set_monomials(
+    n_edges: int, parents: np.ndarray, axes: np.ndarray, unit: np.ndarray, out: np.ndarray
+) -> None:
+    """Set the monomials of the unit vectors, (n_monomials, n_edges)."""
     for e in range(n_edges):
-        monomials[0, e] = 1.0
+        out[0, e] = 1.0
     for k in range(1, len(parents)):
         parent, axis = parents[k], axes[k]
         for e in range(n_edges):
-            monomials[k, e] = monomials[parent, e] * unit[axis, e]
-    return n_edges, short
+            out[k, e] = out[parent, e] * unit[axis, e]
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
@@ -80,28 +93,40 @@ def functions(
         for e in range(n_edges):
             out[mu, e] = 0.0
         for b in range(radial.shape[0]):
-            for e in range(n_edges):
-                out[mu, e] += coefficients[kinds[e], mu, b] * radial[b, e]
+            if len(coefficients) == 1:
+                coefficient = coefficients[0, mu, b]
+                for e in range(n_edges):
+                    out[mu, e] += coefficient * radial[b, e]
+            else:
+                for e in range(n_edges):
+                    out[mu, e] += coefficients[kinds[e], mu, b] * radial[b, e]
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def multiply(times: np.ndarray, moments: np.ndarray) -> None:
     """Run the products forwards; ``moments`` is (n_moments, LANES), its components of tensors are set."""
+    n_lanes = moments.shape[1]
     for t in range(len(times)):
-        left, right, factor, target = times[t, 0], times[t, 1], float(times[t, 2]), times[t, 3]
-        for k in range(LANES):
-            moments[target, k] += factor * moments[left, k] * moments[right, k]
+        # Unsigned, so that no index is checked for counting from the end.
+        left, right = moments[np.uint32(times[t, 0])], moments[np.uint32(times[t, 1])]
+        factor, target = float(times[t, 2]), moments[np.uint32(times[t, 3])]
+        for k in range(n_lanes):
+            target[k] += factor * left[k] * right[k]
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def multiply_back(times: np.ndarray, moments: np.ndarray, adjoint: np.ndarray) -> None:
     """Run the products backwards: ``adjoint`` holds the derivatives by the moments, (n_moments, LANES)."""
+    n_lanes = moments.shape[1]
     for t in range(len(times) - 1, -1, -1):
-        left, right, factor, target = times[t, 0], times[t, 1], float(times[t, 2]), times[t, 3]
-        for k in range(LANES):
-            by_left = factor * adjoint[target, k] * moments[right, k]
-            adjoint[right, k] += factor * adjoint[target, k] * moments[left, k]
-            adjoint[left, k] += by_left
+        left, right = np.uint32(times[t, 0]), np.uint32(times[t, 1])
+        factor, outer = float(times[t, 2]), adjoint[np.uint32(times[t, 3])]
+        of_left, of_right = moments[left], moments[right]
+        by_left, by_right = adjoint[left], adjoint[right]
+        for k in range(n_lanes):
+            by_right[k] += factor * outer[k] * of_left[k]
+        for k in range(n_lanes):
+            by_left[k] += factor * outer[k] * of_right[k]
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
@@ -125,6 +150,7 @@ def edge_gradient(
     """Set the gradient (3, n_edges) of an atom's energy by the vectors to its neighbours.
 
     With q_k = Σ_μ (∂E/∂m_{μk}) f_μ on an edge it is (Σ q'_k y_k - Σ deg_k q_k y_k / r) u + Σ q_k ∇y_k / r.
+    ``weighted`` (n_monomials, n_edges) is room for q.
     """
     for k in range(len(monomials)):
         for e in range(n_edges):
@@ -181,9 +207,10 @@ def evaluate(
     most = 0
     for i in range(n_atoms):
         most = max(most, first[i + 1] - first[i])
+    most = (most + VECTOR - 1) // VECTOR * VECTOR
     unit, inverse, gradient = np.empty((LANES, 3, most)), np.empty((LANES, most)), np.empty((3, most))
     radial, d_radial = np.empty((size, most)), np.empty((size, most))
-    monomials, weighted = np.empty((LANES, len(parents), most)), np.empty((len(parents), most))
+    monomials, weighted = np.empty((len(parents), most)), np.empty((len(parents), most))
     value, slope = np.empty((LANES, n_functions, most)), np.empty((LANES, n_functions, most))
     along, inside, counts = np.empty(most), np.empty((LANES, most), np.int64), np.zeros(LANES, np.int64)
     moments, adjoint = np.empty((len(linear), LANES)), np.empty((len(linear), LANES))
@@ -192,36 +219,37 @@ def evaluate(
         n_lanes = min(LANES, n_atoms - begin)
         for lane in range(n_lanes):
             i = begin + lane
-            n, short[i] = edges(
-                vectors[first[i] : first[i + 1]], scaling, least, cutoff, parents, axes, inside[lane],
-                unit[lane], inverse[lane], radial, d_radial, monomials[lane],
+            counts[lane], n, short[i] = edges(
+                vectors[first[i] : first[i + 1]], scaling, least, cutoff, inside[lane], unit[lane],
+                inverse[lane], radial, d_radial,
             )  # fmt: skip
-            counts[lane] = n
+            set_monomials(n, parents, axes, unit[lane], monomials)
             kinds = species[neighbours[first[i] + inside[lane, :n]]]
             functions(kinds, coefficients[species[i]], radial, n, value[lane])
             functions(kinds, coefficients[species[i]], d_radial, n, slope[lane])
             for b in range(len(basic_mu)):
                 mu, k, total = basic_mu[b], basic_monomial[b], 0.0
                 for e in range(n):
-                    total += value[lane, mu, e] * monomials[lane, k, e]
+                    total += value[lane, mu, e] * monomials[k, e]
                 moments[b, lane] = total
         multiply(times, moments)
         for m in range(len(linear)):
             for lane in range(LANES):
                 adjoint[m, lane] = linear[m]
-        for lane in range(n_lanes):
-            total = 0.0
-            for m in range(len(linear)):
-                total += linear[m] * moments[m, lane]
-            energies[begin + lane] = total
+        for m in range(len(linear)):
+            if linear[m] != 0.0:
+                for lane in range(n_lanes):
+                    energies[begin + lane] += linear[m] * moments[m, lane]
         multiply_back(times, moments, adjoint)
         for lane in range(n_lanes):
-            i, n = begin + lane, counts[lane]
+            i = begin + lane
+            n = (counts[lane] + VECTOR - 1) // VECTOR * VECTOR
+            set_monomials(n, parents, axes, unit[lane], monomials)
             edge_gradient(
-                n, lane, basic_mu, basic_monomial, lower, powers, unit[lane],
-                inverse[lane], value[lane], slope[lane], monomials[lane], adjoint, weighted, along, gradient,
+                n, lane, basic_mu, basic_monomial, lower, powers, unit[lane], inverse[lane], value[lane],
+                slope[lane], monomials, adjoint, weighted, along, gradient,
             )  # fmt: skip
-            for e in range(n):
+            for e in range(counts[lane]):
                 k = first[i] + inside[lane, e]
                 j = neighbours[k]
                 for x in range(3):
@@ -329,6 +357,8 @@ def rows(
     cutoff: float,
     coefficients: np.ndarray,
     linear: np.ndarray,
+    mapping: np.ndarray,
+    with_radial: bool,
     parents: np.ndarray,
     axes: np.ndarray,
     lower: np.ndarray,
@@ -336,8 +366,6 @@ def rows(
     basic_mu: np.ndarray,
     basic_monomial: np.ndarray,
     times: np.ndarray,
-    mapping: np.ndarray,
-    with_radial: bool,
 ) -> np.ndarray:
     """Return the columns of the least-squares problem of one structure, each as a row.
 
@@ -351,17 +379,18 @@ def rows(
     most = 0
     for i in range(n_atoms):
         most = max(most, first[i + 1] - first[i])
+    most += VECTOR
     unit, inverse = np.empty((3, most)), np.empty(most)
     radial, d_radial = np.empty((size, most)), np.empty((size, most))
     monomials = np.empty((len(parents), most))
     value, slope = np.empty((n_functions, most)), np.empty((n_functions, most))
-    moments, adjoint = np.empty((len(linear), LANES)), np.empty((len(linear), LANES))
+    moments, adjoint = np.empty((len(linear), 1)), np.empty((len(linear), 1))
     resolved, inside = np.empty((n_kinds, size, len(parents))), np.empty(most, np.int64)
     for i in range(n_atoms):
-        n, _ = edges(
-            vectors[first[i] : first[i + 1]], scaling, least, cutoff, parents, axes, inside, unit, inverse,
-            radial, d_radial, monomials,
-        )  # fmt: skip
+        n, _, _ = edges(
+            vectors[first[i] : first[i + 1]], scaling, least, cutoff, inside, unit, inverse, radial, d_radial
+        )
+        set_monomials(n, parents, axes, unit, monomials)
         mine = vectors[first[i] + inside[:n]]
         ends = neighbours[first[i] + inside[:n]]
         kinds = species[ends]
@@ -374,9 +403,7 @@ def rows(
                 total += value[basic_mu[b], e] * monomials[basic_monomial[b], e]
             moments[b, 0] = total
         multiply(times, moments)
-        for m in range(len(linear)):
-            for lane in range(LANES):
-                adjoint[m, lane] = linear[m]
+        adjoint[:, 0] = linear
         multiply_back(times, moments, adjoint)
         tangent, d_adjoint = np.empty((len(linear), 3 * n)), np.empty((len(linear), 3 * n))
         plain, plain_adjoint = moments[:, 0].copy(), adjoint[:, 0].copy()

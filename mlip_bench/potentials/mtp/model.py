@@ -212,6 +212,7 @@ class MTP(Potential):
         content = mlip.read(path)
         elements = mlip.elements(path, content)
         potential = cls(
+            level=content.tables.basis.level,
             cutoff=content.tables.cutoff,
             min_dist=content.tables.least,
             radial_basis_size=content.radial.shape[3],

@@ -29,7 +29,7 @@ class Tables:
 
     @cached_property
     def indices(self) -> tuple[np.ndarray, ...]:
-        """Monomials (parents, axes, lower, powers), components (μ, monomial), and products, for the kernels.
+        """Monomials (parents, axes, lower, powers), moments of tensors (μ, monomial), and products.
 
         A monomial is its parent times the unit vector's component ``axis``; ``lower[x]`` is the one with a
         power of x less, -1 where there is none.
@@ -46,13 +46,14 @@ class Tables:
         parents = lower[axes, np.arange(len(powers))]
         parents[0] = 0
         basic = self.basis.index_basic
+        monomial = np.array([place[tuple(row)] for row in basic[:, 1:].tolist()])
         return (
             parents,
             axes,
             lower,
             np.array(powers, dtype=np.int64).T.copy(),
             basic[:, 0].astype(np.int64),
-            np.array([place[tuple(row)] for row in basic[:, 1:].tolist()]),
+            monomial,
             self.basis.index_times.astype(np.int64),
         )
 
