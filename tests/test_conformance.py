@@ -5,11 +5,16 @@ import pytest
 from mlip_bench.potentials import family, family_names
 from mlip_bench.testing import CHECKS, Case, Skipped
 
+# Single precision would drown the finite differences.
+SEVENNET = {"channels": 4, "lmax": 2, "cutoff": 4.0, "epochs": 1, "double_precision": True}
+
 SMALL = {
     "snap": {"twojmax": 4, "cutoff": 4.5},
     "qsnap": {"twojmax": 3, "cutoff": 4.5},
     "gap": {"n_max": 3, "l_max": 3, "n_sparse": 30, "cutoff": 4.5},
     "mtp": {"level": 8, "cutoff": 4.5, "radial_basis_size": 4, "iterations": 2, "starts": 1, "ridge": 1e-8},
+    "sevennet": SEVENNET,
+    "sevennet-dfs": SEVENNET,
     "nnp": {
         "cutoff": 4.5,
         "radial_shifts": [0.0, 2.0],

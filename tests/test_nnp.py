@@ -11,6 +11,7 @@ from ase.build import bulk
 from conftest import has_mlearn
 
 from mlip_bench.data import records, voigt
+from mlip_bench.data.structures import labelled
 from mlip_bench.errors import UserError
 from mlip_bench.measure.errors import comparison, summary
 from mlip_bench.potentials import load
@@ -344,9 +345,27 @@ def test_files_of_n2p2_are_read_back(fitted, tmp_path, alloys):
 
 
 def test_functions_follow_the_data_where_nobody_names_them(fitted):
-    layout = tables(fitted.functions_, fitted.elements_)
+    layout = tables(fitted._choose_functions([bulk("Cu")]), fitted.elements_)
     # Three η, three shifts, two neighbours; three η, three ζ, two λ, three pairs.
     assert layout.n_inputs == (18 + 54, 18 + 54)
+
+
+def test_functions_that_hardly_vary_are_left_out(alloys):
+    """η of 20 Å⁻² sees nothing at the distances of metals: scaled, the least surprise would blow it up."""
+    settings = SMALL | {"radial_etas": [0.05, 20.0], "angular_etas": [0.05, 20.0], "epochs": 1}
+    fitted = NNP(**settings).fit(alloys[:18])
+    functions = [*fitted.functions_.radial, *fitted.functions_.angular]
+    assert {f.eta for f in fitted.functions_.angular} == {0.05}
+    assert 0 < len(functions) < 72
+    for low, high in zip(fitted.ranges_.low, fitted.ranges_.high, strict=True):
+        assert (high - low >= fitted.hypers.least_range).all()
+
+
+def test_a_perfect_crystal_keeps_its_functions():
+    """One environment only, so every function is flat: the fit still works."""
+    atoms = labelled(bulk("Cu", cubic=True), -14.0, np.zeros((4, 3)), None)
+    fitted = NNP(**SMALL, epochs=1, lbfgs_iterations=0).fit([atoms])
+    assert np.isfinite(fitted.predict([atoms])[0].energy)
 
 
 def test_truncated_weights(fitted, tmp_path):
@@ -361,7 +380,7 @@ def test_fewer_functions_than_weights(fitted, tmp_path):
     fitted.save(tmp_path)
     path = tmp_path / "input.nn"
     path.write_text("\n".join(path.read_text().splitlines()[:-1]))
-    with pytest.raises(UserError, match=r"scaling.data: 72 symmetry functions of Cu, but input.nn has 71"):
+    with pytest.raises(UserError, match=r"scaling.data: 59 symmetry functions of Cu, but input.nn has 58"):
         load(tmp_path)
 
 

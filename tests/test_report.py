@@ -100,6 +100,21 @@ def test_a_failure_is_shown(run_folder, tmp_path):
     assert len(read(tmp_path).failures) == 1
 
 
+def test_direct_forces_are_pointed_out(run_folder, tmp_path):
+    rows = read_rows(run_folder / "results.jsonl")
+    rows += [
+        dataclasses.replace(row, potential="direct", family="sevennet-dfs")
+        for row in rows
+        if row.potential == "snap"
+    ]
+    write_rows(tmp_path / "results.jsonl", rows)
+    (tmp_path / "run.toml").write_text((run_folder / "run.toml").read_text())
+    warnings = read(tmp_path).warnings
+    (told,) = [text for text in warnings if "not the gradient" in text]
+    assert told.startswith("direct predicts forces")
+    assert not any(text.startswith("snap predicts") for text in warnings)
+
+
 def test_structures_that_extrapolate_are_listed(tmp_path):
     """A network fitted to the first structures only, with a real test set that leaves their range."""
     data = records.load("embedded", "Mo")

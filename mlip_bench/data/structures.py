@@ -160,3 +160,14 @@ def geometry_fingerprint(atoms: Atoms) -> str:
     for lengths in (atoms.positions, np.array(atoms.cell)):
         digest.update(np.ascontiguousarray(lengths, dtype="<f8").tobytes())
     return digest.hexdigest()
+
+
+def held_out(structures: Sequence[Atoms], share: float, seed: int) -> np.ndarray:
+    """Choose a share of the structures of each group, for validation; the indices are sorted."""
+    generator = np.random.default_rng(seed)
+    chosen: list[int] = []
+    names = [group(atoms) for atoms in structures]
+    for name in sorted(set(names)):
+        members = [index for index, found in enumerate(names) if found == name]
+        chosen += generator.permutation(members)[: round(share * len(members))].tolist()
+    return np.array(sorted(chosen), dtype=int)

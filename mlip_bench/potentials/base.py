@@ -203,9 +203,7 @@ def refuse_missing_gpu() -> None:
     try:
         import torch
     except ImportError as error:
-        raise UserError(
-            "cuda needs torch, which is not installed: pip install 'mlip-bench-suite[gpu]'"
-        ) from error
+        raise UserError("cuda needs torch, which is not installed: pip install torch") from error
     if not torch.cuda.is_available():
         raise UserError(f"torch {torch.__version__} finds no GPU here; compute on the cpu")
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from mlip_bench.errors import UserError
 from mlip_bench.measure import BY_GROUP
+from mlip_bench.potentials import family, family_names
 from mlip_bench.results import RESULTS, read_rows, table
 from mlip_bench.study import DESCRIPTION, PREDICTED
 
@@ -162,6 +163,13 @@ def _warnings(run: dict[str, Any], good: pd.DataFrame, failures: pd.DataFrame) -
         f"{row.potential} extrapolates for {row.value:.0f} atoms of the test data: their surroundings lie "
         "outside those of training."
         for row in outside.itertuples()
+    ]
+    known = set(family_names())
+    found += [
+        f"{row.potential} predicts forces directly: they are not the gradient of its energy, so molecular "
+        "dynamics with it does not conserve energy."
+        for row in good.drop_duplicates("potential").itertuples()
+        if row.family in known and not family(row.family).conservative
     ]
     if good.loc[good["measure"] == "cost", "cpu"].nunique() > 1:
         found.append("Timings of different processors are in this run; compare ratios only.")

@@ -158,7 +158,7 @@ class NNP(Potential):
         shares = reference.composition(structures, self.elements_) @ self.baseline_
         samples = join(structures, raw, self.ranges_, shares, unit)
         del raw
-        held_out = _held_out(structures, self.hypers.validation_fraction, np.random.default_rng(seed))
+        held_out = reference.held_out(structures, self.hypers.validation_fraction, seed)
         if self.device == "cuda":
             networks = self._train(samples.on_torch("cuda"), held_out, seed, unit, None, progress)
         else:
@@ -326,16 +326,6 @@ def typical_etas(structures: Sequence[Atoms]) -> list[float]:
     finite = [distance for distance in closest if np.isfinite(distance)] or [2.5]
     typical = float(np.median(finite))
     return [0.25 / typical**2, 0.5 / typical**2, 1.25 / typical**2]
-
-
-def _held_out(structures: Sequence[Atoms], share: float, generator: np.random.Generator) -> np.ndarray:
-    """Choose a share of the structures of each group; the indices are sorted."""
-    chosen: list[int] = []
-    names = [reference.group(atoms) for atoms in structures]
-    for name in sorted(set(names)):
-        members = [index for index, group in enumerate(names) if group == name]
-        chosen += generator.permutation(members)[: round(share * len(members))].tolist()
-    return np.array(sorted(chosen), dtype=int)
 
 
 def _in_units(network: Network, unit: float) -> Network:

@@ -1,0 +1,145 @@
+"""Between our structures and the package ``sevenn``: graphs, models, checkpoints.
+
+Inside sevenn, stress is in eV/Å³ in the order xx yy zz xy yz zx, and positive in compression: the opposite of
+ASE's sign (reference: ``sevenn/nn/force_output.py``; checked by the conformance suite).
+"""
+
+import contextlib
+import copy
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from mlip_bench.data import structures as reference
+from mlip_bench.errors import UserError
+
+with warnings.catch_warnings():
+    # e3nn and torch_geometric warn on import of what their own dependencies deprecate.
+    warnings.simplefilter("ignore")
+    import sevenn
+    import torch
+    from sevenn import _keys as keys
+    from sevenn._const import DEFAULT_E3_EQUIVARIANT_MODEL_CONFIG
+    from sevenn.atom_graph_data import AtomGraphData
+    from sevenn.model_build import build_E3_equivariant_model
+    from sevenn.nn.sequential import AtomGraphSequential
+    from sevenn.train.dataload import atoms_to_graph, unlabeled_atoms_to_graph
+    from sevenn.util import chemical_species_preprocess, dtype_correct, load_checkpoint
+
+# Our order xx yy zz yz xz xy from and to sevenn's xx yy zz xy yz zx; the sign changes as well.
+TO_SEVENN = [0, 1, 2, 5, 3, 4]
+FROM_SEVENN = [0, 1, 2, 4, 5, 3]
+
+
+def labelled_graph(atoms: Atoms, cutoff: float) -> AtomGraphData:
+    """Return a structure with its reference values."""
+    copied = atoms.copy()
+    copied.info = {"y_energy": reference.energy(atoms)}
+    copied.arrays["y_force"] = reference.forces(atoms)
+    stress = reference.stress(atoms)
+    if stress is not None:
+        copied.info["y_stress"] = -stress[TO_SEVENN]
+    return AtomGraphData.from_numpy_dict(atoms_to_graph(copied, cutoff, transfer_info=False))
+
+
+def graph(atoms: Atoms, cutoff: float, number: torch.dtype = torch.float32) -> AtomGraphData:
+    """Return a structure without reference values, its numbers as precise as ``number``."""
+    values = unlabeled_atoms_to_graph(atoms.copy(), cutoff)
+    return AtomGraphData(**{name: dtype_correct(value, number) for name, value in values.items()})
+
+
+def configuration(
+    elements: Sequence[str],
+    cutoff: float,
+    channels: int,
+    lmax: int,
+    layers: int,
+    shift: Sequence[float],
+    scale: float,
+    neighbours: float,
+) -> dict[str, Any]:
+    """Return sevenn's configuration of a model; shift (eV) per element in alphabetical order, scale in eV."""
+    found = copy.deepcopy(DEFAULT_E3_EQUIVARIANT_MODEL_CONFIG)
+    found |= chemical_species_preprocess(list(elements))
+    return found | {
+        keys.CUTOFF: cutoff,
+        keys.NODE_FEATURE_MULTIPLICITY: channels,
+        keys.LMAX: lmax,
+        keys.NUM_CONVOLUTION: layers,
+        # Vectors and tensors of one parity only, as in SevenNet-0: half the paths, nearly the same accuracy.
+        keys.IS_PARITY: False,
+        keys.SHIFT: [float(value) for value in shift],
+        keys.SCALE: float(scale),
+        keys.CONV_DENOMINATOR: float(neighbours),
+        "version": sevenn.__version__,
+    }
+
+
+def build(config: dict[str, Any]) -> AtomGraphSequential:
+    """Build the model of a configuration, with new random weights from torch's generator."""
+    with _quiet():
+        return _in_any_precision(build_E3_equivariant_model(copy.deepcopy(config)))
+
+
+def _in_any_precision(model: AtomGraphSequential) -> AtomGraphSequential:
+    """Let a model run in double precision too: sevenn makes one-hot species single, whatever the weights."""
+
+    def match(
+        module: torch.nn.Module, inputs: Any, output: dict[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        number = next(model.parameters()).dtype
+        for name in (keys.NODE_FEATURE, keys.NODE_ATTR):
+            output[name] = output[name].to(number)
+        return output
+
+    model.get_submodule("onehot_idx_to_onehot").register_forward_hook(match)
+    return model
+
+
+def read(checkpoint: str | Path) -> tuple[dict[str, Any], AtomGraphSequential]:
+    """Read configuration and model of a ``.pth`` file, or of a pretrained model by its name."""
+    try:
+        with _quiet():
+            found = load_checkpoint(str(checkpoint))
+            return found.config, _in_any_precision(found.build_model())
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, AttributeError) as error:
+        first = str(error).strip().splitlines()
+        raise UserError(
+            f"{checkpoint}: not a checkpoint that sevenn {sevenn.__version__} reads "
+            f"({first[0] if first else type(error).__name__})"
+        ) from error
+
+
+def write(path: Path, config: dict[str, Any], model: torch.nn.Module) -> None:
+    """Write a checkpoint that sevenn reads."""
+    state = {name: values.cpu().float() if values.is_floating_point() else values.cpu()
+             for name, values in model.state_dict().items()}  # fmt: skip
+    torch.save({"config": config, "model_state_dict": state, "epoch": 0}, path)
+
+
+def elements(config: dict[str, Any]) -> tuple[str, ...]:
+    """Return the elements that a model knows."""
+    return tuple(sorted(config[keys.CHEMICAL_SPECIES]))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep sevenn's advice on accelerators and torch's on pickles from the user's terminal."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def mean_neighbours(graphs: Sequence[AtomGraphData]) -> float:
+    """Return the mean number of neighbours of an atom, at least 1."""
+    n_edges = sum(one[keys.EDGE_IDX].shape[1] for one in graphs)
+    return max(1.0, n_edges / sum(int(one[keys.NUM_ATOMS]) for one in graphs))
+
+
+def stress_to_ase(stress: np.ndarray) -> np.ndarray:
+    """Turn a stress (6,) of sevenn into ASE's order and sign."""
+    return -stress[FROM_SEVENN]

@@ -1,0 +1,232 @@
+r"""SevenNet: an equivariant message-passing network, by the package ``sevenn``.
+
+Features of each atom are scalars, vectors and higher tensors; in each layer an atom takes messages from its
+neighbours (Park et al., doi:10.1021/acs.jctc.4c00190; NequIP, doi:10.1038/s41467-022-29939-5):
+
+.. math:: m_{ij} = x_j ⊗ Y(r_{ij}) \text{ weighted by an MLP of } |r_{ij}|, \quad
+          E = \sum_i (s\, e_i + E_0^{z_i})
+
+with e_i linear in the scalars of the last layer, s the RMS force of the training data and E_0 the energy per
+element by least squares. Forces and stress are the gradient. The model, its graphs, losses and checkpoints
+are sevenn's; the training loop is ours (``training``).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from ase import Atoms
+from sevenn import _keys as keys
+from sevenn.nn.sequential import AtomGraphSequential
+from torch_geometric.loader import DataLoader
+
+from mlip_bench.child import available_cores
+from mlip_bench.data import structures as reference
+from mlip_bench.errors import UserError
+from mlip_bench.potentials.base import Potential, Prediction, Progress, require
+from mlip_bench.potentials.sevennet import backbone, training
+
+FILE = "model.pth"
+
+# Atoms predicted at once: enough to fill the cores, little enough for a laptop's memory.
+ATOMS_PER_BATCH = 500
+
+
+class SevenNet(Potential):
+    """Equivariant graph network with forces and stress as the gradient of the energy."""
+
+    family: ClassVar[str] = "sevennet"
+    native_suffix: ClassVar[str] = ".pth"
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+
+    @dataclass(frozen=True)
+    class Hypers:
+        """Hyper-parameters of SevenNet: the network, the training, and where it starts."""
+
+        cutoff: float = 4.5
+        """Radius (Å) of the messages; information travels that far in each layer."""
+        channels: int = 16
+        """Features of each kind (scalars, vectors, ...)."""
+        lmax: int = 1
+        """Largest degree of the tensors."""
+        layers: int = 2
+        """Layers of messages."""
+        checkpoint: str = ""
+        """Where training starts: empty for random weights, a ``.pth`` file of sevenn, or a pretrained model
+        of the package, e.g. ``7net-0``. Network and cutoff are then those of the checkpoint."""
+        epochs: int = 100
+        """Passes over the training data; 0 with a checkpoint measures it as it is."""
+        batch: int = 4
+        """Structures per step."""
+        learning_rate: float = 0.01
+        """Largest learning rate of Adam."""
+        huber_delta: float = 0.05
+        """Error (eV, eV/Å, kbar) above which the loss grows linearly."""
+        energy_weight: float = 1.0
+        """Weight of the loss of the energy per atom."""
+        late_energy_weight: float = 10.0
+        """The same in the last quarter of the epochs."""
+        force_weight: float = 1.0
+        """Weight of the loss of the force components."""
+        stress_weight: float = 0.01
+        """Weight of the loss of the stress components; structures without stress are passed over."""
+        averaging: float = 0.99
+        """Decay per step of the moving average of the weights."""
+        validation_fraction: float = 0.1
+        """Share of the training structures that is held out to choose the epoch."""
+        double_precision: bool = False
+        """Predict in double precision; training is in single precision."""
+
+        def __post_init__(self) -> None:
+            require(self.cutoff > 0, "cutoff", self.cutoff, "must be above 0 Å")
+            for name in ("channels", "layers", "batch"):
+                require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+            for name in ("lmax", "epochs"):
+                require(getattr(self, name) >= 0, name, getattr(self, name), "must be at least 0")
+            trains = self.epochs > 0 or bool(self.checkpoint)
+            require(trains, "epochs", self.epochs, "without a checkpoint there must be training")
+            share = self.validation_fraction
+            require(0 <= share < 1, "validation_fraction", share, "must be from 0 to below 1")
+            require(0 <= self.averaging < 1, "averaging", self.averaging, "must be from 0 to below 1")
+
+    hypers: Hypers
+
+    def __init__(self, **hypers: Any):
+        super().__init__(**hypers)
+        self.config_: dict[str, Any] = {}
+        self.model_: AtomGraphSequential | None = None
+
+    @property
+    def n_parameters(self) -> int:
+        """The number of trained weights."""
+        assert self.model_ is not None
+        return sum(weights.numel() for weights in self.model_.parameters() if weights.requires_grad)
+
+    # -- fitting ---------------------------------------------------------------------------------------
+
+    def _fit(self, train: Sequence[Atoms], seed: int, progress: Progress) -> None:
+        torch.set_num_threads(len(available_cores()))
+        torch.manual_seed(seed)
+        structures, _ = reference.split_off_isolated_atoms(train)
+        if not structures:
+            raise UserError(f"{self.family}: the training data has isolated atoms only")
+        self._start(structures)
+        if self.hypers.epochs:
+            assert self.model_ is not None
+            graphs = [backbone.labelled_graph(atoms, self.config_[keys.CUTOFF]) for atoms in structures]
+            held_out = reference.held_out(structures, self.hypers.validation_fraction, seed)
+            training.train(
+                self.model_,
+                graphs,
+                held_out.tolist(),
+                self._schedule(),
+                seed,
+                self.device,
+                self._checkpoint,
+                progress,
+            )
+
+    def _start(self, structures: Sequence[Atoms]) -> None:
+        """Build a network for the data, or read the checkpoint."""
+        hypers = self.hypers
+        if hypers.checkpoint:
+            self.config_, self.model_ = backbone.read(hypers.checkpoint)
+            known = backbone.elements(self.config_)
+            foreign = sorted(set(self.elements_) - set(known))
+            if foreign:
+                raise UserError(
+                    f"{hypers.checkpoint} knows {', '.join(known)}, not {', '.join(foreign)} of the data"
+                )
+            return
+        forces = np.concatenate([reference.forces(atoms).ravel() for atoms in structures])
+        graphs = [backbone.graph(atoms, hypers.cutoff) for atoms in structures]
+        self.config_ = backbone.configuration(
+            self.elements_,
+            hypers.cutoff,
+            hypers.channels,
+            hypers.lmax,
+            hypers.layers,
+            shift=reference.energies_per_element(structures, self.elements_).tolist(),
+            scale=float(np.sqrt(np.mean(forces**2))) or 1.0,
+            neighbours=backbone.mean_neighbours(graphs),
+        )
+        self.model_ = backbone.build(self.config_)
+
+    def _schedule(self) -> training.Schedule:
+        hypers = self.hypers
+        return training.Schedule(
+            hypers.epochs,
+            hypers.batch,
+            hypers.learning_rate,
+            hypers.huber_delta,
+            hypers.energy_weight,
+            hypers.late_energy_weight,
+            hypers.force_weight,
+            hypers.stress_weight,
+            hypers.averaging,
+        )
+
+    # -- predicting ------------------------------------------------------------------------------------
+
+    def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
+        assert self.model_ is not None
+        number = torch.float64 if self.hypers.double_precision else torch.float32
+        self.model_.to(device=self.device, dtype=number).eval()
+        self.model_.set_is_batch_data(True)
+        found: list[Prediction] = []
+        batch: list[Atoms] = []
+        for atoms in structures:
+            if batch and sum(map(len, batch)) + len(atoms) > ATOMS_PER_BATCH:
+                found += self._predict_batch(batch, number)
+                batch = []
+            batch.append(atoms)
+        return found + self._predict_batch(batch, number)
+
+    def _predict_batch(self, structures: Sequence[Atoms], number: torch.dtype) -> list[Prediction]:
+        assert self.model_ is not None
+        graphs = [backbone.graph(atoms, self.config_[keys.CUTOFF], number) for atoms in structures]
+        (batch,) = DataLoader(graphs, len(graphs))
+        with torch.set_grad_enabled(self.conservative):
+            output = self.model_(batch.to(self.device))
+        sizes = [len(atoms) for atoms in structures]
+        energies = output[keys.PRED_TOTAL_ENERGY].detach().cpu().double().reshape(-1).numpy()
+        # Without a single edge there is nothing to differentiate by, and sevenn leaves the forces out.
+        forces, stress = np.zeros((sum(sizes), 3)), np.zeros((len(sizes), 6))
+        if keys.PRED_FORCE in output:
+            forces = output[keys.PRED_FORCE].detach().cpu().double().numpy()
+            stress = output[keys.PRED_STRESS].detach().cpu().double().numpy()
+        parts = zip(structures, energies, np.split(forces, np.cumsum(sizes)[:-1]), stress, strict=True)
+        return [
+            Prediction(
+                float(energy),
+                force,
+                backbone.stress_to_ase(tensor) if atoms.cell.rank == 3 else np.full(6, np.nan),
+            )
+            for atoms, energy, force, tensor in parts
+        ]
+
+    # -- files -----------------------------------------------------------------------------------------
+
+    def _write(self, folder: Path) -> None:
+        assert self.model_ is not None
+        backbone.write(folder / FILE, self.config_, self.model_)
+
+    def _read(self, folder: Path) -> None:
+        self.config_, self.model_ = backbone.read(folder / FILE)
+
+    @classmethod
+    def from_native(cls, path: Path) -> Self:
+        """Read a checkpoint of sevenn."""
+        config, model = backbone.read(path)
+        potential = cls(
+            cutoff=float(config[keys.CUTOFF]),
+            channels=config[keys.NODE_FEATURE_MULTIPLICITY],
+            lmax=config[keys.LMAX],
+            layers=config[keys.NUM_CONVOLUTION],
+        )
+        potential.elements_ = backbone.elements(config)
+        potential.config_, potential.model_ = config, model
+        return potential

@@ -1,0 +1,160 @@
+r"""Training of an equivariant network: Huber losses of energy, forces and stress, Adam, averaged weights.
+
+.. math:: L = w_E\, h(ΔE / N) + w_F\, h(ΔF) + w_S\, h(Δσ)
+
+with Huber's loss h, E in eV, F in eV/Å and σ in kbar, as sevenn counts them. Forces come first: in the last
+quarter of the epochs w_E is larger, when errors of forces no longer fall much. The learning rate rises over
+the first steps and falls along a cosine to the end, so a run of any length ends with small steps. What is
+validated and kept is an exponential moving average of the weights.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sevenn import _keys as keys
+from sevenn.nn.sequential import AtomGraphSequential
+from sevenn.train.loss import ForceLoss, LossDefinition, PerAtomEnergyLoss, StressLoss
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch_geometric.loader import DataLoader
+
+from mlip_bench.potentials.base import Progress
+
+CHECKPOINT_SECONDS = 15.0
+WARM_UP = 0.02
+"""Share of the steps over which the learning rate rises."""
+LAST_RATE = 0.01
+"""Learning rate of the last step, of the largest."""
+LATE = 0.75
+"""Share of the epochs after which the energy has its later weight."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How to train."""
+
+    epochs: int
+    batch: int
+    learning_rate: float
+    huber_delta: float
+    energy_weight: float
+    late_energy_weight: float
+    force_weight: float
+    stress_weight: float
+    averaging: float
+
+    def losses(self, done: float) -> list[tuple[LossDefinition, float]]:
+        """Return sevenn's losses with their weights, when a share of the epochs is done."""
+        weights = {
+            PerAtomEnergyLoss: self.energy_weight if done < LATE else self.late_energy_weight,
+            ForceLoss: self.force_weight,
+            StressLoss: self.stress_weight,
+        }
+        found = []
+        for kind, weight in weights.items():
+            if weight > 0:
+                loss = kind()
+                loss.assign_criteria(torch.nn.HuberLoss(delta=self.huber_delta))
+                found.append((loss, weight))
+        return found
+
+    def rate(self, done: float) -> float:
+        """Return the learning rate, relative to the largest, when a share of the steps is done."""
+        if done < WARM_UP:
+            return max(done / WARM_UP, LAST_RATE)
+        falling = 0.5 * (1 + np.cos(np.pi * (done - WARM_UP) / (1 - WARM_UP)))
+        return LAST_RATE + (1 - LAST_RATE) * float(falling)
+
+
+def train(
+    model: AtomGraphSequential,
+    graphs: Sequence[Any],
+    held_out: Sequence[int],
+    schedule: Schedule,
+    seed: int,
+    device: str,
+    checkpoint: Path | None,
+    progress: Progress,
+) -> None:
+    """Train a model in place; it ends with the averaged weights of least validation error.
+
+    The error is the product of the RMS errors of energy per atom and force on the structures held out, or on
+    all where none are. A killed training goes on from ``checkpoint`` to the same result.
+    """
+    training = [one for index, one in enumerate(graphs) if index not in set(held_out)]
+    watched = [graphs[index] for index in held_out] or training
+    model.to(device)
+    model.set_is_batch_data(True)
+    optimizer = torch.optim.Adam(
+        [p for p in model.parameters() if p.requires_grad], lr=schedule.learning_rate
+    )
+    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(schedule.averaging))
+    per_epoch = -(-len(training) // schedule.batch)
+    n_steps = schedule.epochs * per_epoch
+    scheduler = LambdaLR(optimizer, lambda step: schedule.rate(step / n_steps))
+    parts = {"model": model, "averaged": averaged, "optimizer": optimizer, "scheduler": scheduler}
+    first, best, best_weights = _restore(checkpoint, parts)
+    kept = time.monotonic()
+    for epoch in range(first, schedule.epochs):
+        model.train()
+        losses = schedule.losses(epoch / schedule.epochs)
+        generator = torch.Generator().manual_seed(1000 * seed + epoch)
+        for batch in DataLoader(training, schedule.batch, shuffle=True, generator=generator):
+            optimizer.zero_grad()
+            output = model(batch.to(device))
+            total = sum(weight * value for loss, weight in losses
+                        if (value := loss.get_loss(output, model)) is not None)  # fmt: skip
+            total.backward()
+            optimizer.step()
+            scheduler.step()
+            averaged.update_parameters(model)
+        energy, force = errors(averaged.module, watched, schedule.batch, device)
+        if energy * force < best:
+            best = energy * force
+            best_weights = {name: value.clone() for name, value in averaged.module.state_dict().items()}
+        if checkpoint is not None and time.monotonic() - kept > CHECKPOINT_SECONDS:
+            _keep(checkpoint, parts, epoch + 1, best, best_weights)
+            kept = time.monotonic()
+        progress(
+            (epoch + 1) / schedule.epochs,
+            f"epoch {epoch + 1}: {1e3 * energy:.2f} meV/atom, {1e3 * force:.0f} meV/Å",
+        )
+    if best_weights:
+        model.load_state_dict(best_weights)
+
+
+def errors(model: torch.nn.Module, graphs: Sequence[Any], batch: int, device: str) -> tuple[float, float]:
+    """Return the RMS errors of energy per atom (eV) and of force components (eV/Å)."""
+    model.eval()
+    energy, force, n_components = 0.0, 0.0, 0
+    for one in DataLoader(list(graphs), batch):
+        output = model(one.to(device))
+        per_atom = (output[keys.PRED_TOTAL_ENERGY] - output[keys.ENERGY]) / output[keys.NUM_ATOMS]
+        energy += float((per_atom.detach() ** 2).sum())
+        missed = output[keys.PRED_FORCE].detach() - output[keys.FORCE]
+        force += float((missed**2).sum())
+        n_components += missed.numel()
+    return (energy / len(graphs)) ** 0.5, (force / n_components) ** 0.5
+
+
+def _keep(folder: Path, parts: dict[str, Any], epoch: int, best: float, best_weights: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / "training.partial.pt"
+    states = {name: part.state_dict() for name, part in parts.items()}
+    torch.save({"states": states, "epoch": epoch, "best": best, "best_weights": best_weights}, partial)
+    partial.replace(folder / "training.pt")
+
+
+def _restore(folder: Path | None, parts: dict[str, Any]) -> tuple[int, float, dict[str, Any]]:
+    """Bring all parts back to what was kept; return the epoch to begin with, least error, and its weights."""
+    if folder is None or not (folder / "training.pt").is_file():
+        return 0, np.inf, {}
+    kept = torch.load(folder / "training.pt", weights_only=False)
+    for name, part in parts.items():
+        part.load_state_dict(kept["states"][name])
+    return kept["epoch"], kept["best"], kept["best_weights"]

@@ -1,0 +1,204 @@
+"""SevenNet and SevenNet-dFS against the package's own calculator, e3nn, and each other."""
+
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk
+
+from mlip_bench.data.structures import labelled
+from mlip_bench.errors import UserError
+from mlip_bench.measure.errors import comparison, summary
+from mlip_bench.potentials import load
+from mlip_bench.potentials.sevennet import SevenNet, SevenNetDirect, direct, training
+
+SMALL = {"channels": 4, "lmax": 2, "cutoff": 4.0, "epochs": 2}
+
+
+@pytest.fixture(scope="module")
+def fitted(alloys):
+    return SevenNet(**SMALL).fit(alloys[:16])
+
+
+@pytest.fixture(scope="module")
+def fitted_direct(alloys):
+    return SevenNetDirect(**SMALL).fit(alloys[:16])
+
+
+# -- conservative --------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_predictions_are_those_of_the_packages_own_calculator(fitted, alloys, tmp_path):
+    """From the checkpoint that we write: energy, forces, and stress with its order and sign."""
+    from sevenn.calculator import SevenNetCalculator
+
+    fitted.save(tmp_path)
+    calculator = SevenNetCalculator(str(tmp_path / "model.pth"), device="cpu")
+    for atoms in alloys[16:19]:
+        theirs = atoms.copy()
+        theirs.calc = calculator
+        ours = fitted.predict([atoms])[0]
+        assert ours.energy == pytest.approx(theirs.get_potential_energy(), abs=1e-4)
+        np.testing.assert_allclose(ours.forces, theirs.get_forces(), atol=1e-4)
+        np.testing.assert_allclose(ours.stress, theirs.get_stress(), atol=1e-5)
+
+
+def test_training_learns(alloys):
+    errors = []
+    for epochs in (1, 30):
+        potential = SevenNet(**(SMALL | {"epochs": epochs, "averaging": 0.5})).fit(alloys[:16])
+        errors.append(summary(comparison(alloys[:16], potential.predict(alloys[:16])))["force_rmse"])
+    assert errors[1] < 0.7 * errors[0]
+
+
+@pytest.mark.parametrize("family", [SevenNet, SevenNetDirect])
+def test_a_killed_fit_goes_on_to_the_same_result(family, alloys, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    settings = SMALL | {"epochs": 4}
+    undisturbed = family(**settings).fit(alloys[:8], seed=3)
+
+    def stop_after_two(share, message):
+        if message.startswith("epoch 2"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        family(**settings).fit(alloys[:8], seed=3, progress=stop_after_two, checkpoint=tmp_path)
+    again = []
+    resumed = family(**settings).fit(
+        alloys[:8], seed=3, progress=lambda share, message: again.append(message), checkpoint=tmp_path
+    )
+    assert [message.split(":")[0] for message in again] == ["epoch 3", "epoch 4"]
+    one, other = undisturbed.predict(alloys[:1])[0], resumed.predict(alloys[:1])[0]
+    assert one.energy == other.energy
+
+
+def test_a_checkpoint_is_measured_as_it_is(fitted, alloys, tmp_path):
+    """Without epochs nothing is trained, so the predictions stay those of the checkpoint."""
+    fitted.save(tmp_path)
+    again = SevenNet(checkpoint=str(tmp_path / "model.pth"), epochs=0).fit(alloys[:4])
+    one, other = fitted.predict(alloys[:1])[0], again.predict(alloys[:1])[0]
+    assert one.energy == pytest.approx(other.energy, abs=1e-6)
+
+
+def test_training_starts_from_a_checkpoint(fitted, alloys, tmp_path):
+    """One epoch of tiny steps from a checkpoint stays near it; from random weights it would not."""
+    fitted.save(tmp_path)
+    tuned = SevenNet(checkpoint=str(tmp_path / "model.pth"), epochs=1, learning_rate=1e-6).fit(alloys[:16])
+    one, other = fitted.predict(alloys[:1])[0], tuned.predict(alloys[:1])[0]
+    np.testing.assert_allclose(one.forces, other.forces, atol=1e-2)
+
+
+def test_the_pretrained_model_of_the_package():
+    """SevenNet-0 knows bcc molybdenum: its lattice constant within 1 % of PBE's 3.168 Å."""
+    potential = SevenNet(checkpoint="7net-0", epochs=0)
+    structures = []
+    for a in np.linspace(3.0, 3.35, 8):
+        structures.append(labelled(bulk("Mo", "bcc", a=a), 0.0, np.zeros((1, 3)), None))
+    energies = [prediction.energy for prediction in potential.fit(structures).predict(structures)]
+    a, b, _ = np.polyfit(np.linspace(3.0, 3.35, 8), energies, 2)
+    assert -b / (2 * a) == pytest.approx(3.168, rel=0.01)
+
+
+def test_data_without_stress_trains(alloys):
+    bare = [
+        labelled(atoms.copy(), atoms.get_potential_energy(), atoms.get_forces(), None) for atoms in alloys[:8]
+    ]
+    for family in (SevenNet, SevenNetDirect):
+        assert np.isfinite(family(**SMALL).fit(bare).predict(bare[:1])[0].forces).all()
+
+
+def test_a_checkpoint_that_lacks_an_element(fitted, tmp_path):
+    fitted.save(tmp_path)
+    atoms = labelled(bulk("Ag"), -1.0, np.zeros((1, 3)), None)
+    with pytest.raises(UserError, match="knows Au, Cu, not Ag of the data"):
+        SevenNet(checkpoint=str(tmp_path / "model.pth")).fit([atoms])
+
+
+@pytest.mark.parametrize("name", ["nowhere.pth", "7net-99"])
+def test_a_checkpoint_that_is_not_there(name, alloys):
+    with pytest.raises(UserError, match=f"{name}: not a checkpoint that sevenn"):
+        SevenNet(checkpoint=name).fit(alloys[:4])
+
+
+@pytest.mark.parametrize("family", [SevenNet, SevenNetDirect])
+def test_a_broken_checkpoint(family, alloys, tmp_path):
+    family(**SMALL).fit(alloys[:6]).save(tmp_path)
+    path = tmp_path / "model.pth"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"model\.pth: not a (checkpoint|model)"):
+        load(tmp_path)
+
+
+# -- direct --------------------------------------------------------------------------------------------
+
+
+def test_the_matrix_of_the_slide_is_e3nns_change_of_basis():
+    """A, to 1e-12: columns are the l = 2 components of a symmetric tensor, rows xx yy zz xy yz zx."""
+    from e3nn.io import CartesianTensor
+
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        symmetric = CartesianTensor("ij=ji")
+        basis = symmetric.reduced_tensor_products().change_of_basis.numpy()
+    finally:
+        torch.set_default_dtype(default)
+    rows = basis[1:6, [0, 1, 2, 0, 1, 2], [0, 1, 2, 1, 2, 0]].T
+    np.testing.assert_allclose(direct.TENSOR, rows, atol=1e-12)
+
+
+def test_direct_forces_take_no_gradient(fitted_direct, alloys):
+    """The model has no module that differentiates, and works where torch records nothing."""
+    names = [name for name, _ in fitted_direct.model_.named_children()]
+    assert "force_output" not in names
+    with torch.inference_mode():
+        assert np.isfinite(fitted_direct.predict(alloys[:1])[0].forces).all()
+
+
+def test_direct_forces_are_no_gradient_and_say_so(fitted_direct, alloys):
+    assert not SevenNetDirect.conservative
+    atoms = alloys[17]
+    energies = []
+    for sign in (1, -1):
+        moved = atoms.copy()
+        moved.positions[0, 0] += sign * 1e-2
+        energies.append(fitted_direct.predict([moved])[0].energy)
+    slope = (energies[0] - energies[1]) / 2e-2
+    assert abs(fitted_direct.predict([atoms])[0].forces[0, 0] + slope) > 1e-3
+
+
+@pytest.mark.parametrize("remove", [True, False])
+def test_net_force(remove, alloys):
+    potential = SevenNetDirect(**SMALL, remove_net_force=remove).fit(alloys[:8])
+    net = np.abs(potential.predict(alloys[8:9])[0].forces.sum(0)).max()
+    assert net < 1e-5 if remove else net > 1e-5
+
+
+def test_the_heads_see_the_last_messages(fitted_direct):
+    """The parity trap: with parity the last layer drops odd vectors, and forces come from one layer less."""
+    last = fitted_direct.model_.get_submodule("1_convolution")
+    assert any(irrep.l == 1 for _, irrep in last.convolution.irreps_out)
+    assert any(irrep.l == 2 for _, irrep in last.convolution.irreps_out)
+
+
+def test_scales_are_taken_from_the_data(alloys):
+    """In sevenn's sign, per atom, as the docstring says."""
+    found = direct.scales(alloys[:10])
+    virials = np.array([-a.get_stress()[[0, 1, 2, 5, 3, 4]] * a.get_volume() / len(a) for a in alloys[:10]])
+    assert found.shift == pytest.approx(virials[:, :3].mean())
+    assert found.isotropic == pytest.approx(virials[:, :3].std())
+    assert found.anisotropic == pytest.approx(np.sqrt((virials[:, 3:] ** 2).mean()))
+
+
+def test_direct_heads_learn_stress(alloys):
+    errors = []
+    for epochs in (1, 30):
+        settings = SMALL | {"epochs": epochs, "averaging": 0.5, "stress_weight": 1.0, "force_weight": 0.01}
+        potential = SevenNetDirect(**settings).fit(alloys[:16])
+        errors.append(summary(comparison(alloys[:16], potential.predict(alloys[:16])))["stress_rmse"])
+    assert errors[1] < 0.7 * errors[0]
+
+
+def test_direct_needs_tensors():
+    with pytest.raises(UserError, match="lmax = 1: must be at least 2 for the stress head"):
+        SevenNetDirect(lmax=1)
