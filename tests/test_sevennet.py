@@ -199,6 +199,24 @@ def test_direct_heads_learn_stress(alloys):
     assert errors[1] < 0.7 * errors[0]
 
 
+def test_many_channels_train(embedded):
+    """A copy of this very model has its buffers in another order; the average of torch fell over that."""
+    potential = SevenNetDirect(channels=16, cutoff=4.0, epochs=1).fit(embedded.train[:4])
+    assert np.isfinite(potential.predict(embedded.test[:1])[0].forces).all()
+
+
+def test_the_average_lags_and_gives_the_weights_back():
+    model = torch.nn.Linear(2, 1)
+    start = model.weight.detach().clone()
+    averaged = training.MovingAverage(model, 0.9)
+    with torch.no_grad():
+        model.weight += 1.0
+    averaged.update(model)
+    with averaged.in_place_of(model):
+        assert torch.allclose(model.weight, start + 0.1)
+    assert torch.allclose(model.weight, start + 1.0)
+
+
 def test_direct_needs_tensors():
     with pytest.raises(UserError, match="lmax = 1: must be at least 2 for the stress head"):
         SevenNetDirect(lmax=1)

@@ -8,8 +8,9 @@ the first steps and falls along a cosine to the end, so a run of any length ends
 validated and kept is an exponential moving average of the weights.
 """
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from sevenn import _keys as keys
 from sevenn.nn.sequential import AtomGraphSequential
 from sevenn.train.loss import ForceLoss, LossDefinition, PerAtomEnergyLoss, StressLoss
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch_geometric.loader import DataLoader
 
 from mlip_bench.potentials.base import Progress
@@ -71,6 +71,46 @@ class Schedule:
         return LAST_RATE + (1 - LAST_RATE) * float(falling)
 
 
+class MovingAverage:
+    """Exponential moving average of a model's weights, by their names.
+
+    torch has one (``AveragedModel``), but it copies the model, and a copy of an e3nn model may have its
+    buffers in another order, which torch then mixes up.
+    """
+
+    def __init__(self, model: torch.nn.Module, decay: float):
+        self._decay = decay
+        self.weights = {name: value.detach().clone() for name, value in model.named_parameters()}
+
+    def update(self, model: torch.nn.Module) -> None:
+        """Take the model's weights of now into the average."""
+        for name, value in model.named_parameters():
+            self.weights[name].lerp_(value.detach(), 1 - self._decay)
+
+    @contextlib.contextmanager
+    def in_place_of(self, model: torch.nn.Module) -> Iterator[None]:
+        """Let a model have the averaged weights for a while."""
+        own = {name: value.detach().clone() for name, value in model.named_parameters()}
+        put(self.weights, model)
+        yield
+        put(own, model)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return the averaged weights."""
+        return self.weights
+
+    def load_state_dict(self, weights: dict[str, torch.Tensor]) -> None:
+        """Go back to averaged weights."""
+        self.weights = weights
+
+
+def put(weights: dict[str, torch.Tensor], model: torch.nn.Module) -> None:
+    """Copy weights into a model."""
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            value.copy_(weights[name])
+
+
 def train(
     model: AtomGraphSequential,
     graphs: Sequence[Any],
@@ -93,7 +133,7 @@ def train(
     optimizer = torch.optim.Adam(
         [p for p in model.parameters() if p.requires_grad], lr=schedule.learning_rate
     )
-    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(schedule.averaging))
+    averaged = MovingAverage(model, schedule.averaging)
     per_epoch = -(-len(training) // schedule.batch)
     n_steps = schedule.epochs * per_epoch
     scheduler = LambdaLR(optimizer, lambda step: schedule.rate(step / n_steps))
@@ -112,11 +152,12 @@ def train(
             total.backward()
             optimizer.step()
             scheduler.step()
-            averaged.update_parameters(model)
-        energy, force = errors(averaged.module, watched, schedule.batch, device)
+            averaged.update(model)
+        with averaged.in_place_of(model):
+            energy, force = errors(model, watched, schedule.batch, device)
         if energy * force < best:
             best = energy * force
-            best_weights = {name: value.clone() for name, value in averaged.module.state_dict().items()}
+            best_weights = {name: value.clone() for name, value in averaged.weights.items()}
         if checkpoint is not None and time.monotonic() - kept > CHECKPOINT_SECONDS:
             _keep(checkpoint, parts, epoch + 1, best, best_weights)
             kept = time.monotonic()
@@ -125,7 +166,7 @@ def train(
             f"epoch {epoch + 1}: {1e3 * energy:.2f} meV/atom, {1e3 * force:.0f} meV/Å",
         )
     if best_weights:
-        model.load_state_dict(best_weights)
+        put(best_weights, model)
 
 
 def errors(model: torch.nn.Module, graphs: Sequence[Any], batch: int, device: str) -> tuple[float, float]:
