@@ -101,7 +101,7 @@ def draw(curves, n_structures, n_components, path):
         seconds, energy, force = np.array(points).T
         error = np.sqrt(force**2 + (ENERGY_WEIGHT * energy) ** 2 * n_structures / n_components)
         axes.plot(seconds, np.minimum.accumulate(error), style, label=name)
-    label = "training error, forces with weighted energies (meV/Å)"
+    label = "training error (meV/Å)"
     axes.set(xscale="log", yscale="log", xlabel="time (s)", ylabel=label)
     axes.legend(frameon=False)
     figure.savefig(path)
