@@ -28,6 +28,9 @@ THREAD_VARIABLES = (
     "BLIS_NUM_THREADS",
 )
 
+# How long a child that has told its result may take to clean up (s).
+EXIT_SECONDS = 3.0
+
 # How often a waiting parent looks whether it should stop (s).
 POLL_SECONDS = 0.2
 
@@ -92,12 +95,15 @@ def _receive(
             raise ChildFailed(_cause_of_death(process.exitcode)) from None
         if kind == "progress":
             progress(*content)
-        elif kind == "result":
+            continue
+        # Locks that a library made are given back at the child's own exit; killed, they would be reported as
+        # leaked when the parent ends.
+        process.join(EXIT_SECONDS)
+        if kind == "result":
             return content
-        elif kind == "disk full":
+        if kind == "disk full":
             raise OSError(errno.ENOSPC, content)
-        else:
-            raise ChildFailed(content)
+        raise ChildFailed(content)
 
 
 def _cause_of_death(exit_code: int) -> str:

@@ -146,3 +146,27 @@ def test_everything_ends_with_a_killed_parent(tmp_path):
     while any(map(is_running, family)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def keep_a_lock(progress):
+    import multiprocessing.util
+
+    global lock
+    lock = multiprocessing.RLock()  # as tqdm does on import
+    # Large libraries take a while to end.
+    multiprocessing.util.Finalize(None, time.sleep, (0.5,), exitpriority=100)
+
+
+def test_locks_of_a_finished_child_are_given_back(tmp_path):
+    """Else Python warns of leaked semaphores when the command ends."""
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "from mlip_bench.child import run_in_child\n"
+        "from test_child import keep_a_lock\n"
+        "if __name__ == '__main__':\n"
+        "    run_in_child(keep_a_lock, cores=[0], progress=print)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.path.dirname(__file__)}
+    ended = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0
+    assert "leaked" not in ended.stderr
