@@ -67,7 +67,7 @@ class SevenNet(Potential):
         """Error (eV, eV/Å, kbar) above which the loss grows linearly."""
         energy_weight: float = 1.0
         """Weight of the loss of the energy per atom."""
-        late_energy_weight: float = 10.0
+        late_energy_weight: float = 30.0
         """The same in the last quarter of the epochs."""
         force_weight: float = 1.0
         """Weight of the loss of the force components."""
