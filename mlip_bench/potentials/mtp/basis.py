@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations_with_replacement, permutations, product
-from math import factorial
+from math import factorial, prod
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,10 @@ import platformdirs
 MAX_TENSORS = 4
 """Tensors in a contraction, as in MLIP's own bases."""
 
-FORMAT = 1
+CUTS = 3
+"""Cuts that are tried for each contraction; more give hardly fewer products and take much longer."""
+
+FORMAT = 2
 """Of cached bases; to be raised when ``build`` gives other tables."""
 
 Exponents = tuple[int, int, int]
@@ -69,8 +72,11 @@ class Tensor:
     edges: tuple[tuple[int, ...], ...]
     open: tuple[Exponents, ...]
 
+    @lru_cache(None)  # noqa: B019  # few enough, and asked for again and again
     def canonical(self) -> "Tensor":
         """Return the same component with its nodes in the one order that all equal ones share."""
+        if len(self.nodes) == 1:
+            return self
         return min(
             (self.ordered(order) for order in permutations(range(len(self.nodes)))),
             key=lambda other: (other.nodes, other.edges, other.open),
@@ -132,6 +138,7 @@ Products = dict[tuple[Tensor, Tensor], int]
 """Pairs of components, and how often their product occurs in the sum."""
 
 
+@lru_cache(None)
 def contraction(tensor: Tensor, left: tuple[int, ...], right: tuple[int, ...]) -> Products:
     """Write a component as a sum of products of components of two parts of its nodes."""
     crossing = [(a, b) for a in left for b in right if tensor.edges[a][b]]
@@ -152,13 +159,16 @@ def contraction(tensor: Tensor, left: tuple[int, ...], right: tuple[int, ...]) -
     return found
 
 
-def _splits(n_nodes: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Return all ways to cut the nodes into two parts."""
+@lru_cache(None)
+def _splits(edges: tuple[tuple[int, ...], ...]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Return ways to cut the nodes of a graph into two parts: those over the fewest terms."""
     found = []
-    for mask in range(1, 2 ** (n_nodes - 1)):
-        left = tuple(a for a in range(n_nodes) if mask >> a & 1)
-        found.append((left, tuple(a for a in range(n_nodes) if a not in left)))
-    return found
+    for mask in range(1, 2 ** (len(edges) - 1)):
+        left = tuple(a for a in range(len(edges)) if mask >> a & 1)
+        right = tuple(a for a in range(len(edges)) if a not in left)
+        n_terms = prod(len(monomials(edges[a][b])) for a in left for b in right)
+        found.append((n_terms, left, right))
+    return [(left, right) for _, left, right in sorted(found)[:CUTS]]
 
 
 class _Builder:
@@ -170,7 +180,7 @@ class _Builder:
 
     def add(self, tensor: Tensor) -> None:
         """Make a component known by the cut of its nodes that adds the fewest products."""
-        options = (self._missing(tensor, split) for split in _splits(len(tensor.nodes)))
+        options = (self._missing(tensor, split) for split in _splits(tensor.edges))
         best = min(options, key=lambda missing: sum(map(len, missing.values())), default={})
         if len(tensor.nodes) == 1:
             self.basic.add(tensor)
@@ -191,7 +201,7 @@ class _Builder:
         return needed | {tensor: products}
 
     def _cheapest(self, tensor: Tensor) -> dict[Tensor, Products]:
-        options = (self._missing(tensor, split) for split in _splits(len(tensor.nodes)))
+        options = (self._missing(tensor, split) for split in _splits(tensor.edges))
         return min(options, key=lambda missing: sum(map(len, missing.values())))
 
 
