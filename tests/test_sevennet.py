@@ -1,5 +1,8 @@
 """SevenNet and SevenNet-dFS against the package's own calculator, e3nn, and each other."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ from mlip_bench.data.structures import labelled
 from mlip_bench.errors import UserError
 from mlip_bench.measure.errors import comparison, summary
 from mlip_bench.potentials import load
-from mlip_bench.potentials.sevennet import SevenNet, SevenNetDirect, direct, training
+from mlip_bench.potentials.sevennet import SevenNet, SevenNetDirect, heads, training
 
 SMALL = {"channels": 4, "lmax": 2, "cutoff": 4.0, "epochs": 2}
 
@@ -144,7 +147,7 @@ def test_the_matrix_of_the_slide_is_e3nns_change_of_basis():
     finally:
         torch.set_default_dtype(default)
     rows = basis[1:6, [0, 1, 2, 0, 1, 2], [0, 1, 2, 1, 2, 0]].T
-    np.testing.assert_allclose(direct.TENSOR, rows, atol=1e-12)
+    np.testing.assert_allclose(heads.TENSOR, rows, atol=1e-12)
 
 
 def test_direct_forces_take_no_gradient(fitted_direct, alloys):
@@ -183,7 +186,7 @@ def test_the_heads_see_the_last_messages(fitted_direct):
 
 def test_scales_are_taken_from_the_data(alloys):
     """In sevenn's sign, per atom, as the docstring says."""
-    found = direct.scales(alloys[:10])
+    found = heads.scales(alloys[:10])
     virials = np.array([-a.get_stress()[[0, 1, 2, 5, 3, 4]] * a.get_volume() / len(a) for a in alloys[:10]])
     assert found.shift == pytest.approx(virials[:, :3].mean())
     assert found.isotropic == pytest.approx(virials[:, :3].std())
@@ -220,3 +223,13 @@ def test_the_average_lags_and_gives_the_weights_back():
 def test_direct_needs_tensors():
     with pytest.raises(UserError, match="lmax = 1: must be at least 2 for the stress head"):
         SevenNetDirect(lmax=1)
+
+
+def test_hyper_parameters_need_no_torch():
+    """Commands that only look at plans stay quick: torch is imported when something is computed."""
+    code = (
+        "import sys; from mlip_bench.potentials import family\n"
+        "for name in ('sevennet', 'sevennet-dfs'): family(name)(channels=4)\n"
+        "sys.exit('torch' in sys.modules or 'sevenn' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

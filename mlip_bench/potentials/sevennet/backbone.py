@@ -18,17 +18,33 @@ from mlip_bench.data import structures as reference
 from mlip_bench.errors import UserError
 
 with warnings.catch_warnings():
-    # e3nn and torch_geometric warn on import of what their own dependencies deprecate.
+    # All of them are imported here and only here: they warn on import of what their dependencies deprecate.
     warnings.simplefilter("ignore")
     import sevenn
     import torch
+    from e3nn.o3 import Irreps, Linear
     from sevenn import _keys as keys
     from sevenn._const import DEFAULT_E3_EQUIVARIANT_MODEL_CONFIG
     from sevenn.atom_graph_data import AtomGraphData
     from sevenn.model_build import build_E3_equivariant_model
     from sevenn.nn.sequential import AtomGraphSequential
     from sevenn.train.dataload import atoms_to_graph, unlabeled_atoms_to_graph
+    from sevenn.train.loss import ForceLoss, LossDefinition, PerAtomEnergyLoss, StressLoss
     from sevenn.util import chemical_species_preprocess, dtype_correct, load_checkpoint
+    from torch_geometric.loader import DataLoader
+
+__all__ = [
+    "AtomGraphData",
+    "AtomGraphSequential",
+    "DataLoader",
+    "ForceLoss",
+    "Irreps",
+    "Linear",
+    "LossDefinition",
+    "PerAtomEnergyLoss",
+    "StressLoss",
+    "keys",
+]
 
 # Our order xx yy zz yz xz xy from and to sevenn's xx yy zz xy yz zx; the sign changes as well.
 TO_SEVENN = [0, 1, 2, 5, 3, 4]

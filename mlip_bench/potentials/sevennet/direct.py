@@ -1,129 +1,14 @@
-r"""SevenNet-dFS: the backbone of SevenNet with heads that give forces and stress directly.
+"""SevenNet-dFS: the backbone of SevenNet with heads that give forces and stress directly (``heads``)."""
 
-From the features x of the last layer (seeds/000; reference/sevennet-dfs.md 1.3 and 1.4):
-
-.. math:: F_i = a_F\, f_i, \quad
-          σ = \frac{1}{V} \sum_i \left\{ [a_{iso} s_i + b]_{xx,yy,zz} + a_{aniso}\, A\, t_i \right\}
-
-with f_i (1x1e), s_i (1x0e) and t_i (1x2e) linear in x_i, and A (6x5) the change of basis from e3nn's l = 2
-components to xx yy zz xy yz zx. Nothing is differentiated, so forces are not the gradient of the energy.
-
-The slide leaves open, and here it is chosen:
-
-- the shift b is an energy per atom inside the sum, so that σ is a stress, whatever the cell;
-- scales are taken from σV/N of the training data in sevenn's sign: b the mean of the normal components, a_iso
-  the RMS of what is left of them, a_aniso the RMS of the shear components; none of them is trained;
-- a_F is the RMS force, and forces have no shift, which would break equivariance;
-- the energy head is kept.
-
-The mean force is taken off each structure unless ``remove_net_force`` is off.
-"""
-
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
-import torch
 from ase import Atoms
-from e3nn.o3 import Irreps, Linear
-from sevenn import _keys as keys
-from sevenn.nn.sequential import AtomGraphSequential
 
-from mlip_bench.data import structures as reference
-from mlip_bench.errors import UserError
 from mlip_bench.potentials.base import require
-from mlip_bench.potentials.sevennet import backbone
-from mlip_bench.potentials.sevennet.model import SevenNet
-
-HEADS = "direct_heads"
-
-# xx yy zz xy yz zx from e3nn's l = 2 components (xz, xy, 2y² - x² - z², yz, z² - x²), of unit norm.
-TENSOR = np.array(
-    [
-        [0, 0, -(6**-0.5), 0, -(2**-0.5)],
-        [0, 0, (2 / 3) ** 0.5, 0, 0],
-        [0, 0, -(6**-0.5), 0, 2**-0.5],
-        [0, 2**-0.5, 0, 0, 0],
-        [0, 0, 0, 2**-0.5, 0],
-        [2**-0.5, 0, 0, 0, 0],
-    ]
-)
-
-
-@dataclass(frozen=True)
-class Scales:
-    """a_F (eV/Å), and a_iso, b and a_aniso (eV per atom)."""
-
-    force: float = 1.0
-    isotropic: float = 1.0
-    shift: float = 0.0
-    anisotropic: float = 1.0
-
-
-def scales(structures: Sequence[Atoms]) -> Scales:
-    """Take the scales from training data; without stress those of stress are 1 and 0."""
-    forces = np.concatenate([reference.forces(atoms).ravel() for atoms in structures])
-    force = float(np.sqrt(np.mean(forces**2))) or 1.0
-    per_atom = []
-    for atoms in structures:
-        stress = reference.stress(atoms)
-        if stress is not None:
-            per_atom.append(-stress[backbone.TO_SEVENN] * atoms.get_volume() / len(atoms))
-    if not per_atom:
-        return Scales(force)
-    virials = np.array(per_atom)
-    shift = float(virials[:, :3].mean())
-    isotropic = float(np.sqrt(np.mean((virials[:, :3] - shift) ** 2))) or 1.0
-    anisotropic = float(np.sqrt(np.mean(virials[:, 3:] ** 2))) or 1.0
-    return Scales(force, isotropic, shift, anisotropic)
-
-
-class DirectHeads(torch.nn.Module):
-    """Writes forces (n_atoms, 3) and stress (n_structures, 6), in sevenn's order and sign."""
-
-    def __init__(self, irreps: Irreps, scaled: Scales, remove_net_force: bool):
-        super().__init__()
-        self.force = Linear(irreps, "1x1e")
-        self.stress = Linear(irreps, "1x0e + 1x2e")
-        self._remove_net_force = remove_net_force
-        numbers = [scaled.force, scaled.isotropic, scaled.shift, scaled.anisotropic]
-        self.register_buffer("scales", torch.tensor(numbers))
-        self.register_buffer("tensor", torch.tensor(TENSOR, dtype=torch.get_default_dtype()))
-
-    def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Add forces and stress to the data."""
-        features, batch = data[keys.NODE_FEATURE], data[keys.BATCH]
-        n_structures = int(batch.max()) + 1
-        a_force, a_isotropic, shift, a_anisotropic = self.get_buffer("scales").unbind()
-        forces = a_force * self.force(features)
-        n_atoms = torch.bincount(batch, minlength=n_structures).to(forces.dtype)[:, None]
-        if self._remove_net_force:
-            net = forces.new_zeros(n_structures, 3).index_add(0, batch, forces)
-            forces = forces - (net / n_atoms)[batch]
-        parts = self.stress(features)
-        normal = (a_isotropic * parts[:, :1] + shift) * parts.new_tensor([1.0, 1, 1, 0, 0, 0])
-        virials = normal + a_anisotropic * parts[:, 1:] @ self.get_buffer("tensor").T
-        total = virials.new_zeros(n_structures, 6).index_add(0, batch, virials)
-        data[keys.PRED_FORCE] = forces
-        data[keys.PRED_STRESS] = total / data[keys.CELL_VOLUME].reshape(-1, 1).clamp(min=1e-3)
-        return data
-
-
-def with_heads(config: dict[str, Any]) -> AtomGraphSequential:
-    """Build the backbone of a configuration, its heads before the readout, and no differentiation."""
-    model = backbone.build(config)
-    modules: OrderedDict[str, torch.nn.Module] = OrderedDict()
-    for name, module in model.named_children():
-        if name == "reduce_input_to_hidden":
-            irreps = Irreps(config[keys.IRREPS_MANUAL][-1])
-            heads = config[HEADS]
-            modules[HEADS] = DirectHeads(irreps, Scales(**heads["scales"]), heads["remove_net_force"])
-        if name != "force_output":
-            modules[name] = module
-    return AtomGraphSequential(modules, cutoff=model.cutoff, type_map=model.type_map, data_key_grad=None)
+from mlip_bench.potentials.sevennet.model import FILE, SevenNet
 
 
 class SevenNetDirect(SevenNet):
@@ -156,25 +41,22 @@ class SevenNetDirect(SevenNet):
     hypers: Hypers
 
     def _start(self, structures: Sequence[Atoms]) -> None:
+        from mlip_bench.potentials.sevennet import backbone, heads
+
         super()._start(structures)
         # All layers keep their tensors, also the last, from which the heads read.
         hidden = " + ".join(f"{self.hypers.channels}x{degree}e" for degree in range(self.hypers.lmax + 1))
         first = f"{self.hypers.channels}x0e"
         self.config_ |= {
-            keys.IRREPS_MANUAL: [first, *[hidden] * self.hypers.layers],
-            HEADS: {
-                "scales": vars(scales(structures)),
+            backbone.keys.IRREPS_MANUAL: [first, *[hidden] * self.hypers.layers],
+            heads.HEADS: {
+                "scales": vars(heads.scales(structures)),
                 "remove_net_force": self.hypers.remove_net_force,
             },
         }
-        self.model_ = with_heads(self.config_)
+        self.model_ = heads.with_heads(self.config_)
 
     def _read(self, folder: Path) -> None:
-        path = folder / "model.pth"
-        try:
-            kept = torch.load(path, weights_only=False)
-            self.config_ = kept["config"]
-            self.model_ = with_heads(self.config_)
-            self.model_.load_state_dict(kept["model_state_dict"])
-        except (OSError, KeyError, RuntimeError, EOFError) as error:
-            raise UserError(f"{path}: not a model of sevennet-dfs ({str(error).splitlines()[0]})") from error
+        from mlip_bench.potentials.sevennet import heads
+
+        self.config_, self.model_ = heads.read(folder / FILE)

@@ -14,20 +14,23 @@ are sevenn's; the training loop is ours (``training``).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import torch
 from ase import Atoms
-from sevenn import _keys as keys
-from sevenn.nn.sequential import AtomGraphSequential
-from torch_geometric.loader import DataLoader
 
 from mlip_bench.child import available_cores
 from mlip_bench.data import structures as reference
 from mlip_bench.errors import UserError
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
-from mlip_bench.potentials.sevennet import backbone, training
+
+if TYPE_CHECKING:
+    import torch
+
+    from mlip_bench.potentials.sevennet import training
+
+# torch and sevenn take seconds to import, so they are imported where they are needed: a command that only
+# looks at hyper-parameters stays quick.
 
 FILE = "model.pth"
 
@@ -97,17 +100,20 @@ class SevenNet(Potential):
     def __init__(self, **hypers: Any):
         super().__init__(**hypers)
         self.config_: dict[str, Any] = {}
-        self.model_: AtomGraphSequential | None = None
+        self.model_: Any = None
 
     @property
     def n_parameters(self) -> int:
         """The number of trained weights."""
-        assert self.model_ is not None
         return sum(weights.numel() for weights in self.model_.parameters() if weights.requires_grad)
 
     # -- fitting ---------------------------------------------------------------------------------------
 
     def _fit(self, train: Sequence[Atoms], seed: int, progress: Progress) -> None:
+        import torch
+
+        from mlip_bench.potentials.sevennet import backbone, training
+
         torch.set_num_threads(len(available_cores()))
         torch.manual_seed(seed)
         structures, _ = reference.split_off_isolated_atoms(train)
@@ -115,8 +121,7 @@ class SevenNet(Potential):
             raise UserError(f"{self.family}: the training data has isolated atoms only")
         self._start(structures)
         if self.hypers.epochs:
-            assert self.model_ is not None
-            graphs = [backbone.labelled_graph(atoms, self.config_[keys.CUTOFF]) for atoms in structures]
+            graphs = [backbone.labelled_graph(atoms, self._cutoff) for atoms in structures]
             held_out = reference.held_out(structures, self.hypers.validation_fraction, seed)
             training.train(
                 self.model_,
@@ -131,6 +136,8 @@ class SevenNet(Potential):
 
     def _start(self, structures: Sequence[Atoms]) -> None:
         """Build a network for the data, or read the checkpoint."""
+        from mlip_bench.potentials.sevennet import backbone
+
         hypers = self.hypers
         if hypers.checkpoint:
             self.config_, self.model_ = backbone.read(hypers.checkpoint)
@@ -155,7 +162,13 @@ class SevenNet(Potential):
         )
         self.model_ = backbone.build(self.config_)
 
-    def _schedule(self) -> training.Schedule:
+    @property
+    def _cutoff(self) -> float:
+        return float(self.config_["cutoff"])
+
+    def _schedule(self) -> "training.Schedule":
+        from mlip_bench.potentials.sevennet import training
+
         hypers = self.hypers
         return training.Schedule(
             hypers.epochs,
@@ -172,7 +185,8 @@ class SevenNet(Potential):
     # -- predicting ------------------------------------------------------------------------------------
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
-        assert self.model_ is not None
+        import torch
+
         number = torch.float64 if self.hypers.double_precision else torch.float32
         self.model_.to(device=self.device, dtype=number).eval()
         self.model_.set_is_batch_data(True)
@@ -185,9 +199,13 @@ class SevenNet(Potential):
             batch.append(atoms)
         return found + self._predict_batch(batch, number)
 
-    def _predict_batch(self, structures: Sequence[Atoms], number: torch.dtype) -> list[Prediction]:
-        assert self.model_ is not None
-        graphs = [backbone.graph(atoms, self.config_[keys.CUTOFF], number) for atoms in structures]
+    def _predict_batch(self, structures: Sequence[Atoms], number: "torch.dtype") -> list[Prediction]:
+        import torch
+
+        from mlip_bench.potentials.sevennet import backbone
+        from mlip_bench.potentials.sevennet.backbone import DataLoader, keys
+
+        graphs = [backbone.graph(atoms, self._cutoff, number) for atoms in structures]
         (batch,) = DataLoader(graphs, len(graphs))
         with torch.set_grad_enabled(self.conservative):
             output = self.model_(batch.to(self.device))
@@ -211,15 +229,21 @@ class SevenNet(Potential):
     # -- files -----------------------------------------------------------------------------------------
 
     def _write(self, folder: Path) -> None:
-        assert self.model_ is not None
+        from mlip_bench.potentials.sevennet import backbone
+
         backbone.write(folder / FILE, self.config_, self.model_)
 
     def _read(self, folder: Path) -> None:
+        from mlip_bench.potentials.sevennet import backbone
+
         self.config_, self.model_ = backbone.read(folder / FILE)
 
     @classmethod
     def from_native(cls, path: Path) -> Self:
         """Read a checkpoint of sevenn."""
+        from mlip_bench.potentials.sevennet import backbone
+        from mlip_bench.potentials.sevennet.backbone import keys
+
         config, model = backbone.read(path)
         potential = cls(
             cutoff=float(config[keys.CUTOFF]),

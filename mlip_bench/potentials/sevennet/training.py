@@ -17,13 +17,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from sevenn import _keys as keys
-from sevenn.nn.sequential import AtomGraphSequential
-from sevenn.train.loss import ForceLoss, LossDefinition, PerAtomEnergyLoss, StressLoss
 from torch.optim.lr_scheduler import LambdaLR
-from torch_geometric.loader import DataLoader
 
 from mlip_bench.potentials.base import Progress
+from mlip_bench.potentials.sevennet.backbone import (
+    AtomGraphSequential,
+    DataLoader,
+    ForceLoss,
+    LossDefinition,
+    PerAtomEnergyLoss,
+    StressLoss,
+    keys,
+)
 
 CHECKPOINT_SECONDS = 15.0
 WARM_UP = 0.02
