@@ -103,6 +103,52 @@ def functions(
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+def most_edges(first: np.ndarray) -> int:
+    """Return the largest number of edges of an atom, rounded up to whole vectors."""
+    most = 0
+    for i in range(len(first) - 1):
+        most = max(most, first[i + 1] - first[i])
+    return (most + VECTOR - 1) // VECTOR * VECTOR
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+def tensor_moments(
+    n_edges: int,
+    basic_mu: np.ndarray,
+    basic_monomial: np.ndarray,
+    value: np.ndarray,
+    monomials: np.ndarray,
+    lane: int,
+    out: np.ndarray,
+) -> None:
+    """Set the components of the moment tensors of one atom in its lane: sums of f_μ y_k over its edges."""
+    for b in range(len(basic_mu)):
+        mu, k, total = basic_mu[b], basic_monomial[b], 0.0
+        for e in range(n_edges):
+            total += value[mu, e] * monomials[k, e]
+        out[b, lane] = total
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+def add_forces(
+    i: int,
+    ends: np.ndarray,
+    vectors: np.ndarray,
+    gradient: np.ndarray,
+    forces: np.ndarray,
+    virial: np.ndarray,
+) -> None:
+    """Add what the gradient (3, n_edges) of atom i's energy gives to forces and virial."""
+    for e in range(len(ends)):
+        for x in range(3):
+            pull = gradient[x, e]
+            forces[i, x] += pull
+            forces[ends[e], x] -= pull
+            for y in range(3):
+                virial[x, y] -= pull * vectors[e, y]
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def multiply(times: np.ndarray, moments: np.ndarray) -> None:
     """Run the products forwards; ``moments`` is (n_moments, LANES), its components of tensors are set."""
     n_lanes = moments.shape[1]
@@ -204,10 +250,7 @@ def evaluate(
     n_atoms, n_functions, size = len(species), coefficients.shape[2], coefficients.shape[3]
     energies, short = np.zeros(n_atoms), np.zeros(n_atoms, np.int64)
     forces, virial = np.zeros((n_atoms, 3)), np.zeros((3, 3))
-    most = 0
-    for i in range(n_atoms):
-        most = max(most, first[i + 1] - first[i])
-    most = (most + VECTOR - 1) // VECTOR * VECTOR
+    most = most_edges(first)
     unit, inverse, gradient = np.empty((LANES, 3, most)), np.empty((LANES, most)), np.empty((3, most))
     radial, d_radial = np.empty((size, most)), np.empty((size, most))
     monomials, weighted = np.empty((len(parents), most)), np.empty((len(parents), most))
@@ -227,16 +270,10 @@ def evaluate(
             kinds = species[neighbours[first[i] + inside[lane, :n]]]
             functions(kinds, coefficients[species[i]], radial, n, value[lane])
             functions(kinds, coefficients[species[i]], d_radial, n, slope[lane])
-            for b in range(len(basic_mu)):
-                mu, k, total = basic_mu[b], basic_monomial[b], 0.0
-                for e in range(n):
-                    total += value[lane, mu, e] * monomials[k, e]
-                moments[b, lane] = total
+            tensor_moments(n, basic_mu, basic_monomial, value[lane], monomials, lane, moments)
         multiply(times, moments)
         for m in range(len(linear)):
-            for lane in range(LANES):
-                adjoint[m, lane] = linear[m]
-        for m in range(len(linear)):
+            adjoint[m] = linear[m]
             if linear[m] != 0.0:
                 for lane in range(n_lanes):
                     energies[begin + lane] += linear[m] * moments[m, lane]
@@ -249,15 +286,8 @@ def evaluate(
                 n, lane, basic_mu, basic_monomial, lower, powers, unit[lane], inverse[lane], value[lane],
                 slope[lane], monomials, adjoint, weighted, along, gradient,
             )  # fmt: skip
-            for e in range(counts[lane]):
-                k = first[i] + inside[lane, e]
-                j = neighbours[k]
-                for x in range(3):
-                    pull = gradient[x, e]
-                    forces[i, x] += pull
-                    forces[j, x] -= pull
-                    for y in range(3):
-                        virial[x, y] -= pull * vectors[k, y]
+            mine = first[i] + inside[lane, : counts[lane]]
+            add_forces(i, neighbours[mine], vectors[mine], gradient, forces, virial)
     return energies, forces, virial, short
 
 
@@ -376,10 +406,7 @@ def rows(
     n_atoms, n_kinds = len(species), coefficients.shape[0]
     n_functions, size, n_scalars = coefficients.shape[2], coefficients.shape[3], len(mapping)
     out = np.zeros((n_scalars + coefficients.size, 1 + 3 * n_atoms + 6))
-    most = 0
-    for i in range(n_atoms):
-        most = max(most, first[i + 1] - first[i])
-    most += VECTOR
+    most = most_edges(first)
     unit, inverse = np.empty((3, most)), np.empty(most)
     radial, d_radial = np.empty((size, most)), np.empty((size, most))
     monomials = np.empty((len(parents), most))
@@ -391,17 +418,12 @@ def rows(
             vectors[first[i] : first[i + 1]], scaling, least, cutoff, inside, unit, inverse, radial, d_radial
         )
         set_monomials(n, parents, axes, unit, monomials)
-        mine = vectors[first[i] + inside[:n]]
-        ends = neighbours[first[i] + inside[:n]]
+        mine, ends = vectors[first[i] + inside[:n]], neighbours[first[i] + inside[:n]]
         kinds = species[ends]
         functions(kinds, coefficients[species[i]], radial, n, value)
         functions(kinds, coefficients[species[i]], d_radial, n, slope)
         moments[:] = 0.0
-        for b in range(len(basic_mu)):
-            total = 0.0
-            for e in range(n):
-                total += value[basic_mu[b], e] * monomials[basic_monomial[b], e]
-            moments[b, 0] = total
+        tensor_moments(n, basic_mu, basic_monomial, value, monomials, 0, moments)
         multiply(times, moments)
         adjoint[:, 0] = linear
         multiply_back(times, moments, adjoint)
