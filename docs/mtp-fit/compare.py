@@ -15,13 +15,12 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from motep.loss import LossFunction, LossSetting
-from motep.potentials.mtp.data import BasisData, MTPData
 from scipy.optimize import minimize
 
 from mlip_bench.data import records
 from mlip_bench.data import structures as reference
 from mlip_bench.measure.errors import comparison, summary
-from mlip_bench.potentials.mtp import MTP
+from mlip_bench.potentials.mtp import MTP, mlip
 from mlip_bench.potentials.mtp.model import basis_of_level
 from mlip_bench.potentials.mtp.tables import Tables
 
@@ -54,19 +53,8 @@ def theirs(train, seconds):
     """Return the same of motep's compiled engine and scipy's BFGS, from motep's random start."""
     basis = basis_of_level(LEVEL)
     least = 0.95 * min(reference.shortest_distance(atoms, CUTOFF) for atoms in train)
-    data = MTPData(
-        scaling=SCALING,
-        species_count=1,
-        radial_basis=BasisData("RBChebyshev", least, CUTOFF, SIZE),
-        radial_funcs_count=basis.radial_functions,
-        alpha_moments_count=basis.moments_count,
-        alpha_index_basic_count=len(basis.index_basic),
-        alpha_index_basic=basis.index_basic,
-        alpha_index_times_count=len(basis.index_times),
-        alpha_index_times=basis.index_times,
-        alpha_scalar_moments=len(basis.moment_mapping),
-        alpha_moment_mapping=basis.moment_mapping,
-    )
+    tables = Tables(basis, SCALING, least, CUTOFF)
+    data = mlip.unfitted(tables, reference.elements(train), SIZE)
     data.species = [int(train[0].numbers[0])]
     data.initialize(np.random.default_rng(0))
     data.optimized = ["species_coeffs", "moment_coeffs", "radial_coeffs"]
@@ -86,7 +74,7 @@ def theirs(train, seconds):
         data.parameters = parameters
         potential = MTP(cutoff=CUTOFF)
         potential.elements_ = reference.elements(train)
-        potential.tables_ = Tables(basis, SCALING, least, CUTOFF)
+        potential.tables_ = tables
         potential.radial_, potential.linear_ = np.array(data.radial_coeffs), np.array(data.moment_coeffs)
         potential.baseline_ = np.array(data.species_coeffs)
         errors = summary(comparison(train, potential.predict(train)))

@@ -99,6 +99,27 @@ def elements(path: Path, content: Content) -> tuple[str, ...]:
     return found
 
 
+def unfitted(tables: Tables, names: tuple[str, ...], size: int) -> MTPData:
+    """Return motep's description of a basis with ``size`` polynomials, without coefficients."""
+    basis = tables.basis
+    return MTPData(
+        version=VERSION,
+        potential_name="MTP",
+        scaling=tables.scaling,
+        species_count=len(names),
+        potential_tag=" ".join(names),
+        radial_basis=BasisData(RADIAL_BASIS, tables.least, tables.cutoff, size),
+        radial_funcs_count=basis.radial_functions,
+        alpha_moments_count=basis.moments_count,
+        alpha_index_basic_count=len(basis.index_basic),
+        alpha_index_basic=basis.index_basic,
+        alpha_index_times_count=len(basis.index_times),
+        alpha_index_times=basis.index_times,
+        alpha_scalar_moments=len(basis.moment_mapping),
+        alpha_moment_mapping=basis.moment_mapping,
+    )
+
+
 def write(
     path: Path,
     tables: Tables,
@@ -108,24 +129,6 @@ def write(
     names: tuple[str, ...],
 ) -> None:
     """Write a potential, with the elements in ``potential_tag``."""
-    basis = tables.basis
-    data = MTPData(
-        version=VERSION,
-        potential_name="MTP",
-        scaling=tables.scaling,
-        species_count=len(names),
-        potential_tag=" ".join(names),
-        radial_basis=BasisData(RADIAL_BASIS, tables.least, tables.cutoff, radial.shape[3]),
-        radial_funcs_count=radial.shape[2],
-        radial_coeffs=radial,
-        alpha_moments_count=basis.moments_count,
-        alpha_index_basic_count=len(basis.index_basic),
-        alpha_index_basic=basis.index_basic,
-        alpha_index_times_count=len(basis.index_times),
-        alpha_index_times=basis.index_times,
-        alpha_scalar_moments=len(basis.moment_mapping),
-        alpha_moment_mapping=basis.moment_mapping,
-        species_coeffs=baseline,
-        moment_coeffs=linear,
-    )
+    data = unfitted(tables, names, radial.shape[3])
+    data.radial_coeffs, data.moment_coeffs, data.species_coeffs = radial, linear, baseline
     write_mtp(path, data, legacy=True)
