@@ -9,8 +9,7 @@ seeds/004, section on MTP):
 
 with u the unit vector to the neighbour, T_β the Chebyshev polynomials between ``min_dist`` and the cutoff,
 and s a scaling. ``basis`` lists the contractions of a level, ``kernel`` evaluates them, ``fitting`` finds ξ
-and c.
-Potentials are read and written as MLIP's ``.mtp`` files.
+and c. Potentials are read and written as MLIP's ``.mtp`` files (``mlip``).
 """
 
 import warnings
