@@ -16,35 +16,21 @@ from ase import Atoms
 
 from mlip_bench.data import structures as reference
 from mlip_bench.errors import UserError
-
-with warnings.catch_warnings():
-    # All of them are imported here and only here: they warn on import of what their dependencies deprecate.
-    warnings.simplefilter("ignore")
-    import sevenn
-    import torch
-    from e3nn.o3 import Irreps, Linear
-    from sevenn import _keys as keys
-    from sevenn._const import DEFAULT_E3_EQUIVARIANT_MODEL_CONFIG
-    from sevenn.atom_graph_data import AtomGraphData
-    from sevenn.model_build import build_E3_equivariant_model
-    from sevenn.nn.sequential import AtomGraphSequential
-    from sevenn.train.dataload import atoms_to_graph, unlabeled_atoms_to_graph
-    from sevenn.train.loss import ForceLoss, LossDefinition, PerAtomEnergyLoss, StressLoss
-    from sevenn.util import chemical_species_preprocess, dtype_correct, load_checkpoint
-    from torch_geometric.loader import DataLoader
-
-__all__ = [
-    "AtomGraphData",
-    "AtomGraphSequential",
-    "DataLoader",
-    "ForceLoss",
-    "Irreps",
-    "Linear",
-    "LossDefinition",
-    "PerAtomEnergyLoss",
-    "StressLoss",
-    "keys",
-]
+from mlip_bench.potentials.sevennet import convolution
+from mlip_bench.potentials.sevennet.package import (
+    DEFAULT_E3_EQUIVARIANT_MODEL_CONFIG,
+    AtomGraphData,
+    AtomGraphSequential,
+    atoms_to_graph,
+    build_E3_equivariant_model,
+    chemical_species_preprocess,
+    dtype_correct,
+    keys,
+    load_checkpoint,
+    sevenn,
+    torch,
+    unlabeled_atoms_to_graph,
+)
 
 # Our order xx yy zz yz xz xy from and to sevenn's xx yy zz xy yz zx; the sign changes as well.
 TO_SEVENN = [0, 1, 2, 5, 3, 4]
@@ -98,11 +84,15 @@ def configuration(
 def build(config: dict[str, Any]) -> AtomGraphSequential:
     """Build the model of a configuration, with new random weights from torch's generator."""
     with _quiet():
-        return _in_any_precision(build_E3_equivariant_model(copy.deepcopy(config)))
+        return _ours(build_E3_equivariant_model(copy.deepcopy(config)))
 
 
-def _in_any_precision(model: AtomGraphSequential) -> AtomGraphSequential:
-    """Let a model run in double precision too: sevenn makes one-hot species single, whatever the weights."""
+def _ours(model: AtomGraphSequential) -> AtomGraphSequential:
+    """Put our convolutions into a model, and let it run in double precision too.
+
+    sevenn makes one-hot species single, whatever the weights.
+    """
+    convolution.put_into(model)
 
     def match(
         module: torch.nn.Module, inputs: Any, output: dict[str, torch.Tensor]
@@ -121,7 +111,7 @@ def read(checkpoint: str | Path) -> tuple[dict[str, Any], AtomGraphSequential]:
     try:
         with _quiet():
             found = load_checkpoint(str(checkpoint))
-            return found.config, _in_any_precision(found.build_model())
+            return found.config, _ours(found.build_model())
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, AttributeError) as error:
         first = str(error).strip().splitlines()
         raise UserError(

@@ -41,14 +41,15 @@ class SevenNetDirect(SevenNet):
     hypers: Hypers
 
     def _start(self, structures: Sequence[Atoms]) -> None:
-        from mlip_bench.potentials.sevennet import backbone, heads
+        from mlip_bench.potentials.sevennet import heads
+        from mlip_bench.potentials.sevennet.package import keys
 
         super()._start(structures)
         # All layers keep their tensors, also the last, from which the heads read.
         hidden = " + ".join(f"{self.hypers.channels}x{degree}e" for degree in range(self.hypers.lmax + 1))
         first = f"{self.hypers.channels}x0e"
         self.config_ |= {
-            backbone.keys.IRREPS_MANUAL: [first, *[hidden] * self.hypers.layers],
+            keys.IRREPS_MANUAL: [first, *[hidden] * self.hypers.layers],
             heads.HEADS: {
                 "scales": vars(heads.scales(structures)),
                 "remove_net_force": self.hypers.remove_net_force,

@@ -32,7 +32,7 @@ from ase import Atoms
 from mlip_bench.data import structures as reference
 from mlip_bench.errors import UserError
 from mlip_bench.potentials.sevennet import backbone
-from mlip_bench.potentials.sevennet.backbone import AtomGraphSequential, Irreps, Linear, keys
+from mlip_bench.potentials.sevennet.package import AtomGraphSequential, Irreps, Linear, keys
 
 HEADS = "direct_heads"
 

@@ -18,21 +18,23 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import Calculator
 
 from mlip_bench.child import available_cores
 from mlip_bench.data import structures as reference
 from mlip_bench.errors import UserError
-from mlip_bench.potentials.base import Potential, Prediction, Progress, require
+from mlip_bench.potentials.base import Potential, PotentialCalculator, Prediction, Progress, require
 
 if TYPE_CHECKING:
-    import torch
-
-    from mlip_bench.potentials.sevennet import training
+    from mlip_bench.potentials.sevennet import inference, training
 
 # torch and sevenn take seconds to import, so they are imported where they are needed: a command that only
 # looks at hyper-parameters stays quick.
 
 FILE = "model.pth"
+
+# Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
+SKIN = 0.5
 
 # Atoms predicted at once: enough to fill the cores, little enough for a laptop's memory.
 ATOMS_PER_BATCH = 500
@@ -184,47 +186,31 @@ class SevenNet(Potential):
 
     # -- predicting ------------------------------------------------------------------------------------
 
-    def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
-        import torch
+    def calculator(self) -> Calculator:
+        """Return an ASE calculator that keeps its neighbour list while the skin allows."""
+        self._refuse_unfitted()
+        return PotentialCalculator(self._evaluator(SKIN))
 
-        number = torch.float64 if self.hypers.double_precision else torch.float32
-        self.model_.to(device=self.device, dtype=number).eval()
-        self.model_.set_is_batch_data(True)
+    def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
+        evaluator = self._evaluator(skin=0.0)
         found: list[Prediction] = []
         batch: list[Atoms] = []
         for atoms in structures:
             if batch and sum(map(len, batch)) + len(atoms) > ATOMS_PER_BATCH:
-                found += self._predict_batch(batch, number)
+                found += evaluator.batch(batch)
                 batch = []
             batch.append(atoms)
-        return found + self._predict_batch(batch, number)
+        return found + evaluator.batch(batch)
 
-    def _predict_batch(self, structures: Sequence[Atoms], number: "torch.dtype") -> list[Prediction]:
+    def _evaluator(self, skin: float) -> "inference.Evaluator":
         import torch
 
-        from mlip_bench.potentials.sevennet import backbone
-        from mlip_bench.potentials.sevennet.backbone import DataLoader, keys
+        from mlip_bench.potentials.sevennet import inference
 
-        graphs = [backbone.graph(atoms, self._cutoff, number) for atoms in structures]
-        (batch,) = DataLoader(graphs, len(graphs))
-        with torch.set_grad_enabled(self.conservative):
-            output = self.model_(batch.to(self.device))
-        sizes = [len(atoms) for atoms in structures]
-        energies = output[keys.PRED_TOTAL_ENERGY].detach().cpu().double().reshape(-1).numpy()
-        # Without a single edge there is nothing to differentiate by, and sevenn leaves the forces out.
-        forces, stress = np.zeros((sum(sizes), 3)), np.zeros((len(sizes), 6))
-        if keys.PRED_FORCE in output:
-            forces = output[keys.PRED_FORCE].detach().cpu().double().numpy()
-            stress = output[keys.PRED_STRESS].detach().cpu().double().numpy()
-        parts = zip(structures, energies, np.split(forces, np.cumsum(sizes)[:-1]), stress, strict=True)
-        return [
-            Prediction(
-                float(energy),
-                force,
-                backbone.stress_to_ase(tensor) if atoms.cell.rank == 3 else np.full(6, np.nan),
-            )
-            for atoms, energy, force, tensor in parts
-        ]
+        number = torch.float64 if self.hypers.double_precision else torch.float32
+        self.model_.to(device=self.device, dtype=number).eval()
+        self.model_.set_is_batch_data(True)
+        return inference.Evaluator(self.model_, self.elements_, self.conservative, skin)
 
     # -- files -----------------------------------------------------------------------------------------
 
@@ -242,7 +228,7 @@ class SevenNet(Potential):
     def from_native(cls, path: Path) -> Self:
         """Read a checkpoint of sevenn."""
         from mlip_bench.potentials.sevennet import backbone
-        from mlip_bench.potentials.sevennet.backbone import keys
+        from mlip_bench.potentials.sevennet.package import keys
 
         config, model = backbone.read(path)
         potential = cls(

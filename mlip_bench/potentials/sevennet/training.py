@@ -20,7 +20,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from mlip_bench.potentials.base import Progress
-from mlip_bench.potentials.sevennet.backbone import (
+from mlip_bench.potentials.sevennet.package import (
     AtomGraphSequential,
     DataLoader,
     ForceLoss,

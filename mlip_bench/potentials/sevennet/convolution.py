@@ -1,0 +1,254 @@
+"""sevenn's convolution by our kernels on a CPU, with first and second derivatives (``kernel``).
+
+A drop-in for ``IrrepsConvolution``: the same weights under the same names, the same results to rounding; on a
+GPU it leaves the work to sevenn.
+"""
+
+import itertools
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self
+
+import numpy as np
+import torch
+from scipy.interpolate import CubicSpline
+
+from mlip_bench.potentials.sevennet import kernel
+from mlip_bench.potentials.sevennet.kernel import Paths
+from mlip_bench.potentials.sevennet.package import (
+    AtomGraphSequential,
+    Irreps,
+    IrrepsConvolution,
+    keys,
+    wigner_3j,
+)
+
+INTERVALS = 512
+"""Of the tables of weights."""
+
+Kernel = Callable[[tuple[int, int], list[np.ndarray]], None]
+
+
+def rows(features: torch.Tensor, irreps: Irreps) -> torch.Tensor:
+    """Bring e3nn's features (channel outside, component inside) into rows of channels."""
+    parts = [
+        features[:, block].unflatten(1, (channels, irrep.dim)).transpose(1, 2).flatten(1)
+        for (channels, irrep), block in zip(irreps, irreps.slices(), strict=True)
+    ]
+    return torch.cat(parts, 1)
+
+
+def from_rows(found: torch.Tensor, irreps: Irreps) -> torch.Tensor:
+    """Turn rows of channels into e3nn's features."""
+    parts = [
+        found[:, block].unflatten(1, (irrep.dim, channels)).transpose(1, 2).flatten(1)
+        for (channels, irrep), block in zip(irreps, irreps.slices(), strict=True)
+    ]
+    return torch.cat(parts, 1)
+
+
+def paths_of(product: Any, number: type) -> Paths:
+    """Tabulate an e3nn "uvu" ``TensorProduct``."""
+    sources, filters, targets = (
+        [block.start for block in irreps.slices()]
+        for irreps in (product.irreps_in1, product.irreps_in2, product.irreps_out)
+    )
+    channels, starts, pair_first = [], [0], [0]
+    source, target, term_first, of_filter, coefficient = [], [], [0], [], []
+    for path in product.instructions:
+        width = product.irreps_in1[path.i_in1].mul
+        degrees = [
+            product.irreps_in1[path.i_in1].ir.l,
+            product.irreps_in2[path.i_in2].ir.l,
+            product.irreps_out[path.i_out].ir.l,
+        ]
+        symbols = path.path_weight * wigner_3j(*degrees, dtype=torch.float64).numpy()
+        symbols[np.abs(symbols) < 1e-12] = 0
+        for m1, m3 in np.argwhere(symbols.any(axis=1)):
+            source.append(sources[path.i_in1] + m1 * width)
+            target.append(targets[path.i_out] + m3 * width)
+            terms = np.flatnonzero(symbols[m1, :, m3])
+            of_filter += [filters[path.i_in2] + m2 for m2 in terms]
+            coefficient += symbols[m1, terms, m3].tolist()
+            term_first.append(len(coefficient))
+        channels.append(width)
+        starts.append(starts[-1] + width)
+        pair_first.append(len(source))
+    integers = channels, starts[:-1], pair_first, source, target, term_first, of_filter
+    arrays = [np.array(values, np.uint64) for values in integers]
+    return Paths(*arrays, np.array(coefficient, number))  # type: ignore[call-arg]
+
+
+def _over_edges(n_edges: int, summed: Sequence[torch.Tensor], call: Kernel) -> None:
+    """Call a kernel for ranges of edges, one per thread, each with its own copy of what is summed."""
+    n_threads = max(1, min(torch.get_num_threads(), n_edges // 500))
+    if n_threads == 1:
+        call((0, n_edges), [one.numpy() for one in summed])
+        return
+    limits = np.linspace(0, n_edges, n_threads + 1).astype(int).tolist()
+    ranges = list(itertools.pairwise(limits))
+    own = [list(summed), *([torch.zeros_like(one) for one in summed] for _ in ranges[1:])]
+    with ThreadPoolExecutor(n_threads) as pool:
+        arrays = [[one.numpy() for one in copies] for copies in own]
+        list(pool.map(call, ranges, arrays))
+    for copies in own[1:]:
+        for total, part in zip(summed, copies, strict=True):
+            total += part
+
+
+def _arrays(*tensors: torch.Tensor) -> list[np.ndarray]:
+    return [one.detach().contiguous().numpy() for one in tensors]
+
+
+class _Messages(torch.autograd.Function):
+    """M of x, Y and w; ``edges`` is (receivers, senders)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, y: Any, w: Any, edges: Any, paths: Paths, n_target: int) -> torch.Tensor:
+        ctx.save_for_backward(x, y, w)
+        ctx.edges, ctx.paths = edges, paths
+        sums = x.new_zeros(len(x), n_target)
+        given = [*edges, *_arrays(x, y, w), paths]
+        _over_edges(len(w), [sums], lambda part, out: kernel.add_messages(part, *given, *out))
+        return sums
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        return (*_Gradients.apply(gradient, *ctx.saved_tensors, ctx.edges, ctx.paths), None, None, None)
+
+
+class _Gradients(torch.autograd.Function):
+    """The derivatives of T(g, x, Y, w) by x, Y and w."""
+
+    @staticmethod
+    def forward(ctx: Any, g: Any, x: Any, y: Any, w: Any, edges: Any, paths: Paths) -> Any:
+        ctx.save_for_backward(g, x, y, w)
+        ctx.edges, ctx.paths = edges, paths
+        by_x, by_y, by_w = torch.zeros_like(x), torch.zeros_like(y), torch.zeros_like(w)
+        given, own = [*edges, *_arrays(g, x, y, w), paths], _arrays(by_y, by_w)
+        _over_edges(len(w), [by_x], lambda part, out: kernel.add_gradients(part, *given, *out, *own))
+        return by_x, by_y, by_w
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, on_x: Any, on_y: Any, on_w: Any) -> Any:
+        saved = ctx.saved_tensors
+        by_g, by_x, by_y, by_w = (one.new_zeros(one.shape) for one in saved)
+        given, own = [*ctx.edges, *_arrays(*saved, on_x, on_y, on_w), ctx.paths], _arrays(by_y, by_w)
+        _over_edges(
+            len(by_w),
+            [by_g, by_x],
+            lambda part, out: kernel.add_second_gradients(part, *given, *out, *own),
+        )
+        return by_g, by_x, by_y, by_w, None, None
+
+
+class Convolution(IrrepsConvolution):
+    """sevenn's convolution, by our kernels where the features are on a CPU."""
+
+    convolution: Any
+    weight_nn: Any
+    paths: dict[torch.dtype, Paths]
+
+    @classmethod
+    def of(cls, source: IrrepsConvolution) -> Self:
+        """Take over a convolution of sevenn with its weights."""
+        made = cls.__new__(cls)
+        made.__dict__ = source.__dict__
+        made.paths = {
+            torch.float32: paths_of(made.convolution, np.float32),
+            torch.float64: paths_of(made.convolution, np.float64),
+        }
+        return made
+
+    def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Replace features by the sum of messages."""
+        x = data[self.key_x]
+        if x.device.type != "cpu":
+            return super().forward(data)
+        product = self.convolution
+        sums = _Messages.apply(
+            rows(x, product.irreps_in1),
+            data[self.key_filter],
+            self.weight_nn(data[self.key_weight_input]),
+            tuple(_arrays(*data[self.key_edge_idx])),
+            self.paths[x.dtype],
+            product.irreps_out.dim,
+        )
+        data[self.key_x] = from_rows(sums, product.irreps_out) / self.denominator
+        return data
+
+
+def put_into(model: torch.nn.Module) -> None:
+    """Replace all convolutions of a model of sevenn."""
+    for name, module in list(model.named_children()):
+        if isinstance(module, IrrepsConvolution):
+            model.add_module(name, Convolution.of(module))
+
+
+class Directions(torch.nn.Module):
+    """Lengths and spherical harmonics of edges: what tabulated convolutions need of the embedding."""
+
+    def __init__(self, spherical: torch.nn.Module):
+        super().__init__()
+        self.spherical = spherical
+
+    def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Add lengths and spherical harmonics."""
+        data[keys.EDGE_LENGTH] = torch.linalg.norm(data[keys.EDGE_VEC], dim=-1)
+        data[keys.EDGE_ATTR] = self.spherical(data[keys.EDGE_VEC])
+        return data
+
+
+class TabulatedConvolution(torch.nn.Module):
+    """A convolution without gradients: weights of edges come from cubic splines and are never in memory.
+
+    With intervals of cutoff / 512 splines differ from the network by rounding of single precision.
+    """
+
+    def __init__(self, source: Convolution, radial: Callable[[torch.Tensor], torch.Tensor], cutoff: float):
+        super().__init__()
+        self._product, self._denominator = source.convolution, source.denominator
+        number = source.denominator.dtype
+        self._paths = source.paths[number]
+        distances = np.linspace(0, cutoff, INTERVALS + 1)
+        # Bessel functions divide by the distance.
+        points = torch.tensor(np.maximum(distances, 1e-4), dtype=number)
+        with torch.no_grad():
+            weights = source.weight_nn(radial(points)).double().numpy()
+        powers = CubicSpline(distances, weights).c[::-1].transpose(1, 0, 2)
+        self._table = np.ascontiguousarray(powers, self._paths.coefficient.dtype)
+        self._spacing = cutoff / INTERVALS
+
+    def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Replace features by the sum of messages."""
+        product = self._product
+        features = rows(data[keys.NODE_FEATURE], product.irreps_in1)
+        sums = features.new_zeros(len(features), product.irreps_out.dim)
+        given: list[Any] = [
+            *_arrays(*data[keys.EDGE_IDX], features, data[keys.EDGE_ATTR], data[keys.EDGE_LENGTH]),
+            *(self._table, self._spacing, self._paths),
+        ]
+        n_edges = data[keys.EDGE_IDX].shape[1]
+        _over_edges(n_edges, [sums], lambda part, out: kernel.add_tabulated_messages(part, *given, *out))
+        data[keys.NODE_FEATURE] = from_rows(sums, product.irreps_out) / self._denominator
+        return data
+
+
+def tabulated(model: AtomGraphSequential) -> AtomGraphSequential:
+    """Return a model for prediction without gradients on a CPU; it shares all weights but those of edges."""
+    embedding: Any = model.get_submodule("edge_embedding")
+
+    def radial(distances: torch.Tensor) -> Any:
+        return embedding.basis_function(distances) * embedding.cutoff_function(distances)[:, None]
+
+    modules: OrderedDict[str, torch.nn.Module] = OrderedDict(model.named_children())
+    for name, module in modules.items():
+        if isinstance(module, Convolution):
+            modules[name] = TabulatedConvolution(module, radial, model.cutoff)
+    modules.pop("force_output", None)
+    modules["edge_embedding"] = Directions(embedding.spherical)
+    made = AtomGraphSequential(modules, cutoff=model.cutoff, type_map=model.type_map, data_key_grad=None)
+    made.set_is_batch_data(True)
+    return made.eval()

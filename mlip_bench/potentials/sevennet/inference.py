@@ -1,0 +1,69 @@
+"""Energy, forces and stress by a trained network: of one structure after the other, or of many at once."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from ase import Atoms
+
+from mlip_bench.potentials.base import Prediction
+from mlip_bench.potentials.edges import Edges
+from mlip_bench.potentials.sevennet import backbone, convolution
+from mlip_bench.potentials.sevennet.package import AtomGraphSequential, DataLoader, keys, torch
+
+
+class Evaluator:
+    """A network in evaluation mode, with a neighbour list that is kept while the skin allows.
+
+    Without gradients (``conservative`` off) and on a CPU, the weights of edges come from tables.
+    """
+
+    def __init__(self, model: AtomGraphSequential, elements: Sequence[str], conservative: bool, skin: float):
+        weights = next(model.parameters())
+        self._device, self._number = weights.device, weights.dtype
+        self._conservative, self._cutoff = conservative, float(model.cutoff)
+        tabulates = not conservative and weights.device.type == "cpu"
+        self._model = convolution.tabulated(model) if tabulates else model
+        self._edges = Edges(elements, self._cutoff, skin)
+
+    def __call__(self, atoms: Atoms) -> Prediction:
+        """Predict one structure."""
+        vectors = self._edges.update(atoms)
+        inside = np.flatnonzero((vectors**2).sum(1) < self._cutoff**2)
+        pairs = np.stack([self._edges.centres[inside], self._edges.neighbours[inside]])
+        numbers = torch.from_numpy(atoms.numbers.astype(np.int64))
+        data = {
+            keys.NODE_FEATURE: numbers,
+            keys.ATOMIC_NUMBERS: numbers,
+            keys.EDGE_IDX: torch.from_numpy(pairs),
+            keys.EDGE_VEC: torch.from_numpy(vectors[inside]).to(self._number),
+            keys.CELL_VOLUME: torch.tensor([atoms.cell.volume], dtype=self._number),
+            keys.NUM_ATOMS: torch.tensor([len(atoms)]),
+            keys.BATCH: torch.zeros(len(atoms), dtype=torch.int64),
+        }
+        return self._predictions([atoms], {name: value.to(self._device) for name, value in data.items()})[0]
+
+    def batch(self, structures: Sequence[Atoms]) -> list[Prediction]:
+        """Predict many structures at once."""
+        graphs = [backbone.graph(atoms, self._cutoff, self._number) for atoms in structures]
+        (batch,) = DataLoader(graphs, len(graphs))
+        return self._predictions(structures, batch.to(self._device))
+
+    def _predictions(self, structures: Sequence[Atoms], data: dict[str, torch.Tensor]) -> list[Prediction]:
+        with torch.set_grad_enabled(self._conservative):
+            output = self._model(data)
+        sizes = [len(atoms) for atoms in structures]
+        energies = output[keys.PRED_TOTAL_ENERGY].detach().cpu().double().reshape(-1).numpy()
+        # Without a single edge there is nothing to differentiate by, and sevenn leaves the forces out.
+        forces, stress = np.zeros((sum(sizes), 3)), np.zeros((len(sizes), 6))
+        if keys.PRED_FORCE in output:
+            forces = output[keys.PRED_FORCE].detach().cpu().double().numpy()
+            stress = output[keys.PRED_STRESS].detach().cpu().double().numpy()
+        parts = zip(structures, energies, np.split(forces, np.cumsum(sizes)[:-1]), stress, strict=True)
+        return [
+            Prediction(
+                float(energy),
+                force,
+                backbone.stress_to_ase(tensor) if atoms.cell.rank == 3 else np.full(6, np.nan),
+            )
+            for atoms, energy, force, tensor in parts
+        ]

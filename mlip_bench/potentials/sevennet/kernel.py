@@ -1,0 +1,200 @@
+r"""The messages of an equivariant network on a CPU: products of edges, summed at their receivers.
+
+.. math:: M_{i,p,m_3,u} = \sum_{j} w_{ij,p,u} \sum_{m_1,m_2} C^p_{m_1 m_2 m_3}\, x_{j,m_1,u}\, Y_{ij,m_2}
+
+with channel u, path p (a triple of degrees l1, l2, l3) and C the Wigner 3j symbols times the path's weight:
+the "uvu" tensor product of e3nn and the sum over edges, without the messages of single edges in memory. All
+derivatives are contractions of the same four-linear form T(g, x, Y, w) = Σ g·M, one argument left open.
+
+An atom's features are one row: for each block of equal l component by component, so that channels lie side by
+side. Inner loops run over them and write one array each, which is what the compiler turns into vector code.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+ONE = np.uint64(1)
+
+FAST = {"nsz", "arcp", "contract", "reassoc"}
+
+
+class Paths(NamedTuple):
+    """The products of a convolution, path by path, and for each the pairs (m1, m3) with their terms over m2.
+
+    For path p: ``channels`` and ``weight_start`` of its weights, and the range ``pair_first[p:p+2]`` of its
+    pairs. For a pair: where its rows of channels begin in x (``source``) and in M (``target``), and the range
+    ``term_first[q:q+2]`` of its terms, C ``coefficient`` times Y ``filter``. Integers are unsigned: numba
+    then leaves out its handling of negative indices, which would keep loops from becoming vector code.
+    """
+
+    channels: np.ndarray
+    weight_start: np.ndarray
+    pair_first: np.ndarray
+    source: np.ndarray
+    target: np.ndarray
+    term_first: np.ndarray
+    filter: np.ndarray
+    coefficient: np.ndarray
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def couple(filters: np.ndarray, paths: Paths, pairs: np.ndarray) -> None:
+    """Sum Y over m2 for every pair of one edge."""
+    for q in range(np.uint64(len(pairs))):
+        value = pairs[0] * 0
+        for t in range(paths.term_first[q], paths.term_first[q + ONE]):
+            value += paths.coefficient[t] * filters[paths.filter[t]]
+        pairs[q] = value
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def uncouple(pairs: np.ndarray, paths: Paths, filters: np.ndarray) -> None:
+    """Write the derivative by Y of one edge, from that by its pairs."""
+    filters[:] = 0
+    for q in range(np.uint64(len(pairs))):
+        for t in range(paths.term_first[q], paths.term_first[q + ONE]):
+            filters[paths.filter[t]] += paths.coefficient[t] * pairs[q]
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def add_message(
+    x: np.ndarray, filters: np.ndarray, w: np.ndarray, paths: Paths, pairs: np.ndarray, target: np.ndarray
+) -> None:
+    """Add the message of one edge; ``pairs`` is memory to work in."""
+    couple(filters, paths, pairs)
+    for p in range(np.uint64(len(paths.channels))):
+        n, k = paths.channels[p], paths.weight_start[p]
+        for q in range(paths.pair_first[p], paths.pair_first[p + ONE]):
+            factor, a, b = pairs[q], paths.source[q], paths.target[q]
+            for u in range(n):
+                target[b + u] += factor * w[k + u] * x[a + u]
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def add_messages(
+    edges: tuple[int, int],
+    receivers: np.ndarray,
+    senders: np.ndarray,
+    features: np.ndarray,
+    filters: np.ndarray,
+    weights: np.ndarray,
+    paths: Paths,
+    sums: np.ndarray,
+) -> None:
+    """Add the messages of a range of edges to M (n_atoms, n_target)."""
+    pairs = np.zeros(len(paths.source), features.dtype)
+    for e in range(edges[0], edges[1]):
+        add_message(features[senders[e]], filters[e], weights[e], paths, pairs, sums[receivers[e]])
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def add_tabulated_messages(
+    edges: tuple[int, int],
+    receivers: np.ndarray,
+    senders: np.ndarray,
+    features: np.ndarray,
+    filters: np.ndarray,
+    lengths: np.ndarray,
+    table: np.ndarray,
+    spacing: float,
+    paths: Paths,
+    sums: np.ndarray,
+) -> None:
+    """Do the same with weights from a table (interval, power of the distance to its start, weight)."""
+    pairs, weights = np.zeros(len(paths.source), features.dtype), np.zeros(table.shape[2], features.dtype)
+    for e in range(edges[0], edges[1]):
+        interval = min(int(lengths[e] / spacing), len(table) - 1)
+        part, t = table[interval], features.dtype.type(lengths[e] - interval * spacing)
+        for k in range(np.uint64(len(weights))):
+            weights[k] = part[0, k] + t * (part[1, k] + t * (part[2, k] + t * part[3, k]))
+        add_message(features[senders[e]], filters[e], weights, paths, pairs, sums[receivers[e]])
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def add_gradients(
+    edges: tuple[int, int],
+    receivers: np.ndarray,
+    senders: np.ndarray,
+    gradient: np.ndarray,
+    features: np.ndarray,
+    filters: np.ndarray,
+    weights: np.ndarray,
+    paths: Paths,
+    by_features: np.ndarray,
+    by_filters: np.ndarray,
+    by_weights: np.ndarray,
+) -> None:
+    """Derive T of a range of edges by x (added), Y and w (written), for the gradient g by M."""
+    pairs = np.zeros(len(paths.source), features.dtype)
+    by_pairs = np.zeros_like(pairs)
+    zero = pairs[:1].sum()
+    for e in range(edges[0], edges[1]):
+        x, w, g = features[senders[e]], weights[e], gradient[receivers[e]]
+        dx, dw = by_features[senders[e]], by_weights[e]
+        couple(filters[e], paths, pairs)
+        dw[:] = 0
+        for p in range(np.uint64(len(paths.channels))):
+            n, k = paths.channels[p], paths.weight_start[p]
+            for q in range(paths.pair_first[p], paths.pair_first[p + ONE]):
+                factor, a, b = pairs[q], paths.source[q], paths.target[q]
+                total = zero
+                for u in range(n):
+                    product = x[a + u] * g[b + u]
+                    total += product * w[k + u]
+                    dw[k + u] += factor * product
+                for u in range(n):
+                    dx[a + u] += factor * w[k + u] * g[b + u]
+                by_pairs[q] = total
+        uncouple(by_pairs, paths, by_filters[e])
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def add_second_gradients(
+    edges: tuple[int, int],
+    receivers: np.ndarray,
+    senders: np.ndarray,
+    gradient: np.ndarray,
+    features: np.ndarray,
+    filters: np.ndarray,
+    weights: np.ndarray,
+    on_features: np.ndarray,
+    on_filters: np.ndarray,
+    on_weights: np.ndarray,
+    paths: Paths,
+    by_gradient: np.ndarray,
+    by_features: np.ndarray,
+    by_filters: np.ndarray,
+    by_weights: np.ndarray,
+) -> None:
+    """Derive S = T(g, a, Y, w) + T(g, x, b, w) + T(g, x, Y, c) by g and x (added), Y and w (written).
+
+    a, b and c (``on_features``, ``on_filters``, ``on_weights``) are the gradients of a loss by what
+    ``add_gradients`` gives.
+    """
+    pairs = np.zeros(len(paths.source), features.dtype)
+    on_pairs, by_pairs = np.zeros_like(pairs), np.zeros_like(pairs)
+    zero = pairs[:1].sum()
+    for e in range(edges[0], edges[1]):
+        x, w, g = features[senders[e]], weights[e], gradient[receivers[e]]
+        a, c = on_features[senders[e]], on_weights[e]
+        dg, dx, dw = by_gradient[receivers[e]], by_features[senders[e]], by_weights[e]
+        couple(filters[e], paths, pairs)
+        couple(on_filters[e], paths, on_pairs)
+        dw[:] = 0
+        for p in range(np.uint64(len(paths.channels))):
+            n, k = paths.channels[p], paths.weight_start[p]
+            for q in range(paths.pair_first[p], paths.pair_first[p + ONE]):
+                factor, other, i, o = pairs[q], on_pairs[q], paths.source[q], paths.target[q]
+                total = zero
+                for u in range(n):
+                    dw[k + u] += g[o + u] * (factor * a[i + u] + other * x[i + u])
+                    total += g[o + u] * (w[k + u] * a[i + u] + c[k + u] * x[i + u])
+                for u in range(n):
+                    mixed = factor * a[i + u] + other * x[i + u]
+                    dg[o + u] += w[k + u] * mixed + factor * c[k + u] * x[i + u]
+                for u in range(n):
+                    dx[i + u] += g[o + u] * (other * w[k + u] + factor * c[k + u])
+                by_pairs[q] = total
+        uncouple(by_pairs, paths, by_filters[e])

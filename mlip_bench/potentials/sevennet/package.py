@@ -1,0 +1,46 @@
+"""Everything that we use of the package ``sevenn`` and of what it stands on, imported here and only here.
+
+On import they warn of what their dependencies deprecate, which is of no use to our users.
+"""
+
+import warnings
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import sevenn
+    import torch
+    from e3nn.o3 import Irreps, Linear, wigner_3j
+    from sevenn import _keys as keys
+    from sevenn._const import DEFAULT_E3_EQUIVARIANT_MODEL_CONFIG
+    from sevenn.atom_graph_data import AtomGraphData
+    from sevenn.model_build import build_E3_equivariant_model
+    from sevenn.nn.convolution import IrrepsConvolution
+    from sevenn.nn.sequential import AtomGraphSequential
+    from sevenn.train.dataload import atoms_to_graph, unlabeled_atoms_to_graph
+    from sevenn.train.loss import ForceLoss, LossDefinition, PerAtomEnergyLoss, StressLoss
+    from sevenn.util import chemical_species_preprocess, dtype_correct, load_checkpoint
+    from torch_geometric.loader import DataLoader
+
+__all__ = [
+    "DEFAULT_E3_EQUIVARIANT_MODEL_CONFIG",
+    "AtomGraphData",
+    "AtomGraphSequential",
+    "DataLoader",
+    "ForceLoss",
+    "Irreps",
+    "IrrepsConvolution",
+    "Linear",
+    "LossDefinition",
+    "PerAtomEnergyLoss",
+    "StressLoss",
+    "atoms_to_graph",
+    "build_E3_equivariant_model",
+    "chemical_species_preprocess",
+    "dtype_correct",
+    "keys",
+    "load_checkpoint",
+    "sevenn",
+    "torch",
+    "unlabeled_atoms_to_graph",
+    "wigner_3j",
+]

@@ -1,0 +1,98 @@
+"""Our convolutions on a CPU against those of sevenn and e3nn."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from mlip_bench.potentials.sevennet import backbone, convolution
+from mlip_bench.potentials.sevennet.package import DataLoader, build_E3_equivariant_model, keys
+
+# Channels that differ by degree, as in SevenNet-0.
+UNEVEN = ["6x0e", "6x0e + 3x1e + 2x2e", "6x0e + 3x1e + 2x2e", "6x0e"]
+
+
+@pytest.fixture(scope="module")
+def models(alloys):
+    """The same network with sevenn's convolutions and with ours, in double precision."""
+    elements = sorted({symbol for atoms in alloys for symbol in atoms.get_chemical_symbols()})
+
+    def make(**other):
+        config = backbone.configuration(elements, 4.0, 4, 2, 2, [0.0] * len(elements), 1.0, 12.0) | other
+        torch.manual_seed(1)
+        theirs = build_E3_equivariant_model(copy.deepcopy(config))
+        ours = backbone.build(config)
+        ours.load_state_dict(theirs.state_dict())
+        for model in (theirs, ours):
+            model.set_is_batch_data(True)
+        return theirs, ours
+
+    return make
+
+
+def loss_and_gradients(model, batch):
+    output = model(batch.clone())
+    total = sum((output[key] ** 2).sum() for key in (keys.PRED_FORCE, keys.PRED_STRESS))
+    total = total + output[keys.PRED_TOTAL_ENERGY].sum()
+    model.zero_grad()
+    total.backward()
+    return output, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("irreps", [None, UNEVEN])
+def test_forces_and_their_derivatives_by_weights_are_those_of_sevenn(models, alloys, irreps, n_threads):
+    """A loss of forces takes the second derivatives of the kernels."""
+    extra = {} if irreps is None else {keys.IRREPS_MANUAL: irreps, keys.NUM_CONVOLUTION: len(irreps) - 1}
+    theirs, ours = models(**extra)
+    (batch,) = DataLoader([backbone.graph(atoms, 4.0) for atoms in alloys[:8]], 8)
+    assert batch[keys.EDGE_IDX].shape[1] >= 1000, "too few edges for a second thread"
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        expected, found = loss_and_gradients(theirs, batch), loss_and_gradients(ours, batch)
+    finally:
+        torch.set_num_threads(before)
+    for key in (keys.PRED_TOTAL_ENERGY, keys.PRED_FORCE, keys.PRED_STRESS):
+        scale = float(expected[0][key].detach().abs().max())
+        np.testing.assert_allclose(
+            found[0][key].detach(), expected[0][key].detach(), atol=3e-5 * scale, rtol=1e-5
+        )
+    assert found[1].keys() == expected[1].keys()
+    for name, gradient in expected[1].items():
+        scale = float(gradient.abs().max())
+        np.testing.assert_allclose(found[1][name], gradient, atol=1e-4 * scale + 1e-9, err_msg=name)
+
+
+def test_kernels_pass_gradient_checks_in_double_precision(alloys):
+    """First and second derivatives of the messages by finite differences."""
+    model = backbone.build(
+        backbone.configuration(("Al",), 4.0, 3, 1, 2, [0.0], 1.0, 12.0)
+        | {keys.IRREPS_MANUAL: ["2x0e", "3x0e + 2x1e", "3x0e + 2x1e"]}
+    )
+    layer = model.get_submodule("1_convolution")
+    generator = torch.Generator().manual_seed(0)
+    edges = np.array([0, 0, 1, 2, 2]), np.array([1, 2, 0, 0, 1])
+    product = layer.convolution
+
+    def messages(x, y, w):
+        paths, n_target = layer.paths[torch.float64], product.irreps_out.dim
+        return convolution._Messages.apply(x, y, w, edges, paths, n_target)
+
+    inputs = [
+        torch.randn(*shape, dtype=torch.float64, generator=generator).requires_grad_()
+        for shape in ((3, product.irreps_in1.dim), (5, product.irreps_in2.dim), (5, product.weight_numel))
+    ]
+    assert torch.autograd.gradcheck(messages, inputs)
+    assert torch.autograd.gradgradcheck(messages, inputs)
+
+
+def test_tables_of_weights_change_nothing_but_rounding(models, alloys):
+    _, model = models()
+    model.eval()
+    (batch,) = DataLoader([backbone.graph(atoms, 4.0) for atoms in alloys[:8]], 8)
+    expected = model(batch.clone())[keys.ATOMIC_ENERGY].detach()
+    found = convolution.tabulated(model)(batch.clone())[keys.ATOMIC_ENERGY]
+    np.testing.assert_allclose(found, expected, atol=2e-6 * float(expected.abs().max()), rtol=2e-6)
