@@ -233,3 +233,45 @@ def test_hyper_parameters_need_no_torch():
         "sys.exit('torch' in sys.modules or 'sevenn' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_heads_start_from_a_trained_sevennet(fitted, alloys, tmp_path, frozen):
+    """Below the last layer a frozen backbone keeps the weights of the checkpoint, a free one does not."""
+    fitted.save(tmp_path)
+    settings = {"checkpoint": str(tmp_path / "model.pth"), "epochs": 1, "frozen_backbone": frozen}
+    direct = SevenNetDirect(**settings).fit(alloys[:8])
+    before, after = dict(fitted.model_.named_parameters()), dict(direct.model_.named_parameters())
+    name = "0_self_interaction_2.linear.weight"
+    assert torch.equal(before[name], after[name]) == frozen
+    assert not torch.equal(
+        before["reduce_hidden_to_energy.linear.weight"][:1],
+        after["reduce_hidden_to_energy.linear.weight"][:1],
+    )
+    direct.save(tmp_path / "direct")
+    again = load(tmp_path / "direct")
+    assert again.n_parameters == direct.n_parameters > fitted.n_parameters
+    one, other = again.predict(alloys[:1])[0], direct.predict(alloys[:1])[0]
+    np.testing.assert_allclose(one.forces, other.forces, atol=1e-6)
+
+
+def test_heads_start_from_the_pretrained_model(alloys):
+    """SevenNet-0 has 128, 64 and 32 channels, and no tensors in its last layer."""
+    direct = SevenNetDirect(checkpoint="7net-0", epochs=1, frozen_backbone=True)
+    prediction = direct.fit([alloys[0]] * 2).predict([alloys[0]])[0]
+    assert np.isfinite(prediction.forces).all()
+    assert np.abs(prediction.forces).max() > 0
+
+
+def test_heads_on_features_with_parity_are_refused(fitted, alloys, tmp_path):
+    """sevenn's last layer drops odd vectors then, so that a force head would see no messages."""
+    from mlip_bench.potentials.sevennet import backbone
+    from mlip_bench.potentials.sevennet.package import keys
+
+    config = fitted.config_ | {keys.IS_PARITY: True}
+    model = backbone.build(config)
+    last = model.get_submodule("1_convolution").convolution.irreps_out
+    assert "1o" not in str(last), "the trap is gone: parity could be allowed"
+    backbone.write(tmp_path / "parity.pth", config, model)
+    with pytest.raises(UserError, match=r"parity\.pth tells even from odd features"):
+        SevenNetDirect(checkpoint=str(tmp_path / "parity.pth"), epochs=1).fit(alloys[:4])

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ase import Atoms
 
-from mlip_bench.potentials.base import require
+from mlip_bench.potentials.base import Progress, require
 from mlip_bench.potentials.sevennet.model import FILE, SevenNet
 
 
@@ -30,32 +30,37 @@ class SevenNetDirect(SevenNet):
         """Largest degree of the tensors; stress needs 2."""
         remove_net_force: bool = True
         """Take the mean off the forces of each structure, which no head does by itself."""
+        frozen_backbone: bool = False
+        """Starting from a checkpoint, train the last layer and the heads only."""
 
         def __post_init__(self) -> None:
             super().__post_init__()
             require(self.lmax >= 2, "lmax", self.lmax, "must be at least 2 for the stress head")
-            require(
-                not self.checkpoint, "checkpoint", self.checkpoint, "sevennet-dfs starts from random weights"
-            )
+            require(self.epochs > 0, "epochs", self.epochs, "heads must be trained")
+            starts = bool(self.checkpoint) or not self.frozen_backbone
+            require(starts, "frozen_backbone", self.frozen_backbone, "needs a checkpoint to start from")
 
     hypers: Hypers
 
     def _start(self, structures: Sequence[Atoms]) -> None:
         from mlip_bench.potentials.sevennet import heads
-        from mlip_bench.potentials.sevennet.package import keys
 
         super()._start(structures)
-        # All layers keep their tensors, also the last, from which the heads read.
-        hidden = " + ".join(f"{self.hypers.channels}x{degree}e" for degree in range(self.hypers.lmax + 1))
-        first = f"{self.hypers.channels}x0e"
-        self.config_ |= {
-            keys.IRREPS_MANUAL: [first, *[hidden] * self.hypers.layers],
-            heads.HEADS: {
-                "scales": vars(heads.scales(structures)),
-                "remove_net_force": self.hypers.remove_net_force,
-            },
-        }
+        self.config_ = heads.configuration(
+            self.config_, heads.scales(structures), self.hypers.remove_net_force, self.hypers.checkpoint
+        )
+        trained, self.model_ = self.model_, heads.with_heads(self.config_)
+        if self.hypers.checkpoint:
+            heads.take_over(self.model_, trained, self.hypers.frozen_backbone)
+
+    def _fit(self, train: Sequence[Atoms], seed: int, progress: Progress) -> None:
+        from mlip_bench.potentials.sevennet import heads
+
+        super()._fit(train, seed, progress)
+        # All weights are the potential's own parameters again, also those that were frozen.
+        state = self.model_.state_dict()
         self.model_ = heads.with_heads(self.config_)
+        self.model_.load_state_dict(state)
 
     def _read(self, folder: Path) -> None:
         from mlip_bench.potentials.sevennet import heads

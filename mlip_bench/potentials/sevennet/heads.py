@@ -108,6 +108,43 @@ class DirectHeads(torch.nn.Module):
         return data
 
 
+def configuration(
+    config: dict[str, Any], scaled: Scales, remove_net_force: bool, checkpoint: str = ""
+) -> dict[str, Any]:
+    """Extend sevenn's configuration of a network so that its last layer keeps vectors and tensors.
+
+    Raises :class:`UserError` for a network that tells even from odd features: sevenn's last layer makes no
+    odd vectors then, and a force head would see none of the messages.
+    """
+    if config[keys.IS_PARITY]:
+        raise UserError(
+            f"{checkpoint} tells even from odd features (is_parity); sevennet-dfs needs one without"
+        )
+    given = config.get(keys.IRREPS_MANUAL)
+    channels, lmax = config[keys.NODE_FEATURE_MULTIPLICITY], config[keys.LMAX]
+    hidden = " + ".join(f"{channels}x{degree}e" for degree in range(lmax + 1))
+    layers = [str(irreps) for irreps in given] if given else []
+    if not layers:
+        layers = [f"{channels}x0e", *[hidden] * config[keys.NUM_CONVOLUTION]]
+    if len(layers) > 2:
+        hidden = layers[-2]
+    if not {1, 2} <= set(Irreps(hidden).ls):
+        raise UserError(f"{checkpoint} has features {hidden}; sevennet-dfs needs degrees 1 and 2 among them")
+    return config | {
+        keys.IRREPS_MANUAL: [*layers[:-1], hidden],
+        HEADS: {"scales": vars(scaled), "remove_net_force": remove_net_force},
+    }
+
+
+def take_over(model: AtomGraphSequential, trained: AtomGraphSequential, freeze: bool) -> None:
+    """Copy the weights of a trained sevennet, but for those of its last layer that have another shape."""
+    own = dict(model.named_parameters())
+    for name, weights in trained.named_parameters():
+        if name in own and own[name].shape == weights.shape:
+            own[name].data.copy_(weights)
+            own[name].requires_grad_(own[name].requires_grad and not freeze)
+
+
 def with_heads(config: dict[str, Any]) -> AtomGraphSequential:
     """Build the backbone of a configuration, its heads before the readout, and no differentiation."""
     model = backbone.build(config)
