@@ -118,7 +118,7 @@ def test_folds_spread_every_group(embedded):
 MEMORY = """
 import copy, sys
 from mlip_bench.data import records
-from mlip_bench.measure.fit import peak_rss_mib
+from mlip_bench.measure.memory import peak_rss_mib
 from mlip_bench.potentials.snap import QSNAP
 train = records.load("embedded", "Mo").train
 train = [copy.deepcopy(atoms) for _ in range(int(sys.argv[1])) for atoms in train]

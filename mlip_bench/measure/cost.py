@@ -47,10 +47,10 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
         Simulation(load(potentials_folder() / RULER), ruler_atoms) as ruler,
         Simulation(subject.potential, atoms) as simulation,
     ):
-        ruler_steps, steps = _steps_per_block(ruler), _steps_per_block(simulation)
+        ruler_steps, steps = steps_per_block(ruler), steps_per_block(simulation)
         blocks = []
         for index in range(N_BLOCKS):
-            blocks.append([_time_per_step(simulation, steps), _time_per_step(ruler, ruler_steps)])
+            blocks.append([time_per_step(simulation, steps), time_per_step(ruler, ruler_steps)])
             progress((index + 1) / N_BLOCKS, f"timing {len(atoms)} atoms")
     return _values(np.array(blocks), len(atoms), len(ruler_atoms))
 
@@ -65,23 +65,25 @@ def _values(blocks: np.ndarray, n_atoms: int, n_ruler_atoms: int) -> list[Value]
         "ruler_s_per_step": ruler,
     }
     return [
-        Value(metric, float(np.median(values)), n_atoms=n_atoms, spread=_half_interquartile(values))
+        Value(metric, float(np.median(values)), n_atoms=n_atoms, spread=half_interquartile(values))
         for metric, values in series.items()
     ]
 
 
-def _half_interquartile(values: np.ndarray) -> float:
+def half_interquartile(values: np.ndarray) -> float:
+    """Return half the interquartile range, the spread of repeated timings."""
     low, high = np.percentile(values, [25, 75])
     return float(high - low) / 2
 
 
-def _steps_per_block(simulation: Simulation) -> int:
+def steps_per_block(simulation: Simulation) -> int:
     """Warm up, and return how many steps fill a block."""
     simulation.run(1)
-    return max(1, round(BLOCK_SECONDS / _time_per_step(simulation, 1)))
+    return max(1, round(BLOCK_SECONDS / time_per_step(simulation, 1)))
 
 
-def _time_per_step(simulation: Simulation, n_steps: int) -> float:
+def time_per_step(simulation: Simulation, n_steps: int) -> float:
+    """Return the time (s) of a step, the mean of ``n_steps``."""
     start = time.perf_counter()
     simulation.run(n_steps)
     return (time.perf_counter() - start) / n_steps

@@ -1,11 +1,11 @@
 """Fitting as a measurement: wall time and peak memory of the process that fits."""
 
-import resource
 import time
 from pathlib import Path
 
 from mlip_bench.data.dataset import Dataset
 from mlip_bench.measure.base import Metric, Value
+from mlip_bench.measure.memory import peak_rss_mib
 from mlip_bench.potentials.base import Potential, Progress
 from mlip_bench.results import write_atomically
 
@@ -61,17 +61,3 @@ class _Clock:
             self._noted = now
             self._file.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self._file, repr(self.seconds()))
-
-
-def peak_rss_mib() -> float:
-    """Return the largest resident memory (MiB) of this process or of one that it started."""
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    return max(_own_peak_mib(), children)
-
-
-def _own_peak_mib() -> float:
-    # Linux's ru_maxrss of a process counts what it was forked from; VmHWM is its own.
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError("/proc/self/status has no VmHWM")

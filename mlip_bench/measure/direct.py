@@ -1,0 +1,170 @@
+r"""What direct forces buy and what they cost: time and memory, and how far from a gradient the forces are.
+
+Forces that are a gradient have a symmetric Jacobian; of a potential they also have no net force and, on a
+free cluster, no net torque, and they conserve the energy of molecular dynamics. For any forces F
+
+.. math:: \text{curl} = \frac{\lVert J - J^T \rVert}{\lVert J \rVert}, \quad J_{ij} = ∂F_i / ∂x_j
+
+with Frobenius norms: 0 for a gradient, 2 at most. J is taken by central differences on a small rattled cell.
+Times are of one structure at once, with its neighbour list built anew (single point) or kept (step).
+"""
+
+import time
+
+import numpy as np
+from ase import Atoms, units
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+from ase.md.verlet import VelocityVerlet
+
+from mlip_bench.errors import UserError
+from mlip_bench.md.driver import Simulation
+from mlip_bench.measure.base import Measure, Metric, Subject, Value
+from mlip_bench.measure.cost import half_interquartile, steps_per_block, supercell, time_per_step
+from mlip_bench.measure.memory import peak_of
+from mlip_bench.potentials.base import Potential, Progress
+
+# The cell of SevenNet-dFS's own comparison has 416 atoms (seeds/000); the other is that of ``cost``.
+SIZES = (416, 2000)
+REPEATS = 5
+
+CURL_ATOMS = 16
+RATTLE = 0.05  # Å
+DISPLACEMENT = 0.01  # Å; far above the rounding of single precision
+
+# A ball of the crystal, in vacuum.
+CLUSTER_ATOMS = 60
+VACUUM = 10.0  # Å
+
+NVE_ATOMS = 100
+TEMPERATURE_K = 300.0
+NVE_WARM_UP_STEPS = 300
+NVE_STEPS = 2000
+NVE_EVERY = 10
+
+MEV = 1e3
+
+METRICS = {
+    "single_point_s": Metric("s", "time of energy, forces and stress of one structure on one core"),
+    "md_s_per_step": Metric("s", "time of an MD step (NPT, 300 K) on one core"),
+    "single_point_mib": Metric("MiB", "memory that a single point takes above that of the loaded potential"),
+    "curl": Metric("1", "‖J - Jᵀ‖ / ‖J‖ of the Jacobian of the forces; 0 for a gradient"),
+    "net_force": Metric("meV/Å", "length of the sum of all forces of a rattled crystal, per atom"),
+    "net_torque": Metric("meV", "length of the sum of all torques of a free cluster, per atom"),
+    "energy_drift": Metric("meV/atom/ps", "slope of the total energy in NVE dynamics from 300 K"),
+    "nve_temperature": Metric("K", "mean temperature of the last tenth of that run", None),
+}
+
+
+def run(subject: Subject, progress: Progress) -> list[Value]:
+    """Measure one potential; the report sets them side by side."""
+    crystal, potential = subject.dataset.crystal, subject.potential
+    if crystal is None:
+        raise UserError("direct-vs-conservative: the data has no periodic structure to measure on")
+    potential.predict([crystal])  # kernels are compiled before anything is timed
+    values: list[Value] = []
+    for index, size in enumerate(SIZES):
+        atoms = supercell(crystal, size)
+        progress(index * 0.2, f"timing {len(atoms)} atoms")
+        values += _single_point(potential, atoms)
+    values += _step(potential, atoms)
+    progress(0.5, "curl, net force and torque")
+    small = rattled(supercell(crystal, CURL_ATOMS))
+    values.append(Value("curl", curl(potential, small), n_atoms=len(small)))
+    values.append(Value("net_force", net_force(potential, small), n_atoms=len(small)))
+    ball = cluster(crystal, CLUSTER_ATOMS)
+    values.append(Value("net_torque", net_torque(potential, ball), n_atoms=len(ball)))
+    return values + _dynamics(potential, supercell(crystal, NVE_ATOMS), progress)
+
+
+def _single_point(potential: Potential, atoms: Atoms) -> list[Value]:
+    with peak_of(potential.device) as peak:
+        potential.predict([atoms])
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        potential.predict([atoms])
+        times.append(time.perf_counter() - start)
+    spread = half_interquartile(np.array(times))
+    return [
+        Value("single_point_mib", peak.mib, n_atoms=len(atoms)),
+        Value("single_point_s", float(np.median(times)), n_atoms=len(atoms), spread=spread),
+    ]
+
+
+def _step(potential: Potential, atoms: Atoms) -> list[Value]:
+    with Simulation(potential, atoms) as simulation:
+        n_steps = steps_per_block(simulation)
+        times = np.array([time_per_step(simulation, n_steps) for _ in range(REPEATS)])
+    spread = half_interquartile(times)
+    return [Value("md_s_per_step", float(np.median(times)), n_atoms=len(atoms), spread=spread)]
+
+
+def rattled(atoms: Atoms) -> Atoms:
+    """Return a structure with its atoms moved at random (seed 0)."""
+    moved = atoms.copy()
+    moved.rattle(RATTLE, seed=0)
+    return moved
+
+
+def curl(potential: Potential, atoms: Atoms) -> float:
+    """Return ‖J - Jᵀ‖ / ‖J‖ of the forces (see the module)."""
+    moved = []
+    for index in np.ndindex(len(atoms), 3):
+        for sign in (1, -1):
+            one = atoms.copy()
+            one.positions[index] += sign * DISPLACEMENT
+            moved.append(one)
+    forces = np.array([prediction.forces.ravel() for prediction in potential.predict(moved)])
+    jacobian = (forces[::2] - forces[1::2]) / (2 * DISPLACEMENT)
+    return float(np.linalg.norm(jacobian - jacobian.T) / np.linalg.norm(jacobian))
+
+
+def net_force(potential: Potential, atoms: Atoms) -> float:
+    """Return the length of the summed forces per atom (meV/Å)."""
+    (prediction,) = potential.predict([atoms])
+    return MEV * float(np.linalg.norm(prediction.forces.sum(axis=0))) / len(atoms)
+
+
+def cluster(crystal: Atoms, n_atoms: int) -> Atoms:
+    """Return the ``n_atoms`` atoms of a rattled crystal nearest to a point between atoms, in vacuum."""
+    block = supercell(crystal, 8 * n_atoms)
+    centre = block.cell.sum(axis=0) / 2 + 0.1
+    nearest = np.argsort(np.linalg.norm(block.positions - centre, axis=1), kind="stable")[:n_atoms]
+    ball = Atoms(block.numbers[nearest], positions=block.positions[nearest])
+    ball.center(vacuum=VACUUM)
+    ball.pbc = True
+    return rattled(ball)
+
+
+def net_torque(potential: Potential, atoms: Atoms) -> float:
+    """Return the length of the summed torques about the centre per atom (meV)."""
+    (prediction,) = potential.predict([atoms])
+    arms = atoms.positions - atoms.positions.mean(axis=0)
+    return MEV * float(np.linalg.norm(np.cross(arms, prediction.forces).sum(axis=0))) / len(atoms)
+
+
+def _dynamics(potential: Potential, atoms: Atoms, progress: Progress) -> list[Value]:
+    """Run NVE from the crystal with twice 300 K in velocities, of which the lattice takes half."""
+    atoms = atoms.copy()
+    atoms.calc = potential.calculator()
+    generator = np.random.default_rng(0)
+    MaxwellBoltzmannDistribution(atoms, temperature_K=2 * TEMPERATURE_K, rng=generator)
+    Stationary(atoms)
+    dynamics = VelocityVerlet(atoms, timestep=units.fs)
+    dynamics.run(NVE_WARM_UP_STEPS)
+    energies, temperatures = [], []
+    for done in range(0, NVE_STEPS, NVE_EVERY):
+        dynamics.run(NVE_EVERY)
+        energies.append(atoms.get_total_energy() / len(atoms))
+        temperatures.append(atoms.get_temperature())
+        progress(0.6 + 0.4 * done / NVE_STEPS, f"NVE dynamics, {temperatures[-1]:.0f} K")
+    picoseconds = 1e-3 * NVE_EVERY * np.arange(len(energies))
+    slope = float(np.polyfit(picoseconds, energies, 1)[0])
+    last = temperatures[-len(temperatures) // 10 :]
+    return [
+        Value("energy_drift", MEV * slope, n_atoms=len(atoms)),
+        Value("nve_temperature", float(np.mean(last)), n_atoms=len(atoms)),
+    ]
+
+
+MEASURE = Measure("direct-vs-conservative", METRICS, run, alone=True)

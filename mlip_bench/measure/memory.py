@@ -1,0 +1,53 @@
+"""Peak memory of this process, and of what it does for a while."""
+
+import contextlib
+import resource
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+STATUS = Path("/proc/self/status")
+CLEAR = Path("/proc/self/clear_refs")
+# What Linux wants written to ``clear_refs`` to begin a new peak (man 5 proc).
+NEW_PEAK = "5"
+
+MIB = 1024**2
+
+
+@dataclass
+class Peak:
+    """Largest memory (MiB) above what was in use at the start."""
+
+    mib: float = float("nan")
+
+
+@contextlib.contextmanager
+def peak_of(device: str) -> Iterator[Peak]:
+    """Measure what a block of code takes on ``cpu`` (resident memory) or ``cuda`` (torch's own count)."""
+    found = Peak()
+    if device == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        yield found
+        found.mib = (torch.cuda.max_memory_allocated() - before) / MIB
+        return
+    CLEAR.write_text(NEW_PEAK)
+    resident = _status_mib("VmRSS")
+    yield found
+    found.mib = _status_mib("VmHWM") - resident
+
+
+def peak_rss_mib() -> float:
+    """Return the largest resident memory (MiB) of this process or of one that it started."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    # Linux's ru_maxrss of a process counts what it was forked from; VmHWM is its own.
+    return max(_status_mib("VmHWM"), children)
+
+
+def _status_mib(key: str) -> float:
+    for line in STATUS.read_text().splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"{STATUS} has no {key}")
