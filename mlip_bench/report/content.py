@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mlip_bench.errors import UserError
-from mlip_bench.measure import BY_GROUP
+from mlip_bench.measure import BY_GROUP, direct
 from mlip_bench.potentials import family, family_names
 from mlip_bench.results import RESULTS, read_rows, table
 from mlip_bench.study import DESCRIPTION, PREDICTED
@@ -37,6 +37,8 @@ class Content:
     """One row per group and potential: test errors."""
     extrapolation: pd.DataFrame
     """One row per potential and test structure with atoms in surroundings outside those of training."""
+    direct: pd.DataFrame
+    """Of the measure direct-vs-conservative: a row per metric and number of atoms, a column per potential."""
     failures: pd.DataFrame
     """One row per failed task: potential, measure, error."""
     findings: list[str]
@@ -75,6 +77,7 @@ def read(folder: Path) -> Content:
         ],
         by_group=_wide(by_group, ["group", "potential"]),
         extrapolation=_extrapolation(predictions),
+        direct=_direct(good, ranking),
         failures=failures,
         findings=_findings(ranking),
         warnings=_warnings(run, good, failures),
@@ -176,6 +179,13 @@ def _warnings(run: dict[str, Any], good: pd.DataFrame, failures: pd.DataFrame) -
     if not failures.empty:
         found.append(f"{len(failures)} of the tasks failed; see the section on failures.")
     return found
+
+
+def _direct(good: pd.DataFrame, ranking: pd.DataFrame) -> pd.DataFrame:
+    """Set the potentials side by side, in the order of the ranking."""
+    rows = good[good["measure"] == direct.MEASURE.name]
+    wide = rows.pivot_table(index=["metric", "n_atoms"], columns="potential", values="value", sort=False)
+    return wide[[name for name in ranking.index if name in wide]]
 
 
 def _extrapolation(predictions: dict[str, dict[str, np.ndarray]]) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from mlip_bench.report import direct
 from mlip_bench.report.content import Content
 
 STYLES = {
@@ -92,6 +93,7 @@ def draw(content: Content) -> list[Figure]:
         ("parameters", _parameters),
         ("parity", _parity),
         ("groups", _groups),
+        ("direct", _direct),
     )
     figures = []
     with mpl.rc_context(RC):
@@ -246,6 +248,36 @@ def _groups(content: Content) -> tuple[Sketch, str] | None:
     grid[0].invert_yaxis()
     sketch.canvas.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(names))
     return sketch, "Test errors of each group of structures."
+
+
+def _direct(content: Content) -> tuple[Sketch, str] | None:
+    """Time and memory of the conservative network over those of the direct one, and the slide's."""
+    ratios = direct.ratios(content)
+    if not ratios:
+        return None
+    sketch = _sketch("direct", 7.4, 0.9 + 0.32 * len(ratios))
+    axes = sketch.canvas.subplots()
+    places = range(len(ratios))
+    for place, ratio in zip(places, ratios, strict=True):
+        axes.plot([1, ratio.value], [place, place], color="#9AA5B1", linewidth=1.5, zorder=1)
+        tip = f"{ratio.label}: {ratio.value:.2f} here"
+        sketch.point(axes, ratio.value, place, tip, markersize=9, zorder=3, **style("sevennet-dfs"))
+        if ratio.slide is not None:
+            hollow = {"marker": "o", "markerfacecolor": "white", "markeredgecolor": "#1F2933"}
+            sketch.point(axes, ratio.slide, place, f"{ratio.label}: {ratio.slide:.2f} on the slide", **hollow)
+    axes.axvline(1, color="#1F2933", linewidth=1)
+    axes.set(yticks=places, yticklabels=[ratio.label for ratio in ratios])
+    axes.set_xlabel("sevennet over sevennet-dfs (above 1: direct forces are cheaper)")
+    axes.set_xscale("log")
+    values = [1.0, *(r.value for r in ratios), *(r.slide for r in ratios if r.slide is not None)]
+    axes.set_xlim(min(values) / 1.6, max(values) * 1.6)
+    _plain_numbers(axes.xaxis, np.log10(max(values) / min(values)))
+    axes.grid(axis="y", visible=False)
+    axes.invert_yaxis()
+    return (
+        sketch,
+        "Time and memory of sevennet over those of sevennet-dfs: here (filled), on the slide (hollow).",
+    )
 
 
 # -- shared --------------------------------------------------------------------------------------------

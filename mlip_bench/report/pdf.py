@@ -8,7 +8,7 @@ import matplotlib as mpl
 from fpdf import FPDF
 from fpdf.fonts import FontFace
 
-from mlip_bench.report import tables
+from mlip_bench.report import direct, tables
 from mlip_bench.report.content import Content
 from mlip_bench.report.figures import Figure
 from mlip_bench.report.tables import Table
@@ -117,18 +117,24 @@ def write(content: Content, figures: list[Figure], path: Path) -> None:
     document.heading(content.title, size=18)
     _bullets(document, content.findings)
     _bullets(document, [f"Note: {warning}" for warning in content.warnings])
-    _section(document, "Test error against cost", by_name.get("front"))
+    if "front" in by_name:
+        _section(document, "Test error against cost", by_name["front"])
     _section(document, "Ranking", None, tables.ranking(content))
     document.heading("What was run")
     document.show(Table([], [list(pair) for pair in tables.facts(content)]), widths=(1, 5), text=True)
     _section(document, "Training against test error", by_name.get("parameters"), tables.train_errors(content))
     _section(document, "Time and memory of each fit", None, tables.fits(content))
-    _section(document, "Parity", by_name.get("parity"))
+    if "parity" in by_name:
+        _section(document, "Parity", by_name["parity"])
     if not content.by_group.empty:
         _section(document, "Errors per group of structures", by_name.get("groups"), tables.groups(content))
     if not content.extrapolation.empty:
         document.heading("Extrapolation")
         document.show(tables.extrapolation(content), widths=(1, 2, 2), text=True)
+    if not content.direct.empty:
+        _section(document, "Direct against conservative forces", by_name.get("direct"))
+        _bullets(document, direct.findings(content))
+        document.show(direct.comparison(content))
     if not content.failures.empty:
         document.heading("Failures")
         document.show(tables.failures(content), widths=(1, 1, 5), text=True)
@@ -144,8 +150,6 @@ def write(content: Content, figures: list[Figure], path: Path) -> None:
 def _section(
     document: Document, title: str, figure: Figure | None = None, table: Table | None = None
 ) -> None:
-    if figure is None and table is None:
-        return
     if figure is not None and document.will_page_break(
         figure.width_in * MM_PER_INCH * _aspect(figure.png) + 30
     ):

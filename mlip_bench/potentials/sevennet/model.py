@@ -103,6 +103,7 @@ class SevenNet(Potential):
         super().__init__(**hypers)
         self.config_: dict[str, Any] = {}
         self.model_: Any = None
+        self._ready_model: Any = None
 
     @property
     def n_parameters(self) -> int:
@@ -118,6 +119,7 @@ class SevenNet(Potential):
 
         torch.set_num_threads(len(available_cores()))
         torch.manual_seed(seed)
+        self._ready_model = None
         structures, _ = reference.split_off_isolated_atoms(train)
         if not structures:
             raise UserError(f"{self.family}: the training data has isolated atoms only")
@@ -191,6 +193,11 @@ class SevenNet(Potential):
         self._refuse_unfitted()
         return PotentialCalculator(self._evaluator(SKIN))
 
+    def on(self, device: str) -> Self:
+        """Compute on ``cpu`` or ``cuda`` from now on."""
+        self._ready_model = None
+        return super().on(device)
+
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
         evaluator = self._evaluator(skin=0.0)
         found: list[Prediction] = []
@@ -203,14 +210,13 @@ class SevenNet(Potential):
         return found + evaluator.batch(batch)
 
     def _evaluator(self, skin: float) -> "inference.Evaluator":
-        import torch
-
         from mlip_bench.potentials.sevennet import inference
 
-        number = torch.float64 if self.hypers.double_precision else torch.float32
-        self.model_.to(device=self.device, dtype=number).eval()
-        self.model_.set_is_batch_data(True)
-        return inference.Evaluator(self.model_, self.elements_, self.conservative, skin)
+        if self._ready_model is None:
+            self._ready_model = inference.ready(
+                self.model_, self.device, self.hypers.double_precision, self.conservative
+            )
+        return inference.Evaluator(self._ready_model, self.elements_, self.conservative, skin)
 
     # -- files -----------------------------------------------------------------------------------------
 
