@@ -12,7 +12,8 @@ from mlip_bench.data.structures import labelled
 from mlip_bench.errors import UserError
 from mlip_bench.measure.errors import comparison, summary
 from mlip_bench.potentials import load
-from mlip_bench.potentials.sevennet import SevenNet, SevenNetDirect, heads, training
+from mlip_bench.potentials.sevennet import SevenNet, SevenNetDirect, backbone, heads, inference, training
+from mlip_bench.potentials.sevennet.package import DataLoader, keys
 
 SMALL = {"channels": 4, "lmax": 2, "cutoff": 4.0, "epochs": 2}
 
@@ -265,9 +266,6 @@ def test_heads_start_from_the_pretrained_model(alloys):
 
 def test_heads_on_features_with_parity_are_refused(fitted, alloys, tmp_path):
     """sevenn's last layer drops odd vectors then, so that a force head would see no messages."""
-    from mlip_bench.potentials.sevennet import backbone
-    from mlip_bench.potentials.sevennet.package import keys
-
     config = fitted.config_ | {keys.IS_PARITY: True}
     model = backbone.build(config)
     last = model.get_submodule("1_convolution").convolution.irreps_out
@@ -275,3 +273,53 @@ def test_heads_on_features_with_parity_are_refused(fitted, alloys, tmp_path):
     backbone.write(tmp_path / "parity.pth", config, model)
     with pytest.raises(UserError, match=r"parity\.pth tells even from odd features"):
         SevenNetDirect(checkpoint=str(tmp_path / "parity.pth"), epochs=1).fit(alloys[:4])
+
+
+# -- memory of a GPU -----------------------------------------------------------------------------------
+
+
+class Full(torch.nn.Module):
+    """A network whose memory holds so many structures."""
+
+    def __init__(self, model, most):
+        super().__init__()
+        self._model, self._most = model, most
+
+    def forward(self, batch):
+        """Compute, or run out of memory."""
+        if len(batch[keys.NUM_ATOMS]) > self._most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self._model(batch)
+
+
+def test_training_goes_on_in_smaller_parts_when_memory_is_full(fitted, alloys):
+    """With structures of one size, the gradients stay the same."""
+    graphs = [backbone.labelled_graph(alloys[0], 4.0), *(backbone.labelled_graph(alloys[0], 4.0),) * 3]
+    (batch,) = DataLoader(graphs, 4)
+    model = fitted.model_.train()
+    model.set_is_batch_data(True)
+    schedule = training.Schedule(1, 4, 0.01, 0.1, 1.0, 1.0, 1.0, 0.001, 0.9)
+    gradients = []
+    for most, expected in ((4, 1), (1, 4)):
+        model.zero_grad()
+        parts = training.add_gradients(Full(model, most), batch.clone(), schedule.losses(0.0), "cpu", 1)
+        assert parts == expected
+        gradients.append(torch.cat([p.grad.ravel() for p in model.parameters() if p.grad is not None]))
+    np.testing.assert_allclose(gradients[0], gradients[1], atol=1e-4 * float(gradients[0].abs().max()))
+    model.zero_grad()
+    with pytest.raises(UserError, match=f"memory of cpu is too small for {len(alloys[0])} atoms"):
+        training.add_gradients(Full(model, 0), batch.clone(), schedule.losses(0.0), "cpu", 1)
+    model.eval()
+
+
+def test_prediction_goes_on_by_halves_when_memory_is_full(fitted, alloys):
+    expected = fitted.predict(alloys[:3])
+    evaluator = inference.Evaluator(fitted.model_, fitted.elements_, True, 0.0)
+    evaluator._model = Full(fitted.model_, 1)
+    with pytest.warns(RuntimeWarning, match="GPU memory is full: 1 structures"):
+        found = evaluator.batch(alloys[:3])
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.forces, other.forces, atol=1e-5)
+    evaluator._model = Full(fitted.model_, 0)
+    with pytest.raises(UserError, match="too small for"):
+        evaluator.batch(alloys[:1])

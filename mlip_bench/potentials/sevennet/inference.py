@@ -1,10 +1,12 @@
 """Energy, forces and stress by a trained network: of one structure after the other, or of many at once."""
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
 
+from mlip_bench.errors import UserError
 from mlip_bench.potentials.base import Prediction
 from mlip_bench.potentials.edges import Edges
 from mlip_bench.potentials.sevennet import backbone, convolution
@@ -47,7 +49,21 @@ class Evaluator:
         return self._predictions([atoms], {name: value.to(self._device) for name, value in data.items()})[0]
 
     def batch(self, structures: Sequence[Atoms]) -> list[Prediction]:
-        """Predict many structures at once."""
+        """Predict many structures at once, or by halves where the GPU's memory is too small."""
+        try:
+            return self._batch(structures)
+        except torch.OutOfMemoryError as error:
+            if len(structures) == 1:
+                raise UserError(
+                    f"the memory of {self._device} is too small for {structures[0].symbols}: {error}"
+                ) from error
+            half = len(structures) // 2
+            message = f"GPU memory is full: {half} structures are predicted at once instead of {2 * half}"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+            torch.cuda.empty_cache()
+        return self.batch(structures[:half]) + self.batch(structures[half:])
+
+    def _batch(self, structures: Sequence[Atoms]) -> list[Prediction]:
         graphs = [backbone.graph(atoms, self._cutoff, self._number) for atoms in structures]
         (batch,) = DataLoader(graphs, len(graphs))
         return self._predictions(structures, batch.to(self._device))

@@ -36,6 +36,10 @@ FILE = "model.pth"
 # Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
 SKIN = 0.5
 
+# Atoms of a training step, where the number of structures is not given: fewer leave more time to the
+# overhead of torch, more make fewer steps of an epoch.
+ATOMS_PER_STEP = 100
+
 # Atoms predicted at once: enough to fill the cores, little enough for a laptop's memory.
 ATOMS_PER_BATCH = 500
 
@@ -64,11 +68,11 @@ class SevenNet(Potential):
         of the package, e.g. ``7net-0``. Network and cutoff are then those of the checkpoint."""
         epochs: int = 100
         """Passes over the training data; 0 with a checkpoint measures it as it is."""
-        batch: int = 4
-        """Structures per step."""
-        learning_rate: float = 0.01
+        batch: int = 0
+        """Structures per step of training; 0 takes as many as have about 100 atoms together."""
+        learning_rate: float = 0.03
         """Largest learning rate of Adam."""
-        huber_delta: float = 0.05
+        huber_delta: float = 0.1
         """Error (eV, eV/Å, kbar) above which the loss grows linearly."""
         energy_weight: float = 1.0
         """Weight of the loss of the energy per atom."""
@@ -76,8 +80,9 @@ class SevenNet(Potential):
         """The same in the last quarter of the epochs."""
         force_weight: float = 1.0
         """Weight of the loss of the force components."""
-        stress_weight: float = 0.01
-        """Weight of the loss of the stress components; structures without stress are passed over."""
+        stress_weight: float = 0.001
+        """Weight of the loss of the stress components, which are in kbar and large numbers: 0.01 holds forces
+        back. Structures without stress are passed over."""
         averaging: float = 0.99
         """Decay per step of the moving average of the weights."""
         validation_fraction: float = 0.1
@@ -87,9 +92,9 @@ class SevenNet(Potential):
 
         def __post_init__(self) -> None:
             require(self.cutoff > 0, "cutoff", self.cutoff, "must be above 0 Å")
-            for name in ("channels", "layers", "batch"):
+            for name in ("channels", "layers"):
                 require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
-            for name in ("lmax", "epochs"):
+            for name in ("lmax", "epochs", "batch"):
                 require(getattr(self, name) >= 0, name, getattr(self, name), "must be at least 0")
             trains = self.epochs > 0 or bool(self.checkpoint)
             require(trains, "epochs", self.epochs, "without a checkpoint there must be training")
@@ -131,7 +136,7 @@ class SevenNet(Potential):
                 self.model_,
                 graphs,
                 held_out.tolist(),
-                self._schedule(),
+                self._schedule(structures),
                 seed,
                 self.device,
                 self._checkpoint,
@@ -170,13 +175,13 @@ class SevenNet(Potential):
     def _cutoff(self) -> float:
         return float(self.config_["cutoff"])
 
-    def _schedule(self) -> "training.Schedule":
+    def _schedule(self, structures: Sequence[Atoms]) -> "training.Schedule":
         from mlip_bench.potentials.sevennet import training
 
         hypers = self.hypers
         return training.Schedule(
             hypers.epochs,
-            hypers.batch,
+            hypers.batch or max(1, round(ATOMS_PER_STEP * len(structures) / sum(map(len, structures)))),
             hypers.learning_rate,
             hypers.huber_delta,
             hypers.energy_weight,

@@ -19,12 +19,14 @@ with warnings.catch_warnings():
     from sevenn.train.dataload import atoms_to_graph, unlabeled_atoms_to_graph
     from sevenn.train.loss import ForceLoss, LossDefinition, PerAtomEnergyLoss, StressLoss
     from sevenn.util import chemical_species_preprocess, dtype_correct, load_checkpoint
+    from torch_geometric.data import Batch
     from torch_geometric.loader import DataLoader
 
 __all__ = [
     "DEFAULT_E3_EQUIVARIANT_MODEL_CONFIG",
     "AtomGraphData",
     "AtomGraphSequential",
+    "Batch",
     "DataLoader",
     "ForceLoss",
     "Irreps",

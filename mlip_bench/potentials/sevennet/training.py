@@ -19,9 +19,11 @@ import numpy as np
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
+from mlip_bench.errors import UserError
 from mlip_bench.potentials.base import Progress
 from mlip_bench.potentials.sevennet.package import (
     AtomGraphSequential,
+    Batch,
     DataLoader,
     ForceLoss,
     LossDefinition,
@@ -144,17 +146,16 @@ def train(
     scheduler = LambdaLR(optimizer, lambda step: schedule.rate(step / n_steps))
     parts = {"model": model, "averaged": averaged, "optimizer": optimizer, "scheduler": scheduler}
     first, best, best_weights = _restore(checkpoint, parts)
-    kept = time.monotonic()
+    kept, n_parts = time.monotonic(), 1
     for epoch in range(first, schedule.epochs):
         model.train()
         losses = schedule.losses(epoch / schedule.epochs)
         generator = torch.Generator().manual_seed(1000 * seed + epoch)
         for batch in DataLoader(training, schedule.batch, shuffle=True, generator=generator):
             optimizer.zero_grad()
-            output = model(batch.to(device))
-            total = sum(weight * value for loss, weight in losses
-                        if (value := loss.get_loss(output, model)) is not None)  # fmt: skip
-            total.backward()
+            if (needed := add_gradients(model, batch, losses, device, n_parts)) != n_parts:
+                n_parts = needed
+                progress(epoch / schedule.epochs, f"GPU memory is full: steps in {n_parts} parts from now on")
             optimizer.step()
             scheduler.step()
             averaged.update(model)
@@ -172,6 +173,45 @@ def train(
         )
     if best_weights:
         put(best_weights, model)
+
+
+def add_gradients(
+    model: AtomGraphSequential,
+    batch: Any,
+    losses: Sequence[tuple[LossDefinition, float]],
+    device: str,
+    n_parts: int,
+) -> int:
+    """Add the gradients of the weighted losses of a batch, taken in ``n_parts`` one after the other.
+
+    Where the GPU's memory does not hold a part there are twice as many; returns how many it took. Raises
+    :class:`UserError` where it does not hold a single structure.
+    """
+    while True:
+        try:
+            for part in _parts(batch, n_parts):
+                output = model(part.to(device))
+                total = sum(weight * value for loss, weight in losses
+                            if (value := loss.get_loss(output, model)) is not None)  # fmt: skip
+                (total * part.num_graphs / batch.num_graphs).backward()
+            return n_parts
+        except torch.OutOfMemoryError as error:
+            if n_parts >= batch.num_graphs:
+                largest = int(batch[keys.NUM_ATOMS].max())
+                raise UserError(
+                    f"the memory of {device} is too small for {largest} atoms: {error}"
+                ) from error
+            model.zero_grad()
+            torch.cuda.empty_cache()
+            n_parts *= 2
+
+
+def _parts(batch: Any, n_parts: int) -> list[Any]:
+    if n_parts == 1:
+        return [batch]
+    graphs = batch.to_data_list()
+    size = -(-len(graphs) // n_parts)
+    return [Batch.from_data_list(graphs[start : start + size]) for start in range(0, len(graphs), size)]
 
 
 def errors(model: torch.nn.Module, graphs: Sequence[Any], batch: int, device: str) -> tuple[float, float]:
