@@ -33,6 +33,7 @@ def examine() -> list[Finding]:
         _clash,
         _processor,
         _gpu,
+        _accelerators,
         _lammps,
         _gap_fit,
         _data,
@@ -76,7 +77,15 @@ def _gpu() -> Finding:
         text=True,
         check=True,
     )
-    return Finding(True, f"GPU: {names.stdout.strip()}; no family of this version uses it")
+    able = [name for name in family_names() if "cuda" in family(name).devices]
+    return Finding(True, f"GPU: {names.stdout.strip()}; used by {', '.join(able)}")
+
+
+def _accelerators() -> Finding:
+    from mlip_bench.potentials.sevennet.accelerators import ACCELERATORS
+
+    states = (f"{name} {'works' if one.is_available() else 'no'}" for name, one in ACCELERATORS.items())
+    return Finding(True, f"accelerators of sevennet on a GPU: {', '.join(states)}")
 
 
 def _lammps() -> Finding:

@@ -12,7 +12,15 @@ from mlip_bench.data.structures import labelled
 from mlip_bench.errors import UserError
 from mlip_bench.measure.errors import comparison, summary
 from mlip_bench.potentials import load
-from mlip_bench.potentials.sevennet import SevenNet, SevenNetDirect, backbone, heads, inference, training
+from mlip_bench.potentials.sevennet import (
+    SevenNet,
+    SevenNetDirect,
+    accelerators,
+    backbone,
+    heads,
+    inference,
+    training,
+)
 from mlip_bench.potentials.sevennet.package import DataLoader, keys
 
 SMALL = {"channels": 4, "lmax": 2, "cutoff": 4.0, "epochs": 2}
@@ -323,3 +331,43 @@ def test_prediction_goes_on_by_halves_when_memory_is_full(fitted, alloys):
     evaluator._model = Full(fitted.model_, 0)
     with pytest.raises(UserError, match="too small for"):
         evaluator.batch(alloys[:1])
+
+
+# -- accelerators --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["cuequivariance", "flashtp", "openequivariance"])
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here: the accelerator may be too")
+def test_an_accelerator_that_is_not_there(name, alloys):
+    with pytest.raises(UserError, match=f"{name} is not there, or finds no GPU"):
+        SevenNet(**SMALL, accelerator=name).fit(alloys[:4])
+
+
+@pytest.mark.parametrize("kind", [SevenNet, SevenNetDirect])
+def test_the_way_through_sevenns_conversion_keeps_the_network(kind, alloys, monkeypatch):
+    """With a switch that turns nothing on, what comes back is the same network, heads included."""
+    nothing = accelerators.Accelerator("enable_flash", lambda: True, "")
+    monkeypatch.setitem(accelerators.ACCELERATORS, "flashtp", nothing)
+    monkeypatch.setattr(accelerators, "load_checkpoint", lambda path: Unswitched(accelerators_load(path)))
+    potential = kind(**SMALL).fit(alloys[:6])
+    expected = potential.predict(alloys[:1])[0]
+    made = accelerators.accelerated("flashtp", potential.config_, potential.model_)
+    evaluator = inference.Evaluator(made, potential.elements_, potential.conservative, 0.0)
+    found = evaluator(alloys[0])
+    np.testing.assert_allclose(found.forces, expected.forces, atol=1e-4)
+    assert found.energy == pytest.approx(expected.energy, abs=1e-4)
+
+
+accelerators_load = accelerators.load_checkpoint
+
+
+class Unswitched:
+    """A checkpoint that builds without its accelerator."""
+
+    def __init__(self, checkpoint):
+        self._checkpoint = checkpoint
+
+    def build_model(self, **switches):
+        """Build the network of e3nn."""
+        assert switches == {"enable_flash": True}
+        return self._checkpoint.build_model()

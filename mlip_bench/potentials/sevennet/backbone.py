@@ -122,6 +122,14 @@ def read(checkpoint: str | Path) -> tuple[dict[str, Any], AtomGraphSequential]:
         ) from error
 
 
+def plain(config: dict[str, Any], model: AtomGraphSequential) -> AtomGraphSequential:
+    """Return the part of a model that sevenn builds from its configuration, without heads of ours."""
+    made = build(config)
+    state = model.state_dict()
+    made.load_state_dict({name: state[name] for name in made.state_dict()})
+    return made
+
+
 def write(path: Path, config: dict[str, Any], model: torch.nn.Module) -> None:
     """Write a checkpoint that sevenn reads."""
     state = {name: values.cpu().float() if values.is_floating_point() else values.cpu()

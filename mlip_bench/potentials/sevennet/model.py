@@ -89,6 +89,8 @@ class SevenNet(Potential):
         """Share of the training structures that is held out to choose the epoch."""
         double_precision: bool = False
         """Predict in double precision; training is in single precision."""
+        accelerator: str = ""
+        """Package that predicts on a GPU in place of e3nn: cuequivariance, flashtp or openequivariance."""
 
         def __post_init__(self) -> None:
             require(self.cutoff > 0, "cutoff", self.cutoff, "must be above 0 Å")
@@ -98,6 +100,10 @@ class SevenNet(Potential):
                 require(getattr(self, name) >= 0, name, getattr(self, name), "must be at least 0")
             trains = self.epochs > 0 or bool(self.checkpoint)
             require(trains, "epochs", self.epochs, "without a checkpoint there must be training")
+            known = ("", "cuequivariance", "flashtp", "openequivariance")
+            require(
+                self.accelerator in known, "accelerator", self.accelerator, "is not " + ", ".join(known[1:])
+            )
             share = self.validation_fraction
             require(0 <= share < 1, "validation_fraction", share, "must be from 0 to below 1")
             require(0 <= self.averaging < 1, "averaging", self.averaging, "must be from 0 to below 1")
@@ -120,8 +126,9 @@ class SevenNet(Potential):
     def _fit(self, train: Sequence[Atoms], seed: int, progress: Progress) -> None:
         import torch
 
-        from mlip_bench.potentials.sevennet import backbone, training
+        from mlip_bench.potentials.sevennet import accelerators, backbone, training
 
+        accelerators.refuse_missing(self.hypers.accelerator)
         torch.set_num_threads(len(available_cores()))
         torch.manual_seed(seed)
         self._ready_model = None
@@ -215,11 +222,15 @@ class SevenNet(Potential):
         return found + evaluator.batch(batch)
 
     def _evaluator(self, skin: float) -> "inference.Evaluator":
-        from mlip_bench.potentials.sevennet import inference
+        from mlip_bench.potentials.sevennet import accelerators, inference
 
         if self._ready_model is None:
+            model = self.model_
+            accelerators.refuse_missing(self.hypers.accelerator)
+            if self.hypers.accelerator:
+                model = accelerators.accelerated(self.hypers.accelerator, self.config_, model)
             self._ready_model = inference.ready(
-                self.model_, self.device, self.hypers.double_precision, self.conservative
+                model, self.device, self.hypers.double_precision, self.conservative
             )
         return inference.Evaluator(self._ready_model, self.elements_, self.conservative, skin)
 

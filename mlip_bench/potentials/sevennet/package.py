@@ -15,6 +15,9 @@ with warnings.catch_warnings():
     from sevenn.atom_graph_data import AtomGraphData
     from sevenn.model_build import build_E3_equivariant_model
     from sevenn.nn.convolution import IrrepsConvolution
+    from sevenn.nn.cue_helper import is_cue_available
+    from sevenn.nn.flash_helper import is_flash_available
+    from sevenn.nn.oeq_helper import is_oeq_available
     from sevenn.nn.sequential import AtomGraphSequential
     from sevenn.train.dataload import atoms_to_graph, unlabeled_atoms_to_graph
     from sevenn.train.loss import ForceLoss, LossDefinition, PerAtomEnergyLoss, StressLoss
@@ -39,6 +42,9 @@ __all__ = [
     "build_E3_equivariant_model",
     "chemical_species_preprocess",
     "dtype_correct",
+    "is_cue_available",
+    "is_flash_available",
+    "is_oeq_available",
     "keys",
     "load_checkpoint",
     "sevenn",
