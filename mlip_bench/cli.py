@@ -180,6 +180,35 @@ def report(
 
 
 @app.command()
+def compare(
+    old: Annotated[Path, typer.Argument(help="Folder of a run, or a JSON file of pytest-benchmark.")],
+    new: Annotated[Path, typer.Argument(help="The same, made later.")],
+    fail_above: Annotated[str, typer.Option(help="Smallest slowdown that counts.")] = "10%",
+    write: Annotated[Path | None, typer.Option("--markdown", help="Write the table here too.")] = None,
+) -> None:
+    """Tell whether a potential got slower between two runs; exit code 1 if one did."""
+    from mlip_bench import compare as regression
+
+    limit = regression.parse_limit(fail_above)
+    before, after = regression.read(old), regression.read(new)
+    changes = regression.compare(before, after, limit)
+    processors = {timing.processor for timing in (*before.values(), *after.values())}
+    if len(processors) > 1:
+        say(f"timed on different processors: {', '.join(sorted(processors))}; ratios travel, but not exactly")
+    table = Table(*regression.HEADINGS)
+    for cells in regression.rows(changes):
+        table.add_row(*cells)
+    console.print(table)
+    if write is not None:
+        write.write_text(regression.markdown(changes))
+    slower = [change for change in changes if change.verdict == regression.SLOWER]
+    if slower:
+        names = ", ".join(f"{change.name} ({change.n_atoms} atoms)" for change in slower)
+        complain(f"slower by more than {100 * limit:g} %: {names}")
+        raise typer.Exit(SOMETHING_FAILED)
+
+
+@app.command()
 def export(
     path: Saved,
     out: Annotated[Path, typer.Option(help="Folder to write.")],

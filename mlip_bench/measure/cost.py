@@ -17,7 +17,7 @@ from mlip_bench.lammps_session import potentials_folder
 from mlip_bench.md.driver import Simulation
 from mlip_bench.measure.base import Measure, Metric, Subject, Value
 from mlip_bench.potentials import load
-from mlip_bench.potentials.base import Progress
+from mlip_bench.potentials.base import Potential, Progress, silent
 
 N_ATOMS = 2000
 N_BLOCKS = 7
@@ -41,18 +41,31 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     """Time blocks of steps of the potential and of the ruler in turn."""
     if subject.dataset.crystal is None:
         raise UserError("cost: the data has no periodic structure to time")
-    atoms = supercell(subject.dataset.crystal, N_ATOMS)
+    return _values(*timed_blocks(subject.potential, subject.dataset.crystal, N_ATOMS, progress))
+
+
+def timed_blocks(
+    potential: Potential, crystal: Atoms, n_atoms: int, progress: Progress = silent
+) -> tuple[np.ndarray, int, int]:
+    """Return times per step (n_blocks, 2) of potential and ruler, and the atoms that each had."""
+    atoms = supercell(crystal, n_atoms)
     ruler_atoms = bcc_molybdenum(len(atoms))
     with (
         Simulation(load(potentials_folder() / RULER), ruler_atoms) as ruler,
-        Simulation(subject.potential, atoms) as simulation,
+        Simulation(potential, atoms) as simulation,
     ):
         ruler_steps, steps = steps_per_block(ruler), steps_per_block(simulation)
         blocks = []
         for index in range(N_BLOCKS):
             blocks.append([time_per_step(simulation, steps), time_per_step(ruler, ruler_steps)])
             progress((index + 1) / N_BLOCKS, f"timing {len(atoms)} atoms")
-    return _values(np.array(blocks), len(atoms), len(ruler_atoms))
+    return np.array(blocks), len(atoms), len(ruler_atoms)
+
+
+def ratios(blocks: np.ndarray, n_atoms: int, n_ruler_atoms: int) -> np.ndarray:
+    """Return time per atom of the potential over that of the ruler, block by block."""
+    per_step, ruler = blocks.T
+    return (per_step / n_atoms) / (ruler / n_ruler_atoms)
 
 
 def _values(blocks: np.ndarray, n_atoms: int, n_ruler_atoms: int) -> list[Value]:
@@ -61,7 +74,7 @@ def _values(blocks: np.ndarray, n_atoms: int, n_ruler_atoms: int) -> list[Value]
     series = {
         "s_per_step": per_step,
         "us_per_atom_step": 1e6 * per_step / n_atoms,
-        "cost_ratio": (per_step / n_atoms) / (ruler / n_ruler_atoms),
+        "cost_ratio": ratios(blocks, n_atoms, n_ruler_atoms),
         "ruler_s_per_step": ruler,
     }
     return [
