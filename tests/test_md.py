@@ -50,24 +50,50 @@ def test_bridge_and_native_pair_style_run_the_same_steps(ruler):
 
 
 def test_bridge_follows_velocity_verlet_of_ase(ruler):
-    """Twenty NVE steps through the bridge give ASE's positions, in a triclinic cell."""
+    """A hundred NVE steps through the bridge give ASE's positions, in a triclinic cell."""
     atoms = bulk("Mo", a=3.17, cubic=True).repeat(2)
     atoms.set_cell(np.array(atoms.cell) @ np.array([[1, 0, 0], [0.05, 1, 0], [0.02, -0.04, 1]]), True)
     atoms.set_velocities(np.random.default_rng(5).normal(scale=0.02, size=(len(atoms), 3)))
     moving = atoms.copy()
     moving.calc = ruler.calculator()
-    VelocityVerlet(moving, timestep=1 * units.fs).run(20)
+    VelocityVerlet(moving, timestep=1 * units.fs).run(100)
     with LammpsSession(["Mo"]) as session:
         session.place(atoms)
         session.bridge = Bridge(session, atoms, ruler.calculator())
         velocities = atoms.get_velocities() / (units.Ang / (1e3 * units.fs)) @ session.prism.rot_mat
         session.lmp.scatter_atoms("v", 1, 3, np.ctypeslib.as_ctypes(velocities.ravel()))
-        for line in ("timestep 0.001", "fix nve all nve", "run 20 post no"):
+        for line in ("timestep 0.001", "fix nve all nve", "run 100 post no"):
             session.command(line)
         after = np.ctypeslib.as_array(session.lmp.gather_atoms("x", 1, 3)).reshape(-1, 3)
         difference = after @ session.prism.rot_mat.T - moving.positions
     fractional = difference @ np.linalg.inv(np.array(atoms.cell))
     assert np.abs((fractional - np.round(fractional)) @ np.array(atoms.cell)).max() < 1e-6
+
+
+def test_ensembles_hold_what_they_should(ruler):
+    """NVE the total energy, NVT the volume but not the energy; and one goes on where the other stopped."""
+    atoms = bulk("Mo", a=3.17, cubic=True).repeat(3)
+    with Simulation(Bridged(ruler), atoms, ensemble="nve", temperature=600) as simulation:
+        before = simulation.thermo("etotal")
+        simulation.run(200)
+        assert simulation.thermo("etotal") == pytest.approx(before, abs=2e-5 * len(atoms))
+        volume, temperature = simulation.thermo("vol"), simulation.thermo("temp")
+        simulation.switch("nvt", 600)
+        assert simulation.thermo("temp") == pytest.approx(temperature)
+        simulation.run(200)
+        assert simulation.thermo("vol") == volume
+        assert abs(simulation.thermo("etotal") - before) > 1e-3 * len(atoms)
+
+
+def test_pressure_is_the_trace_of_the_calculators_stress(ruler):
+    """At 0 K in a triclinic cell: LAMMPS's pressure through the bridge is minus the mean normal stress."""
+    atoms = bulk("Mo", a=3.1, cubic=True).repeat(2)
+    atoms.set_cell(np.array(atoms.cell) @ np.array([[1, 0, 0], [0.05, 1, 0], [0.02, -0.04, 1]]), True)
+    atoms.rattle(0.05, seed=3)
+    stress = ruler.predict([atoms])[0].stress
+    with Simulation(Bridged(ruler), atoms, ensemble="npt", temperature=1e-9) as simulation:
+        pressure = simulation.thermo("press") * 1e5 * units.Pascal
+    assert pressure == pytest.approx(-stress[:3].mean(), rel=1e-6)
 
 
 class Breaking:
@@ -110,7 +136,7 @@ def test_ruler_costs_one_ruler(ruler, embedded, tmp_path, monkeypatch):
 def test_ratio_is_taken_per_atom():
     """Of other sizes, the ratio compares times per atom, pair by pair."""
     blocks = np.array([[4.0, 1.0], [8.0, 2.0], [6.0, 1.0]])
-    values = {value.metric: value.value for value in cost._values(blocks, n_atoms=2000, n_ruler_atoms=1000)}
+    values = {value.metric: value.value for value in cost.values_of(blocks, n_atoms=2000, n_ruler_atoms=1000)}
     assert values["cost_ratio"] == pytest.approx(2.0)
     assert values["s_per_step"] == 6.0
     assert values["us_per_atom_step"] == pytest.approx(3000.0)

@@ -27,17 +27,34 @@ SKIN = 2.0
 BRIDGE_CUTOFF = 1.0
 
 
+# What LAMMPS does in each ensemble, at temperature T (K): Nosé-Hoover chains, pressure 0, isotropic cell.
+ENSEMBLES = {
+    "nve": "fix motion all nve",
+    "nvt": "fix motion all nvt temp {T} {T} {thermostat}",
+    "npt": "fix motion all npt temp {T} {T} {thermostat} iso 0 0 {barostat}",
+}
+
+
 class Simulation:
-    """Constant pressure and temperature (NPT) dynamics of a periodic structure; a context manager.
+    """Dynamics of a periodic structure at constant energy, temperature or pressure; a context manager.
 
     Parameters
     ----------
     potential : a fitted potential that knows the elements of ``atoms``.
     atoms : periodic in three directions; not changed.
-    seed : of the initial velocities, 300 K.
+    seed : of the initial velocities.
+    ensemble : ``nve``, ``nvt`` or ``npt``.
+    temperature : of the initial velocities and of the thermostat (K).
     """
 
-    def __init__(self, potential: Potential, atoms: Atoms, seed: int = 1):
+    def __init__(
+        self,
+        potential: Potential,
+        atoms: Atoms,
+        seed: int = 1,
+        ensemble: str = "npt",
+        temperature: float = TEMPERATURE_K,
+    ):
         self.session = LammpsSession(potential.elements_)
         self._bridge: Bridge | None = None
         try:
@@ -52,8 +69,8 @@ class Simulation:
                 )
             self._commands(
                 f"timestep {TIMESTEP_FS * 1e-3}",
-                f"velocity all create {TEMPERATURE_K} {seed} mom yes rot no dist gaussian",
-                f"fix npt all npt temp {TEMPERATURE_K} {TEMPERATURE_K} {THERMOSTAT_PS} iso 0 0 {BAROSTAT_PS}",
+                f"velocity all create {temperature} {seed} mom yes rot no dist gaussian",
+                _motion(ensemble, temperature),
                 "thermo_modify lost error",
             )
             self._run("run 0 post no")
@@ -64,6 +81,15 @@ class Simulation:
     def run(self, n_steps: int) -> None:
         """Go on for ``n_steps`` steps of 1 fs, without the set-up that a first run needs."""
         self._run(f"run {n_steps} pre no post no")
+
+    def switch(self, ensemble: str, temperature: float = TEMPERATURE_K) -> None:
+        """Go on in another ensemble, from the positions and velocities as they are."""
+        self._commands("unfix motion", _motion(ensemble, temperature))
+        self._run("run 0 post no")
+
+    def thermo(self, name: str) -> float:
+        """Return one of LAMMPS's thermodynamic values: ``etotal`` (eV), ``temp`` (K), ``press`` (bar), ..."""
+        return float(self.session.lmp.get_thermo(name))
 
     def _run(self, line: str) -> None:
         self.session.command(line)
@@ -81,6 +107,10 @@ class Simulation:
     def _commands(self, *lines: str) -> None:
         for line in lines:
             self.session.command(line)
+
+
+def _motion(ensemble: str, temperature: float) -> str:
+    return ENSEMBLES[ensemble].format(T=temperature, thermostat=THERMOSTAT_PS, barostat=BAROSTAT_PS)
 
 
 class Bridge:

@@ -1,6 +1,6 @@
 """Measurements of fitted potentials; each is one file."""
 
-from mlip_bench.measure import cost, direct, errors, fit
+from mlip_bench.measure import cost, direct, errors, fit, scaling
 from mlip_bench.measure.base import Measure, Metric, Subject, Value
 
 __all__ = ["BY_GROUP", "FIT_METRICS", "MEASURES", "Measure", "Metric", "Subject", "Value", "metric"]
@@ -11,7 +11,9 @@ FIT_METRICS = fit.METRICS
 # and metric finds one row per split.
 BY_GROUP = "-by-group"
 
-MEASURES = {measure.name: measure for measure in (errors.MEASURE, cost.MEASURE, direct.MEASURE)}
+MEASURES = {
+    measure.name: measure for measure in (errors.MEASURE, cost.MEASURE, scaling.MEASURE, direct.MEASURE)
+}
 
 
 def metric(measure: str, name: str) -> Metric:

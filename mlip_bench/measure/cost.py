@@ -41,11 +41,15 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     """Time blocks of steps of the potential and of the ruler in turn."""
     if subject.dataset.crystal is None:
         raise UserError("cost: the data has no periodic structure to time")
-    return _values(*timed_blocks(subject.potential, subject.dataset.crystal, N_ATOMS, progress))
+    return values_of(*timed_blocks(subject.potential, subject.dataset.crystal, N_ATOMS, progress))
 
 
 def timed_blocks(
-    potential: Potential, crystal: Atoms, n_atoms: int, progress: Progress = silent
+    potential: Potential,
+    crystal: Atoms,
+    n_atoms: int,
+    progress: Progress = silent,
+    n_blocks: int = N_BLOCKS,
 ) -> tuple[np.ndarray, int, int]:
     """Return times per step (n_blocks, 2) of potential and ruler, and the atoms that each had."""
     atoms = supercell(crystal, n_atoms)
@@ -56,9 +60,9 @@ def timed_blocks(
     ):
         ruler_steps, steps = steps_per_block(ruler), steps_per_block(simulation)
         blocks = []
-        for index in range(N_BLOCKS):
+        for index in range(n_blocks):
             blocks.append([time_per_step(simulation, steps), time_per_step(ruler, ruler_steps)])
-            progress((index + 1) / N_BLOCKS, f"timing {len(atoms)} atoms")
+            progress((index + 1) / n_blocks, f"timing {len(atoms)} atoms")
     return np.array(blocks), len(atoms), len(ruler_atoms)
 
 
@@ -68,7 +72,7 @@ def ratios(blocks: np.ndarray, n_atoms: int, n_ruler_atoms: int) -> np.ndarray:
     return (per_step / n_atoms) / (ruler / n_ruler_atoms)
 
 
-def _values(blocks: np.ndarray, n_atoms: int, n_ruler_atoms: int) -> list[Value]:
+def values_of(blocks: np.ndarray, n_atoms: int, n_ruler_atoms: int) -> list[Value]:
     """Turn times per step (n_blocks, 2) of potential and ruler into values with their spread."""
     per_step, ruler = blocks.T
     series = {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 STATUS = Path("/proc/self/status")
+MEMORY = Path("/proc/meminfo")
 CLEAR = Path("/proc/self/clear_refs")
 # What Linux wants written to ``clear_refs`` to begin a new peak (man 5 proc).
 NEW_PEAK = "5"
@@ -39,6 +40,15 @@ def peak_of(device: str) -> Iterator[Peak]:
     found.mib = _status_mib("VmHWM") - resident
 
 
+def available_mib(device: str) -> float:
+    """Return the memory (MiB) that ``cpu`` or ``cuda`` still has to give."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.mem_get_info()[0] / MIB
+    return _kib(MEMORY, "MemAvailable") / 1024
+
+
 def peak_rss_mib() -> float:
     """Return the largest resident memory (MiB) of this process or of one that it started."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
@@ -47,7 +57,11 @@ def peak_rss_mib() -> float:
 
 
 def _status_mib(key: str) -> float:
-    for line in STATUS.read_text().splitlines():
+    return _kib(STATUS, key) / 1024
+
+
+def _kib(path: Path, key: str) -> int:
+    for line in path.read_text().splitlines():
         if line.startswith(f"{key}:"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError(f"{STATUS} has no {key}")
+            return int(line.split()[1])
+    raise RuntimeError(f"{path} has no {key}")

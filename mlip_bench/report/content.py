@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mlip_bench.errors import UserError
-from mlip_bench.measure import BY_GROUP, direct
+from mlip_bench.measure import BY_GROUP, direct, scaling
 from mlip_bench.potentials import family, family_names
 from mlip_bench.results import RESULTS, read_rows, table
 from mlip_bench.study import DESCRIPTION, PREDICTED
@@ -39,6 +39,8 @@ class Content:
     """One row per potential and test structure with atoms in surroundings outside those of training."""
     direct: pd.DataFrame
     """Of the measure direct-vs-conservative: a row per metric and number of atoms, a column per potential."""
+    scaling: pd.DataFrame
+    """The rows of the measure scaling, in the order of the ranking."""
     failures: pd.DataFrame
     """One row per failed task: potential, measure, error."""
     findings: list[str]
@@ -78,6 +80,7 @@ def read(folder: Path) -> Content:
         by_group=_wide(by_group, ["group", "potential"]),
         extrapolation=_extrapolation(predictions),
         direct=_direct(good, ranking),
+        scaling=_scaling(good, ranking),
         failures=failures,
         findings=_findings(ranking),
         warnings=_warnings(run, good, failures),
@@ -186,6 +189,12 @@ def _direct(good: pd.DataFrame, ranking: pd.DataFrame) -> pd.DataFrame:
     rows = good[good["measure"] == direct.MEASURE.name]
     wide = rows.pivot_table(index=["metric", "n_atoms"], columns="potential", values="value", sort=False)
     return wide[[name for name in ranking.index if name in wide]]
+
+
+def _scaling(good: pd.DataFrame, ranking: pd.DataFrame) -> pd.DataFrame:
+    rows = good[good["measure"] == scaling.MEASURE.name]
+    order = {name: place for place, name in enumerate(ranking.index)}
+    return rows.sort_values("potential", key=lambda names: names.map(order), kind="stable")
 
 
 def _extrapolation(predictions: dict[str, dict[str, np.ndarray]]) -> pd.DataFrame:

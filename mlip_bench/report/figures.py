@@ -18,7 +18,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from mlip_bench.report import direct
+from mlip_bench.report import direct, scaling
 from mlip_bench.report.content import Content
 
 STYLES = {
@@ -93,6 +93,7 @@ def draw(content: Content) -> list[Figure]:
         ("parameters", _parameters),
         ("parity", _parity),
         ("groups", _groups),
+        ("scaling", _scaling),
         ("direct", _direct),
     )
     figures = []
@@ -248,6 +249,30 @@ def _groups(content: Content) -> tuple[Sketch, str] | None:
     grid[0].invert_yaxis()
     sketch.canvas.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(names))
     return sketch, "Test errors of each group of structures."
+
+
+def _scaling(content: Content) -> tuple[Sketch, str] | None:
+    """Time per step against the number of atoms, with the power law of each potential."""
+    if content.scaling.empty:
+        return None
+    sketch = _sketch("scaling", 7.4, 3.6)
+    axes = sketch.canvas.subplots()
+    families = content.scaling.drop_duplicates("potential").set_index("potential")["family"]
+    for name, seconds in scaling.steps(content).iterrows():
+        seconds = seconds.dropna()
+        look = style(families[name])
+        axes.plot(seconds.index, seconds, color=look["color"], linewidth=1.2, label=name, zorder=1)
+        for n_atoms, value in seconds.items():
+            per_atom = f"{1e6 * value / n_atoms:.1f} µs per atom"
+            tip = f"{name}: {value:.3g} s per step, {n_atoms:.0f} atoms, {per_atom}"
+            sketch.point(axes, n_atoms, value, tip, markersize=7, zorder=2, **look)
+    axes.set(xscale="log", yscale="log", xlabel="atoms", ylabel="time per MD step (s, one core)")
+    sizes = scaling.steps(content).columns.to_numpy(dtype=float)
+    axes.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.minorticks_off()
+    sketch.canvas.legend(loc="outside right center")
+    return sketch, "Time per MD step over supercell sizes."
 
 
 def _direct(content: Content) -> tuple[Sketch, str] | None:

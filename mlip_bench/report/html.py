@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jinja2
 
-from mlip_bench.report import direct, tables
+from mlip_bench.report import direct, scaling, tables
 from mlip_bench.report.content import Content
 from mlip_bench.report.figures import Figure
 from mlip_bench.results import write_atomically
@@ -22,6 +22,10 @@ def write(content: Content, figures: list[Figure], path: Path) -> None:
         undefined=jinja2.StrictUndefined,
     )
     text = environment.get_template(TEMPLATE).render(
-        content=content, tables=tables, direct=direct, figures={figure.name: figure for figure in figures}
+        content=content,
+        tables=tables,
+        direct=direct,
+        scaling=scaling,
+        figures={figure.name: figure for figure in figures},
     )
     write_atomically(path, text)

@@ -8,7 +8,7 @@ import matplotlib as mpl
 from fpdf import FPDF
 from fpdf.fonts import FontFace
 
-from mlip_bench.report import direct, tables
+from mlip_bench.report import direct, scaling, tables
 from mlip_bench.report.content import Content
 from mlip_bench.report.figures import Figure
 from mlip_bench.report.tables import Table
@@ -131,6 +131,8 @@ def write(content: Content, figures: list[Figure], path: Path) -> None:
     if not content.extrapolation.empty:
         document.heading("Extrapolation")
         document.show(tables.extrapolation(content), widths=(1, 2, 2), text=True)
+    if not content.scaling.empty:
+        _section(document, "Cost over supercell sizes", by_name.get("scaling"), scaling.table(content))
     if not content.direct.empty:
         _section(document, "Direct against conservative forces", by_name.get("direct"))
         _bullets(document, direct.findings(content))

@@ -1,0 +1,101 @@
+r"""Cost of an MD step over supercell sizes: table S11 of Zuo et al. (seeds/004) for every family.
+
+The protocol is that of ``cost``, at 432, 2000, 5488 and 11664 atoms of bcc (6, 10, 14 and 18 cubic cells
+along each axis), or at the same numbers or a little more of the user's crystal. The power law
+
+.. math:: t \propto N^p
+
+is fitted to the logarithms; the uncertainty of p is its standard error. A size that would not fit into
+memory, or would take longer than the time allowed, is not started, nor a larger one, and a row says so.
+"""
+
+import numpy as np
+from ase import Atoms
+
+from mlip_bench.errors import UserError
+from mlip_bench.md.driver import Simulation
+from mlip_bench.measure import cost
+from mlip_bench.measure.base import Measure, Metric, Subject, Value
+from mlip_bench.measure.memory import available_mib, peak_of
+from mlip_bench.potentials.base import Potential, Progress
+
+SIZES = (432, 2000, 5488, 11664)
+
+# Where a step takes longer than this (s), fewer blocks must do.
+LONG_STEP = 2.0
+FEW_BLOCKS = 3
+
+# Time (s) that one size may take.
+SIZE_SECONDS = 300.0
+
+# Steps of a size beside its blocks: set-up, warm-up, and the step that tells how long one takes.
+STEPS_BEFORE = 4
+
+# Share of the memory left that a size may take.
+MEMORY_SHARE = 0.8
+
+METRICS = cost.METRICS | {
+    "peak_kib_per_atom": Metric("KiB", "memory that a simulation takes, per atom"),
+    "exponent": Metric("1", "p of the power law t ∝ N^p"),
+    "stopped_by_time": Metric("s", "estimated time of the first size that was not started", None),
+    "stopped_by_memory": Metric("MiB", "estimated memory of the first size that was not started", None),
+}
+
+
+def run(subject: Subject, progress: Progress) -> list[Value]:
+    """Time the sizes from small to large."""
+    crystal, potential = subject.dataset.crystal, subject.potential
+    if crystal is None:
+        raise UserError("scaling: the data has no periodic structure to time")
+    with Simulation(potential, cost.supercell(crystal, SIZES[0] // 4)) as small:
+        small.run(1)  # kernels are compiled before memory and time are looked at
+    values: list[Value] = []
+    s_per_step = kib_per_atom = 0.0
+    for index, size in enumerate(SIZES):
+        n_atoms = len(cost.supercell(crystal, size))
+        stop = _reason_to_stop(potential.device, n_atoms, s_per_step, kib_per_atom)
+        if stop is not None:
+            values.append(stop)
+            break
+        kib_per_atom = _peak_kib(potential, cost.supercell(crystal, size)) / n_atoms
+        values.append(Value("peak_kib_per_atom", kib_per_atom, n_atoms=n_atoms))
+        n_blocks = FEW_BLOCKS if s_per_step * n_atoms > LONG_STEP else cost.N_BLOCKS
+        found = cost.values_of(*cost.timed_blocks(potential, crystal, size, n_blocks=n_blocks))
+        values += found
+        s_per_step = found[0].value / n_atoms
+        progress((index + 1) / len(SIZES), f"{n_atoms} atoms: {found[0].value:.3g} s per step")
+    return values + _power_law(values)
+
+
+def _reason_to_stop(device: str, n_atoms: int, s_per_atom: float, kib_per_atom: float) -> Value | None:
+    """Estimate from the size before whether this one is too large."""
+    step = s_per_atom * n_atoms
+    n_blocks = FEW_BLOCKS if step > LONG_STEP else cost.N_BLOCKS
+    seconds = STEPS_BEFORE * step + n_blocks * max(step, cost.BLOCK_SECONDS)
+    if seconds > SIZE_SECONDS:
+        return Value("stopped_by_time", seconds, n_atoms=n_atoms)
+    mib = kib_per_atom * n_atoms / 1024
+    if mib > MEMORY_SHARE * available_mib(device):
+        return Value("stopped_by_memory", mib, n_atoms=n_atoms)
+    return None
+
+
+def _peak_kib(potential: Potential, atoms: Atoms) -> float:
+    with peak_of(potential.device) as peak, Simulation(potential, atoms) as simulation:
+        simulation.run(1)
+    return 1024 * peak.mib
+
+
+def _power_law(values: list[Value]) -> list[Value]:
+    """Fit p, where there are at least three sizes."""
+    points = [(v.n_atoms, v.value) for v in values if v.metric == "s_per_step"]
+    if len(points) < 3:
+        return []
+    n_atoms, seconds = np.log(np.array(points, dtype=float)).T
+    fitted, covariance = np.polyfit(n_atoms, seconds, 1, cov="unscaled")
+    residual = seconds - np.polyval(fitted, n_atoms)
+    variance = float((residual**2).sum()) / (len(points) - 2)
+    return [Value("exponent", float(fitted[0]), spread=float(np.sqrt(variance * covariance[0, 0])))]
+
+
+MEASURE = Measure("scaling", METRICS, run, alone=True)

@@ -1,0 +1,57 @@
+"""Scaling over supercell sizes, on real simulations of the ruler itself."""
+
+import numpy as np
+import pytest
+
+from mlip_bench.lammps_session import potentials_folder
+from mlip_bench.measure import cost, scaling
+from mlip_bench.measure.base import Subject, Value
+from mlip_bench.potentials import load
+from mlip_bench.potentials.base import silent
+
+
+@pytest.fixture(scope="module")
+def ruler():
+    return load(potentials_folder() / cost.RULER)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(scaling, "SIZES", (54, 128, 250))
+    monkeypatch.setattr(cost, "BLOCK_SECONDS", 0.02)
+
+
+def measured(ruler, embedded, tmp_path):
+    return scaling.run(Subject(ruler, embedded, tmp_path), silent)
+
+
+def test_every_size_has_time_ratio_and_memory(ruler, embedded, tmp_path):
+    values = measured(ruler, embedded, tmp_path)
+    for metric in ("s_per_step", "us_per_atom_step", "cost_ratio", "ruler_s_per_step", "peak_kib_per_atom"):
+        assert [value.n_atoms for value in values if value.metric == metric] == [54, 128, 250]
+    (exponent,) = [value for value in values if value.metric == "exponent"]
+    assert np.isfinite([exponent.value, exponent.spread]).all()
+    assert {value.metric for value in values} <= set(scaling.METRICS)
+
+
+def test_a_size_that_takes_too_long_is_not_started(ruler, embedded, tmp_path, monkeypatch):
+    monkeypatch.setattr(scaling, "SIZE_SECONDS", 0.0)
+    monkeypatch.setattr(cost, "BLOCK_SECONDS", 0.0)
+    values = measured(ruler, embedded, tmp_path)
+    assert [value.n_atoms for value in values if value.metric == "s_per_step"] == [54]
+    (stopped,) = [value for value in values if value.metric.startswith("stopped")]
+    assert (stopped.metric, stopped.n_atoms) == ("stopped_by_time", 128)
+    assert stopped.value > 0
+
+
+def test_a_size_without_memory_is_not_started(ruler, embedded, tmp_path, monkeypatch):
+    monkeypatch.setattr(scaling, "available_mib", lambda device: -1.0)
+    values = measured(ruler, embedded, tmp_path)
+    assert [value.metric for value in values] == ["stopped_by_memory"]
+
+
+def test_the_power_law_is_that_of_the_times():
+    values = [Value("s_per_step", 3e-5 * n**1.07, n_atoms=n) for n in (432, 2000, 5488, 11664)]
+    (exponent,) = scaling._power_law(values)
+    assert exponent.value == pytest.approx(1.07)
+    assert exponent.spread == pytest.approx(0, abs=1e-9)
