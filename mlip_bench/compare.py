@@ -78,7 +78,7 @@ def _of_run(folder: Path) -> Timings:
     return {
         (row.potential, int(row.n_atoms or 0)): Timing(row.value, row.spread or 0.0, N_BLOCKS, row.cpu)
         for row in read_rows(folder / RESULTS)
-        if row.metric == "cost_ratio" and row.value is not None
+        if row.measure == "cost" and row.metric == "cost_ratio" and row.value is not None
     }
 
 

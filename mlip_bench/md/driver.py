@@ -91,6 +91,19 @@ class Simulation:
         """Return one of LAMMPS's thermodynamic values: ``etotal`` (eV), ``temp`` (K), ``press`` (bar), ..."""
         return float(self.session.lmp.get_thermo(name))
 
+    def forces(self) -> np.ndarray:
+        """Return the forces (n_atoms, 3) in eV/Å, in LAMMPS's frame."""
+        return np.ctypeslib.as_array(self.session.lmp.gather_atoms("f", 1, 3)).reshape(-1, 3).copy()
+
+    def snapshot(self, atoms: Atoms) -> Atoms:
+        """Return the atoms as they are now, in LAMMPS's frame; ``atoms`` tells which they are."""
+        lmp = self.session.lmp
+        low, high, xy, yz, xz, *_ = lmp.extract_box()
+        cell = np.diag(np.subtract(high, low))
+        cell[1, 0], cell[2, 0], cell[2, 1] = xy, xz, yz
+        positions = np.ctypeslib.as_array(lmp.gather_atoms("x", 1, 3)).reshape(-1, 3) - low
+        return Atoms(atoms.numbers, positions=positions, cell=cell, pbc=True)
+
     def _run(self, line: str) -> None:
         self.session.command(line)
         if self._bridge is not None and self._bridge.error is not None:

@@ -1,6 +1,6 @@
 """Measurements of fitted potentials; each is one file."""
 
-from mlip_bench.measure import cost, direct, errors, fit, scaling
+from mlip_bench.measure import cost, direct, errors, fit, scaling, stability
 from mlip_bench.measure.base import Measure, Metric, Subject, Value
 
 __all__ = ["BY_GROUP", "FIT_METRICS", "MEASURES", "Measure", "Metric", "Subject", "Value", "metric"]
@@ -11,9 +11,7 @@ FIT_METRICS = fit.METRICS
 # and metric finds one row per split.
 BY_GROUP = "-by-group"
 
-MEASURES = {
-    measure.name: measure for measure in (errors.MEASURE, cost.MEASURE, scaling.MEASURE, direct.MEASURE)
-}
+MEASURES = {module.MEASURE.name: module.MEASURE for module in (errors, cost, scaling, stability, direct)}
 
 
 def metric(measure: str, name: str) -> Metric:

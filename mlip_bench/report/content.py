@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mlip_bench.errors import UserError
-from mlip_bench.measure import BY_GROUP, direct, scaling
+from mlip_bench.measure import BY_GROUP, direct, scaling, stability
 from mlip_bench.potentials import family, family_names
 from mlip_bench.results import RESULTS, read_rows, table
 from mlip_bench.study import DESCRIPTION, PREDICTED
@@ -41,6 +41,8 @@ class Content:
     """Of the measure direct-vs-conservative: a row per metric and number of atoms, a column per potential."""
     scaling: pd.DataFrame
     """The rows of the measure scaling, in the order of the ranking."""
+    stability: pd.DataFrame
+    """Of the measure stability: one row per potential and temperature."""
     failures: pd.DataFrame
     """One row per failed task: potential, measure, error."""
     findings: list[str]
@@ -81,6 +83,7 @@ def read(folder: Path) -> Content:
         extrapolation=_extrapolation(predictions),
         direct=_direct(good, ranking),
         scaling=_scaling(good, ranking),
+        stability=_stability(good),
         failures=failures,
         findings=_findings(ranking),
         warnings=_warnings(run, good, failures),
@@ -98,7 +101,8 @@ def _ranking(good: pd.DataFrame) -> pd.DataFrame:
     test = good[(good["measure"] == "errors") & (good["split"] == "test")]
     others = good[good["measure"].isin(["cost", "fit"])]
     wide = _wide(pd.concat([test, others]), ["potential"])
-    spread = good[good["metric"] == "cost_ratio"].set_index("potential")["spread"]
+    cost = good[good["measure"] == "cost"]
+    spread = cost[cost["metric"] == "cost_ratio"].set_index("potential")["spread"]
     wide = wide.reindex(columns=list(dict.fromkeys([*wide.columns, *ERROR_METRICS, "cost_ratio"])))
     first = good.drop_duplicates("potential").set_index("potential")
     wide["n_parameters"] = first["n_parameters"].astype(int)
@@ -157,7 +161,7 @@ def _warnings(run: dict[str, Any], good: pd.DataFrame, failures: pd.DataFrame) -
         found.append(
             f"The test errors come from {dataset['n_test']} structures and are themselves uncertain."
         )
-    ruler = good[good["metric"] == "ruler_s_per_step"]
+    ruler = good[(good["measure"] == "cost") & (good["metric"] == "ruler_s_per_step")]
     noisy = ruler[ruler["spread"] > NOISY_RULER * ruler["value"]]
     found += [
         f"The machine was busy while {row.potential} was timed: the ruler's blocks spread by "
@@ -195,6 +199,12 @@ def _scaling(good: pd.DataFrame, ranking: pd.DataFrame) -> pd.DataFrame:
     rows = good[good["measure"] == scaling.MEASURE.name]
     order = {name: place for place, name in enumerate(ranking.index)}
     return rows.sort_values("potential", key=lambda names: names.map(order), kind="stable")
+
+
+def _stability(good: pd.DataFrame) -> pd.DataFrame:
+    rows = good[good["measure"] == stability.MEASURE.name + BY_GROUP]
+    wide = _wide(rows, ["potential", "group"])
+    return wide.set_axis([f"{potential}: {temperature}" for potential, temperature in wide.index])
 
 
 def _extrapolation(predictions: dict[str, dict[str, np.ndarray]]) -> pd.DataFrame:

@@ -133,6 +133,8 @@ def write(content: Content, figures: list[Figure], path: Path) -> None:
         document.show(tables.extrapolation(content), widths=(1, 2, 2), text=True)
     if not content.scaling.empty:
         _section(document, "Cost over supercell sizes", by_name.get("scaling"), scaling.table(content))
+    if not content.stability.empty:
+        _section(document, "Dynamics that hold", None, tables.stability(content))
     if not content.direct.empty:
         _section(document, "Direct against conservative forces", by_name.get("direct"))
         _bullets(document, direct.findings(content))

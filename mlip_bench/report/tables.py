@@ -96,6 +96,25 @@ def extrapolation(content: Content) -> Table:
     return Table(["potential", "test structure", "atoms that extrapolate"], rows, note=note + more)
 
 
+STABILITY_COLUMNS = (
+    Column("held (ps)", "held_ps", ".2f"),
+    Column("exploded", "exploded", ".0f"),
+    Column("largest force (eV/Å)", "largest_force", ".2f"),
+    Column("smallest distance (Å)", "smallest_distance", ".2f"),
+    Column("extrapolating atoms", "extrapolating_atoms", ".0f"),
+    Column("drift in NVE (meV/atom/ps)", "energy_drift", "+.1e"),
+)
+
+
+def stability(content: Content) -> Table:
+    """What molecular dynamics did at each temperature."""
+    table = _table("potential: temperature", content.stability, STABILITY_COLUMNS)
+    note = (
+        "Exploded: 1 where it did, after the time it held. A run cut short by its time limit held for less."
+    )
+    return Table(table.headings, table.rows, note=note)
+
+
 def failures(content: Content) -> Table:
     """The tasks that failed, each with its error."""
     return Table(["potential", "task", "error"], content.failures.astype(str).to_numpy().tolist())

@@ -1,0 +1,152 @@
+"""Molecular dynamics that holds: NVT at three temperatures, then NVE, watched all the while.
+
+Temperatures are 300 K, and a half and nine tenths of the melting point where it is known. A simulation that
+explodes (loses atoms, heats to several times its temperature, or brings two atoms on top of each other) is a
+result: the time that it held. So is one that takes too long to finish: how far it came.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from matscipy.neighbours import neighbour_list
+
+from mlip_bench.errors import UserError
+from mlip_bench.md.driver import TEMPERATURE_K, Simulation
+from mlip_bench.measure.base import Measure, Metric, Subject, Value
+from mlip_bench.measure.cost import supercell
+from mlip_bench.potentials.base import Potential, Progress
+
+N_ATOMS = 128
+NVT_PS, NVE_PS = 10.0, 2.0
+
+# Steps (of 1 fs) between two looks.
+STRIDE = 50
+
+# Time (s) that one temperature may take.
+SECONDS = 120.0
+
+# An explosion: hotter than this many times the thermostat, or nearer than this share of the shortest distance
+# in the crystal.
+TOO_HOT = 4.0
+TOO_NEAR = 0.4
+
+# Melting points (K) at normal pressure: CRC Handbook of Chemistry and Physics, 97th edition, section 4.
+MELTING_POINT_K = {"Li": 453.65, "Si": 1687.0, "Ni": 1728.0, "Cu": 1357.77, "Ge": 1211.40, "Mo": 2895.0}
+SHARES = (0.5, 0.9)
+
+METRICS = {
+    "held_ps": Metric("ps", "simulated time until it exploded, ran out of time, or was done", False),
+    "exploded": Metric("1", "1 where the simulation exploded, 0 where it held"),
+    "largest_force": Metric("eV/Å", "largest force on an atom seen"),
+    "smallest_distance": Metric("Å", "smallest distance between two atoms seen", False),
+    "extrapolating_atoms": Metric("atoms", "atoms in surroundings outside those of training, at the end"),
+    "energy_drift": Metric("meV/atom/ps", "slope of the total energy in NVE"),
+}
+
+
+@dataclass
+class Watch:
+    """What was seen of one simulation so far."""
+
+    atoms: Atoms
+    nearest: float
+    temperature: float
+    held_ps: float = 0.0
+    exploded: bool = False
+    largest_force: float = 0.0
+    smallest_distance: float = np.inf
+
+    def look(self, simulation: Simulation) -> None:
+        """Look at the simulation as it is now."""
+        forces = np.linalg.norm(simulation.forces(), axis=1)
+        self.largest_force = max(self.largest_force, float(forces.max()))
+        self.atoms = simulation.snapshot(self.atoms)
+        self.smallest_distance = min(self.smallest_distance, shortest(self.atoms, self.nearest))
+        hot = not simulation.thermo("temp") <= TOO_HOT * self.temperature
+        self.exploded = hot or self.smallest_distance < TOO_NEAR * self.nearest
+
+
+def run(subject: Subject, progress: Progress) -> list[Value]:
+    """Simulate each temperature."""
+    crystal = subject.dataset.crystal
+    if crystal is None:
+        raise UserError("stability: the data has no periodic structure to simulate")
+    atoms = supercell(crystal, N_ATOMS)
+    values: list[Value] = []
+    temperatures = temperatures_of(atoms)
+    for index, temperature in enumerate(temperatures):
+        values += _simulate(subject.potential, atoms, temperature)
+        progress((index + 1) / len(temperatures), f"{temperature:.0f} K: {values[-1].value:.3g}")
+    return values
+
+
+def temperatures_of(atoms: Atoms) -> list[float]:
+    """Return the temperatures (K) for a crystal; 300 K only where its melting point is not known."""
+    symbols = set(atoms.get_chemical_symbols())
+    melting = MELTING_POINT_K.get(symbols.pop()) if len(symbols) == 1 else None
+    return [TEMPERATURE_K, *(share * melting for share in SHARES if melting is not None)]
+
+
+def shortest(atoms: Atoms, at_most: float) -> float:
+    """Return the shortest distance (Å) between two atoms, ``at_most`` where none is nearer."""
+    distances = neighbour_list("d", atoms, at_most)
+    return float(distances.min()) if len(distances) else at_most
+
+
+def _simulate(potential: Potential, atoms: Atoms, temperature: float) -> list[Value]:
+    """Return all values of one temperature."""
+    start, nearest = time.monotonic(), float(neighbour_list("d", atoms, 6.0).min())
+    watch, drift = Watch(atoms, nearest, temperature), float("nan")
+    # Of the initial velocities' energy the lattice takes half.
+    with Simulation(potential, atoms, ensemble="nvt", temperature=2 * temperature) as simulation:
+        simulation.switch("nvt", temperature)
+        _advance(simulation, watch, NVT_PS, start)
+        if not watch.exploded and watch.held_ps >= NVT_PS:
+            simulation.switch("nve")
+            energies = _advance(simulation, watch, NVT_PS + NVE_PS, start)
+            if len(energies) > 1:
+                picoseconds = 1e-3 * STRIDE * np.arange(len(energies))
+                drift = 1e3 * float(np.polyfit(picoseconds, energies, 1)[0]) / len(atoms)
+    found = {
+        "held_ps": watch.held_ps,
+        "exploded": float(watch.exploded),
+        "largest_force": watch.largest_force,
+        "smallest_distance": watch.smallest_distance,
+        "energy_drift": drift,
+    }
+    if not watch.exploded:
+        found["extrapolating_atoms"] = float(potential.predict([watch.atoms])[0].n_extrapolating)
+    return [
+        Value(metric, value, n_atoms=len(atoms), group=f"{temperature:.0f} K")
+        for metric, value in found.items()
+        if np.isfinite(value)
+    ]
+
+
+def _advance(simulation: Simulation, watch: Watch, until_ps: float, start: float) -> list[float]:
+    """Go on to a time, an explosion, or the end of the time allowed; return the total energies (eV)."""
+    energies: list[float] = []
+    while watch.held_ps < until_ps and not watch.exploded and time.monotonic() - start < SECONDS:
+        try:
+            simulation.run(STRIDE)
+        except Exception as error:
+            if not explains_explosion(error):
+                raise
+            watch.exploded = True
+            return energies
+        watch.look(simulation)
+        if not watch.exploded:
+            watch.held_ps = round(watch.held_ps + 1e-3 * STRIDE, 6)
+            energies.append(simulation.thermo("etotal"))
+    return energies
+
+
+def explains_explosion(error: Exception) -> bool:
+    """Tell whether LAMMPS stopped because of where the atoms went."""
+    text = str(error).lower()
+    return any(part in text for part in ("lost atoms", "non-numeric", "out of range", "nan", "too small"))
+
+
+MEASURE = Measure("stability", METRICS, run, alone=True)
