@@ -60,6 +60,7 @@ def configuration(
     channels: int,
     lmax: int,
     layers: int,
+    radial_nodes: Sequence[int],
     shift: Sequence[float],
     scale: float,
     neighbours: float,
@@ -72,6 +73,7 @@ def configuration(
         keys.NODE_FEATURE_MULTIPLICITY: channels,
         keys.LMAX: lmax,
         keys.NUM_CONVOLUTION: layers,
+        keys.CONVOLUTION_WEIGHT_NN_HIDDEN_NEURONS: list(radial_nodes),
         # Vectors and tensors of one parity only, as in SevenNet-0: half the paths, nearly the same accuracy.
         keys.IS_PARITY: False,
         keys.SHIFT: [float(value) for value in shift],

@@ -12,7 +12,7 @@ are sevenn's; the training loop is ours (``training``).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -61,8 +61,11 @@ class SevenNet(Potential):
         """Features of each kind (scalars, vectors, ...)."""
         lmax: int = 1
         """Largest degree of the tensors."""
-        layers: int = 2
+        layers: int = 3
         """Layers of messages."""
+        radial_nodes: list[int] = field(default_factory=list)
+        """Nodes of hidden layers between the Bessel functions of a distance and the weights of its message;
+        without any the weights are linear in them. sevenn's own default is 64 and 64."""
         checkpoint: str = ""
         """Where training starts: empty for random weights, a ``.pth`` file of sevenn, or a pretrained model
         of the package, e.g. ``7net-0``. Network and cutoff are then those of the checkpoint."""
@@ -70,13 +73,13 @@ class SevenNet(Potential):
         """Passes over the training data; 0 with a checkpoint measures it as it is."""
         batch: int = 0
         """Structures per step of training; 0 takes as many as have about 100 atoms together."""
-        learning_rate: float = 0.03
+        learning_rate: float = 0.02
         """Largest learning rate of Adam."""
         huber_delta: float = 0.1
         """Error (eV, eV/Å, kbar) above which the loss grows linearly."""
         energy_weight: float = 1.0
         """Weight of the loss of the energy per atom."""
-        late_energy_weight: float = 30.0
+        late_energy_weight: float = 10.0
         """The same in the last quarter of the epochs."""
         force_weight: float = 1.0
         """Weight of the loss of the force components."""
@@ -96,6 +99,8 @@ class SevenNet(Potential):
             require(self.cutoff > 0, "cutoff", self.cutoff, "must be above 0 Å")
             for name in ("channels", "layers"):
                 require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+            positive = all(nodes > 0 for nodes in self.radial_nodes)
+            require(positive, "radial_nodes", self.radial_nodes, "must be above 0")
             for name in ("lmax", "epochs", "batch"):
                 require(getattr(self, name) >= 0, name, getattr(self, name), "must be at least 0")
             trains = self.epochs > 0 or bool(self.checkpoint)
@@ -172,6 +177,7 @@ class SevenNet(Potential):
             hypers.channels,
             hypers.lmax,
             hypers.layers,
+            hypers.radial_nodes,
             shift=reference.energies_per_element(structures, self.elements_).tolist(),
             scale=float(np.sqrt(np.mean(forces**2))) or 1.0,
             neighbours=backbone.mean_neighbours(graphs),
