@@ -23,7 +23,7 @@ from mlip_bench.potentials.sevennet import (
 )
 from mlip_bench.potentials.sevennet.package import DataLoader, keys
 
-SMALL = {"channels": 4, "lmax": 2, "cutoff": 4.0, "epochs": 2}
+SMALL = {"channels": 4, "lmax": 2, "layers": 2, "cutoff": 4.0, "epochs": 2, "batch": 4}
 
 
 @pytest.fixture(scope="module")
