@@ -111,6 +111,15 @@ def test_the_pretrained_model_of_the_package():
     assert -b / (2 * a) == pytest.approx(3.168, rel=0.01)
 
 
+def test_the_pretrained_model_survives_saving(alloys, tmp_path):
+    """It is of an older version of sevenn, whose order of weights is changed on reading: once only."""
+    potential = SevenNet(checkpoint="7net-0", epochs=0).fit(alloys[:2])
+    potential.save(tmp_path)
+    one, other = potential.predict(alloys[:1])[0], load(tmp_path).predict(alloys[:1])[0]
+    np.testing.assert_allclose(other.forces, one.forces, atol=1e-5)
+    assert other.energy == pytest.approx(one.energy, abs=1e-4)
+
+
 def test_data_without_stress_trains(alloys):
     bare = [
         labelled(atoms.copy(), atoms.get_potential_energy(), atoms.get_forces(), None) for atoms in alloys[:8]

@@ -115,7 +115,9 @@ def read(checkpoint: str | Path) -> tuple[dict[str, Any], AtomGraphSequential]:
     try:
         with _quiet():
             found = load_checkpoint(str(checkpoint))
-            return found.config, _ours(found.build_model())
+            model = _ours(found.build_model())
+            # Weights of older versions have been put into the order of this one, and must not be again.
+            return found.config | {"version": sevenn.__version__}, model
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, AttributeError) as error:
         first = str(error).strip().splitlines()
         raise UserError(
