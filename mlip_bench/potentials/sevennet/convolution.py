@@ -24,7 +24,7 @@ from mlip_bench.potentials.sevennet.package import (
     wigner_3j,
 )
 
-INTERVALS = 512
+INTERVALS = 256
 """Of the tables of weights."""
 
 Kernel = Callable[[tuple[int, int], list[np.ndarray]], None]
@@ -204,7 +204,7 @@ class Directions(torch.nn.Module):
 class TabulatedConvolution(torch.nn.Module):
     """A convolution without gradients: weights of edges come from cubic splines and are never in memory.
 
-    With intervals of cutoff / 512 splines differ from the network by rounding of single precision.
+    With intervals of cutoff / 256 splines differ from the network by rounding of single precision.
     """
 
     def __init__(self, source: Convolution, radial: Callable[[torch.Tensor], torch.Tensor], cutoff: float):
@@ -217,8 +217,9 @@ class TabulatedConvolution(torch.nn.Module):
         points = torch.tensor(np.maximum(distances, 1e-4), dtype=number)
         with torch.no_grad():
             weights = source.weight_nn(radial(points)).double().numpy()
-        powers = CubicSpline(distances, weights).c[::-1].transpose(1, 0, 2)
-        self._table = np.ascontiguousarray(powers, self._paths.coefficient.dtype)
+        spline = CubicSpline(distances, weights)
+        nodes = np.stack([spline(distances), spline(distances, 1) * cutoff / INTERVALS], axis=1)
+        self._table = np.ascontiguousarray(nodes, self._paths.coefficient.dtype)
         self._spacing = cutoff / INTERVALS
 
     def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -102,13 +102,17 @@ def add_tabulated_messages(
     paths: Paths,
     sums: np.ndarray,
 ) -> None:
-    """Do the same with weights from a table (interval, power of the distance to its start, weight)."""
+    """Do the same with weights from a table (node, value and slope times spacing, weight): cubic Hermite."""
     pairs, weights = np.zeros(len(paths.source), features.dtype), np.zeros(table.shape[2], features.dtype)
+    one = features.dtype.type(1)
     for e in range(edges[0], edges[1]):
-        interval = min(int(lengths[e] / spacing), len(table) - 1)
-        part, t = table[interval], features.dtype.type(lengths[e] - interval * spacing)
+        node = min(int(lengths[e] / spacing), len(table) - 2)
+        t = lengths[e] / spacing - node
+        left, right = one * (t * t * (3 - 2 * t)), one * (t * t * (t - 1))
+        slope, start, end = one * (t * (t - 1) * (t - 1)), table[node], table[node + 1]
         for k in range(np.uint64(len(weights))):
-            weights[k] = part[0, k] + t * (part[1, k] + t * (part[2, k] + t * part[3, k]))
+            step = end[0, k] - start[0, k]
+            weights[k] = start[0, k] + left * step + slope * start[1, k] + right * end[1, k]
         add_message(features[senders[e]], filters[e], weights, paths, pairs, sums[receivers[e]])
 
 
