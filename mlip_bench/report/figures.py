@@ -269,7 +269,8 @@ def _scaling(content: Content) -> tuple[Sketch, str] | None:
     axes.set(xscale="log", yscale="log", xlabel="atoms", ylabel="time per MD step (s, one core)")
     sizes = scaling.steps(content).columns.to_numpy(dtype=float)
     axes.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    seconds = scaling.steps(content).to_numpy()
+    _plain_numbers(axes.yaxis, np.log10(np.nanmax(seconds) / np.nanmin(seconds)))
     axes.minorticks_off()
     sketch.canvas.legend(loc="outside right center")
     return sketch, "Time per MD step over supercell sizes."

@@ -138,7 +138,8 @@ def write(content: Content, figures: list[Figure], path: Path) -> None:
     if not content.direct.empty:
         _section(document, "Direct against conservative forces", by_name.get("direct"))
         _bullets(document, direct.findings(content))
-        document.show(direct.comparison(content))
+        table = direct.comparison(content)
+        document.show(table, widths=(3, *[1] * (len(table.headings) - 1)))
     if not content.failures.empty:
         document.heading("Failures")
         document.show(tables.failures(content), widths=(1, 1, 5), text=True)

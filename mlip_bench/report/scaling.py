@@ -41,8 +41,10 @@ def table(content: Content) -> Table:
         own = scaling[scaling["potential"] == name]
         cells = [_cell(own, size, system) for size in sizes]
         rows.append([str(name), *cells, _exponent(own), _memory(own), _stopped(own)])
-    heading = [f"{size} atoms (s per step; × ruler)" for size in sizes]
-    note = "In brackets: the ratio in table S11 of Zuo et al. at the same size." if system == "Mo" else ""
+    heading = [f"{size} atoms (s; × ruler)" for size in sizes]
+    note = "Seconds per step; ratio to the ruler."
+    if system == PUBLISHED_SYSTEM:
+        note += " In brackets: the ratio in table S11 of Zuo et al. at the same size."
     names = ["potential", *heading, "exponent", "memory (KiB per atom)", "not started"]
     return Table(names, rows, note=note)
 

@@ -1,0 +1,104 @@
+"""Sections of measures that not every run has, from rows of real runs."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mlip_bench.report import build, content, direct, scaling, tables
+from mlip_bench.results import RESULTS, read_rows, write_rows
+
+ROOT = Path(__file__).parents[1]
+MO = ROOT / "docs" / "direct-vs-conservative" / "mo.jsonl"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A run with the rows of the two SevenNets on mlearn Mo."""
+    shutil.copy(ROOT / "reports" / "example" / "run.toml", tmp_path)
+    shutil.copy(MO, tmp_path / RESULTS)
+    return tmp_path
+
+
+def value(rows, potential, metric, n_atoms=None):
+    (found,) = [
+        row.value
+        for row in rows
+        if (row.potential, row.metric) == (potential, metric)
+        and row.measure == direct_measure
+        and n_atoms in (None, row.n_atoms)
+    ]
+    return found
+
+
+direct_measure = "direct-vs-conservative"
+
+
+def test_direct_against_conservative_forces(folder):
+    rows, read = read_rows(folder / RESULTS), content.read(folder)
+    table = direct.comparison(read)
+    assert table.headings == ["", "sevennet", "sevennet-dfs", "sevennet / sevennet-dfs"]
+    cells = {row[0]: row[1:] for row in table.rows}
+    ratio = value(rows, "sevennet", "single_point_s", 2000) / value(
+        rows, "sevennet-dfs", "single_point_s", 2000
+    )
+    assert cells["single point, 2000 atoms (ms)"][2] == f"{ratio:.2f}"
+    assert float(cells["curl of the forces, ‖J - Jᵀ‖ / ‖J‖, 16 atoms"][1]) > 0.01
+    sentences = direct.findings(read)
+    assert len(sentences) == 4
+    assert all("not reproduced" in sentence for sentence in sentences[:3])
+    build(folder)
+    html = (folder / "report.html").read_text()
+    assert "Direct against conservative forces" in html
+    assert "Cost over supercell sizes" not in html
+    assert (folder / "figures" / "direct.svg").is_file()
+
+
+def test_one_network_alone_has_a_table_without_ratios(folder):
+    rows = [row for row in read_rows(folder / RESULTS) if row.potential == "sevennet"]
+    write_rows(folder / RESULTS, rows)
+    read = content.read(folder)
+    assert direct.comparison(read).headings == ["", "sevennet"]
+    assert direct.findings(read) == []
+    build(folder)
+    assert not (folder / "figures" / "direct.svg").exists()
+
+
+def add(folder, measure, values):
+    """Add rows of a measure to the run; the other keys are those of a real row."""
+    rows = read_rows(folder / RESULTS)
+    like = next(row for row in rows if row.potential == "sevennet")
+    added = [dataclasses.replace(like, measure=measure, split=None, **keys) for keys in values]
+    write_rows(folder / RESULTS, rows + added)
+
+
+def test_scaling_stands_beside_the_paper(folder):
+    sizes = {432: 0.02, 2000: 0.1, 5488: 0.3}
+    values = [
+        {"metric": metric, "value": value, "n_atoms": n_atoms, "family": "gap", "potential": "sevennet"}
+        for n_atoms, seconds in sizes.items()
+        for metric, value in (("s_per_step", seconds), ("cost_ratio", 2.0), ("peak_kib_per_atom", 3.0))
+    ]
+    values.append({"metric": "exponent", "value": 1.07, "spread": 0.02})
+    values.append({"metric": "stopped_by_time", "value": 400.0, "n_atoms": 11664})
+    add(folder, "scaling", values)
+    (row,) = scaling.table(content.read(folder)).rows
+    # Table S11: GAP 6.711 s, SNAP 0.294 s for 2000 atoms.
+    assert row[2] == f"0.1; 2.00 [{6.711 / 0.294:.2f}]"
+    assert row[4:] == ["1.070 ± 0.020", "3.0", "11664 atoms: 400 s"]
+    build(folder)
+    assert "Cost over supercell sizes" in (folder / "report.html").read_text()
+    assert "mathdefault" not in (folder / "figures" / "scaling.svg").read_text()
+
+
+def test_an_explosion_is_shown(folder):
+    values = [
+        {"metric": metric, "value": value, "group": "2606 K", "n_atoms": 128}
+        for metric, value in (("held_ps", 0.1), ("exploded", 1.0), ("largest_force", 58.7))
+    ]
+    add(folder, "stability-by-group", values)
+    (row,) = tables.stability(content.read(folder)).rows
+    assert row == ["sevennet: 2606 K", "0.10", "1", "58.70"]
+    build(folder)
+    assert "Dynamics that hold" in (folder / "report.html").read_text()
