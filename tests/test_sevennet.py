@@ -380,3 +380,8 @@ class Unswitched:
         """Build the network of e3nn."""
         assert switches == {"enable_flash": True}
         return self._checkpoint.build_model()
+
+
+def test_an_accelerator_that_nobody_knows():
+    with pytest.raises(UserError, match="accelerator = 'warp': must be one of cuequivariance, flashtp"):
+        SevenNet(accelerator="warp")

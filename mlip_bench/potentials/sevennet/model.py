@@ -106,9 +106,8 @@ class SevenNet(Potential):
             trains = self.epochs > 0 or bool(self.checkpoint)
             require(trains, "epochs", self.epochs, "without a checkpoint there must be training")
             known = ("", "cuequivariance", "flashtp", "openequivariance")
-            require(
-                self.accelerator in known, "accelerator", self.accelerator, "is not " + ", ".join(known[1:])
-            )
+            wanted = "must be one of " + ", ".join(known[1:])
+            require(self.accelerator in known, "accelerator", self.accelerator, wanted)
             share = self.validation_fraction
             require(0 <= share < 1, "validation_fraction", share, "must be from 0 to below 1")
             require(0 <= self.averaging < 1, "averaging", self.averaging, "must be from 0 to below 1")
