@@ -80,7 +80,7 @@ def run(
         say("cost is not measured: the data has no periodic structure to time")
         measures.remove("cost")
     plan = study.Plan(
-        data, plan_potentials(names, preset, data.system, overrides), tuple(measures), seed, device
+        data, plan_potentials(names, preset, data.system, overrides), tuple(measures), seed, device, preset
     )
     folder = out or Path("reports") / data.system
     say(f"data: {data.origin} ({len(data.train)} training, {len(data.test)} test)")
@@ -89,7 +89,7 @@ def run(
     with study.sole_writer(folder):
         if fresh:
             study.forget(folder)
-        study.describe(plan, folder, command_line(), preset)
+        study.describe(plan, folder, command_line())
         with watcher(console) as watching:
             outcome = study.Study(plan, folder, jobs, watching).run()
         if not outcome.n_done and not outcome.failures:

@@ -80,6 +80,7 @@ class Plan:
     measures: tuple[str, ...]
     seed: int = 0
     device: str = "cpu"
+    preset: str = "standard"
 
     def tasks(self, folder: Path) -> list["Task"]:
         """Return all tasks in the order in which their rows stand in the results."""
@@ -119,6 +120,8 @@ class Task:
             "cpu": cpu_name() if self.alone else "any",
             "crystal": self.plan.dataset.crystal_sha256 if self.alone else "any",
         }
+        if self.measure != FIT and MEASURES[self.measure].by_preset:
+            decides["preset"] = self.plan.preset
         return self.store / f"{self.potential.name}-{self.measure}-{_digest(decides)[:16]}"
 
     @property
@@ -204,7 +207,7 @@ def perform(task: Task, partial: Path, threads: int, progress: Progress) -> None
         values = fitting.fit(potential, task.plan.dataset, task.plan.seed, partial, task.checkpoint, progress)
     else:
         potential = load(task.fit.folder).on(task.plan.device)
-        subject = Subject(potential, task.plan.dataset, partial)
+        subject = Subject(potential, task.plan.dataset, partial, task.plan.preset)
         values = MEASURES[task.measure].run(subject, progress)
     wall_s = time.perf_counter() - start
     write_rows(partial / TASK_ROWS, task.success(values, started, wall_s, threads, potential.n_parameters))
@@ -380,12 +383,12 @@ def forget(folder: Path) -> None:
                 link.unlink()
 
 
-def describe(plan: Plan, folder: Path, command: Sequence[str], preset: str) -> None:
+def describe(plan: Plan, folder: Path, command: Sequence[str]) -> None:
     """Write ``run.toml``: everything that is needed to repeat the run."""
     dataset = plan.dataset
     content = {
         "command": " ".join(command),
-        "preset": preset,
+        "preset": plan.preset,
         "seed": plan.seed,
         "device": plan.device,
         "measures": list(plan.measures),

@@ -44,9 +44,26 @@ def test_bridge_and_native_pair_style_run_the_same_steps(ruler):
     atoms.rattle(0.05, seed=2)
     with Simulation(ruler, atoms) as native, Simulation(Bridged(ruler), atoms) as bridged:
         np.testing.assert_allclose(thermo(bridged), thermo(native), rtol=1e-6, atol=1e-6)
-        native.run(40)
-        bridged.run(40)
+        native.run(200)
+        bridged.run(200)
         np.testing.assert_allclose(thermo(bridged), thermo(native), rtol=1e-6, atol=1e-4)
+
+
+@pytest.mark.parametrize("ensemble", ["nve", "nvt"])
+def test_bridge_and_native_pair_style_come_to_the_same_places(ruler, ensemble):
+    """Two hundred steps in a triclinic cell: positions agree to the rounding of forces."""
+    atoms = bulk("Mo", a=3.17, cubic=True).repeat(2)
+    atoms.set_cell(np.array(atoms.cell) @ np.array([[1, 0, 0], [0.05, 1, 0], [0.02, -0.04, 1]]), True)
+    with (
+        Simulation(ruler, atoms, ensemble=ensemble) as native,
+        Simulation(Bridged(ruler), atoms, ensemble=ensemble) as bridged,
+    ):
+        places = []
+        for simulation in (native, bridged):
+            simulation.run(200)
+            places.append(simulation.snapshot(atoms).positions)
+    assert np.abs(places[0] - atoms.positions).max() > 0.05
+    assert np.abs(places[1] - places[0]).max() < 1e-6
 
 
 def test_bridge_follows_velocity_verlet_of_ase(ruler):

@@ -25,11 +25,14 @@ def run_folder(tmp_path_factory):
     data = records.load("embedded", "Mo")
     names = ("snap", "qsnap")
     plan = study.Plan(
-        data, tuple(study.PotentialPlan(n, n, hypers(n, "quick", "Mo")) for n in names), ("errors", "cost")
+        data,
+        tuple(study.PotentialPlan(n, n, hypers(n, "quick", "Mo")) for n in names),
+        ("errors", "cost"),
+        preset="quick",
     )
     with study.sole_writer(folder):
         outcome = study.Study(plan, folder, jobs=2).run()
-        study.describe(plan, folder, ["mlip-bench", "run"], "quick")
+        study.describe(plan, folder, ["mlip-bench", "run"])
     assert not outcome.failures
     build(folder)
     return folder
@@ -120,10 +123,10 @@ def test_structures_that_extrapolate_are_listed(tmp_path):
     data = records.load("embedded", "Mo")
     data = dataclasses.replace(data, train=data.train[:6])
     settings = {"hidden": [4, 4], "epochs": 1, "lbfgs_iterations": 0, "cutoff": 4.5}
-    plan = study.Plan(data, (study.PotentialPlan("nnp", "nnp", settings),), ("errors",))
+    plan = study.Plan(data, (study.PotentialPlan("nnp", "nnp", settings),), ("errors",), preset="quick")
     with study.sole_writer(tmp_path):
         assert not study.Study(plan, tmp_path).run().failures
-        study.describe(plan, tmp_path, ["mlip-bench", "run"], "quick")
+        study.describe(plan, tmp_path, ["mlip-bench", "run"])
     build(tmp_path)
     content = read(tmp_path)
     total = sum(

@@ -19,8 +19,7 @@ def ruler():
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     monkeypatch.setattr(stability, "N_ATOMS", 54)
-    monkeypatch.setattr(stability, "NVT_PS", 0.2)
-    monkeypatch.setattr(stability, "NVE_PS", 0.2)
+    monkeypatch.setattr(stability, "DURATIONS_PS", {"standard": (0.2, 0.2), "quick": (0.1, 0.05)})
 
 
 def by_temperature(values):
@@ -73,6 +72,11 @@ def test_a_simulation_that_runs_out_of_time_says_how_far_it_came(ruler, embedded
     monkeypatch.setattr(stability, "SECONDS", 0.0)
     values = by_temperature(stability.run(Subject(ruler, embedded, tmp_path), silent))["300 K"]
     assert (values["held_ps"], values["exploded"]) == (0.0, 0.0)
+
+
+def test_quick_is_shorter(ruler, embedded, tmp_path):
+    found = by_temperature(stability.run(Subject(ruler, embedded, tmp_path, "quick"), silent))
+    assert found["300 K"]["held_ps"] == pytest.approx(0.15)
 
 
 def test_temperatures_of_what_has_no_known_melting_point():

@@ -34,11 +34,12 @@ class Value:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured, and a folder that keeps what the report needs beside the values."""
+    """What is measured, a folder that keeps what the report needs beside the values, and how thoroughly."""
 
     potential: Potential
     dataset: Dataset
     folder: Path
+    preset: str = "standard"
 
 
 @dataclass(frozen=True)
@@ -50,3 +51,5 @@ class Measure:
     run: Callable[[Subject, Progress], list[Value]]
     alone: bool = False
     """True where nothing else of the run may work meanwhile, because time is measured."""
+    by_preset: bool = False
+    """True where the preset decides how thoroughly it is done."""

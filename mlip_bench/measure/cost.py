@@ -16,6 +16,7 @@ from mlip_bench.errors import UserError
 from mlip_bench.lammps_session import potentials_folder
 from mlip_bench.md.driver import Simulation
 from mlip_bench.measure.base import Measure, Metric, Subject, Value
+from mlip_bench.measure.gpu import refuse_busy_gpu
 from mlip_bench.potentials import load
 from mlip_bench.potentials.base import Potential, Progress, silent
 
@@ -51,7 +52,12 @@ def timed_blocks(
     progress: Progress = silent,
     n_blocks: int = N_BLOCKS,
 ) -> tuple[np.ndarray, int, int]:
-    """Return times per step (n_blocks, 2) of potential and ruler, and the atoms that each had."""
+    """Return times per step (n_blocks, 2) of potential and ruler, and the atoms that each had.
+
+    Raises :class:`UserError` where the GPU that is to be timed is busy.
+    """
+    if potential.device == "cuda":
+        refuse_busy_gpu()
     atoms = supercell(crystal, n_atoms)
     ruler_atoms = bcc_molybdenum(len(atoms))
     with (

@@ -19,7 +19,8 @@ from mlip_bench.measure.cost import supercell
 from mlip_bench.potentials.base import Potential, Progress
 
 N_ATOMS = 128
-NVT_PS, NVE_PS = 10.0, 2.0
+# Simulated time (ps) at constant temperature, then at constant energy.
+DURATIONS_PS = {"quick": (1.0, 0.5), "standard": (10.0, 2.0), "paper": (10.0, 2.0)}
 
 # Steps (of 1 fs) between two looks.
 STRIDE = 50
@@ -77,7 +78,7 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     values: list[Value] = []
     temperatures = temperatures_of(atoms)
     for index, temperature in enumerate(temperatures):
-        values += _simulate(subject.potential, atoms, temperature)
+        values += _simulate(subject.potential, atoms, temperature, *DURATIONS_PS[subject.preset])
         progress((index + 1) / len(temperatures), f"{temperature:.0f} K: {values[-1].value:.3g}")
     return values
 
@@ -95,17 +96,19 @@ def shortest(atoms: Atoms, at_most: float) -> float:
     return float(distances.min()) if len(distances) else at_most
 
 
-def _simulate(potential: Potential, atoms: Atoms, temperature: float) -> list[Value]:
+def _simulate(
+    potential: Potential, atoms: Atoms, temperature: float, nvt_ps: float, nve_ps: float
+) -> list[Value]:
     """Return all values of one temperature."""
     start, nearest = time.monotonic(), float(neighbour_list("d", atoms, 6.0).min())
     watch, drift = Watch(atoms, nearest, temperature), float("nan")
     # Of the initial velocities' energy the lattice takes half.
     with Simulation(potential, atoms, ensemble="nvt", temperature=2 * temperature) as simulation:
         simulation.switch("nvt", temperature)
-        _advance(simulation, watch, NVT_PS, start)
-        if not watch.exploded and watch.held_ps >= NVT_PS:
+        _advance(simulation, watch, nvt_ps, start)
+        if not watch.exploded and watch.held_ps >= nvt_ps:
             simulation.switch("nve")
-            energies = _advance(simulation, watch, NVT_PS + NVE_PS, start)
+            energies = _advance(simulation, watch, round(nvt_ps + nve_ps, 6), start)
             if len(energies) > 1:
                 picoseconds = 1e-3 * STRIDE * np.arange(len(energies))
                 drift = 1e3 * float(np.polyfit(picoseconds, energies, 1)[0]) / len(atoms)
@@ -149,4 +152,4 @@ def explains_explosion(error: Exception) -> bool:
     return any(part in text for part in ("lost atoms", "non-numeric", "out of range", "nan", "too small"))
 
 
-MEASURE = Measure("stability", METRICS, run, alone=True)
+MEASURE = Measure("stability", METRICS, run, alone=True, by_preset=True)
