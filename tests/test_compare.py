@@ -24,7 +24,7 @@ def command(*arguments):
 
 
 def timing(generator, factor=1.0, noise=0.03):
-    """Return the timing of seven blocks with a noise of 3 % each, as this project's machines have."""
+    """Return the timing of as many blocks with a noise of 3 % each, as this project's machines have."""
     blocks = 1.3 * factor * (1 + noise * generator.standard_normal(N_BLOCKS))
     return compare.Timing(float(np.median(blocks)), half_interquartile(blocks), N_BLOCKS, "cpu")
 

@@ -150,6 +150,18 @@ def test_ruler_costs_one_ruler(ruler, embedded, tmp_path, monkeypatch):
     assert 1 / 3 < values["cost_ratio"].value < 3
 
 
+def test_steps_without_the_energy_are_the_same_steps(ruler):
+    """Leaving out LAMMPS's energy changes no force, natively or through the bridge."""
+    atoms = bulk("Mo", a=3.17, cubic=True).repeat(2)
+    for potential in (ruler, Bridged(ruler)):
+        with Simulation(potential, atoms) as whole, Simulation(potential, atoms) as lean:
+            lean.leave_out_energy()
+            for simulation in (whole, lean):
+                simulation.run(20)
+            np.testing.assert_array_equal(lean.snapshot(atoms).positions, whole.snapshot(atoms).positions)
+            assert np.isfinite(whole.thermo("pe"))
+
+
 def test_ratio_is_taken_per_atom():
     """Of other sizes, the ratio compares times per atom, pair by pair."""
     blocks = np.array([[4.0, 1.0], [8.0, 2.0], [6.0, 1.0]])

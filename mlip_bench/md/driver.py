@@ -82,6 +82,16 @@ class Simulation:
         """Go on for ``n_steps`` steps of 1 fs, without the set-up that a first run needs."""
         self._run(f"run {n_steps} pre no post no")
 
+    def leave_out_energy(self) -> None:
+        """Let native pair styles give forces and virial only, from now on.
+
+        LAMMPS computes the energy at the last step of every ``run``: for SNAP, half a step more. A simulation
+        of many steps does without, so one that is timed in short runs must, too. ``thermo`` then knows
+        neither energy nor pressure.
+        """
+        self._commands("thermo_style custom step", "uncompute thermo_pe")
+        self._run("run 0 post no")
+
     def switch(self, ensemble: str, temperature: float = TEMPERATURE_K) -> None:
         """Go on in another ensemble, from the positions and velocities as they are."""
         self._commands("unfix motion", _motion(ensemble, temperature))

@@ -1,0 +1,49 @@
+"""Blocks of steps as a run times them: in a child process, on one core, with one thread."""
+
+import time
+
+import numpy as np
+
+from mlip_bench.child import available_cores, run_in_child
+from mlip_bench.data import records
+from mlip_bench.measure.cost import timed_blocks
+from mlip_bench.potentials import family, load
+from mlip_bench.potentials.base import silent
+from mlip_bench.potentials.presets import hypers
+
+
+def fitted(name, folder):
+    """Fit a family to the embedded data, networks for one epoch: that does not change what a step costs."""
+    settings = hypers(name, "quick", "Mo")
+    if "epochs" in settings:
+        settings["epochs"] = 1
+    family(name)(**settings).fit(records.load("embedded", "Mo").train).save(folder)
+    return folder
+
+
+def blocks(folder, n_atoms, slowdown=0.0):
+    """Return what ``timed_blocks`` does for the potential in a folder."""
+    return run_in_child(_blocks, folder, n_atoms, slowdown, cores=available_cores()[-1:], progress=silent)
+
+
+def _blocks(folder, n_atoms, slowdown, progress):
+    potential = load(folder)
+    if slowdown:
+        make = potential.calculator
+        potential.calculator = lambda: slowed(make(), slowdown)
+    return timed_blocks(potential, records.load("embedded", "Mo").crystal, n_atoms, progress)
+
+
+def slowed(calculator, share):
+    """Let a calculator work in vain for a share of the time of each of its calculations."""
+    calculate = calculator.calculate
+
+    def slower(*arguments):
+        start = time.perf_counter()
+        calculate(*arguments)
+        end = time.perf_counter()
+        while time.perf_counter() < end + share * (end - start):
+            np.sqrt(2.0)
+
+    calculator.calculate = slower
+    return calculator
