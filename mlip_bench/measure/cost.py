@@ -3,7 +3,7 @@
 A step is NPT at 300 K and 1 fs with forces and stress, in LAMMPS, on one pinned core. Machines differ and
 are noisy, so beside every timing the ruler is timed in the same process: the published linear SNAP of Mo
 (``Mo_Zuo_JPCA2020``, 2Jmax = 6) on as many atoms of bcc Mo. Blocks of steps of the two alternate, and the
-ratio is taken pair by pair. Native pair styles leave the energy out, which LAMMPS computes at the end of every
+ratio is taken pair by pair. Native pair styles leave the energy out, which LAMMPS computes at the end of each
 block but a long simulation does not: with it, short blocks made the ruler up to a tenth dearer than it is.
 """
 
