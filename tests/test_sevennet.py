@@ -226,6 +226,31 @@ def test_many_channels_train(embedded):
     assert np.isfinite(potential.predict(embedded.test[:1])[0].forces).all()
 
 
+def test_some_structures_are_shown_inverted(alloys):
+    """Edges and forces of a structure turn together, or neither; all else stays."""
+    graphs = [backbone.labelled_graph(atoms, 4.0) for atoms in alloys[:8]]
+    (before,), (after,) = DataLoader(graphs, 8), DataLoader(graphs, 8)
+    training.invert_some(after, torch.Generator().manual_seed(0))
+    signs = []
+    for one, other in zip(before.to_data_list(), after.to_data_list(), strict=True):
+        sign = 1.0 if torch.equal(one[keys.FORCE], other[keys.FORCE]) else -1.0
+        torch.testing.assert_close(other[keys.FORCE], sign * one[keys.FORCE])
+        torch.testing.assert_close(other[keys.EDGE_VEC], sign * one[keys.EDGE_VEC])
+        torch.testing.assert_close(other[keys.STRESS], one[keys.STRESS])
+        torch.testing.assert_close(other[keys.ENERGY], one[keys.ENERGY])
+        signs.append(sign)
+    assert set(signs) == {1.0, -1.0}
+
+
+def test_the_last_layer_of_the_heads_stops_at_tensors(alloys):
+    """Higher degrees would be computed and read by nobody."""
+    deep = SevenNetDirect(**SMALL | {"lmax": 3, "epochs": 1}).fit(alloys[:4])
+    assert deep.config_[keys.IRREPS_MANUAL][1:] == [
+        "4x0e + 4x1e + 4x2e + 4x3e",
+        "4x0e + 4x1e + 4x2e",
+    ]
+
+
 def test_the_average_lags_and_gives_the_weights_back():
     model = torch.nn.Linear(2, 1)
     start = model.weight.detach().clone()

@@ -111,7 +111,7 @@ class DirectHeads(torch.nn.Module):
 def configuration(
     config: dict[str, Any], scaled: Scales, remove_net_force: bool, checkpoint: str = ""
 ) -> dict[str, Any]:
-    """Extend sevenn's configuration of a network so that its last layer keeps vectors and tensors.
+    """Extend sevenn's configuration of a network so that its last layer keeps degrees 0 to 2.
 
     Raises :class:`UserError` for a network that tells even from odd features: sevenn's last layer makes no
     odd vectors then, and a force head would see none of the messages.
@@ -130,8 +130,9 @@ def configuration(
         hidden = layers[-2]
     if not {1, 2} <= set(Irreps(hidden).ls):
         raise UserError(f"{checkpoint} has features {hidden}; sevennet-dfs needs degrees 1 and 2 among them")
+    last = " + ".join(str(part) for part in Irreps(hidden) if part.ir.l <= 2)
     return config | {
-        keys.IRREPS_MANUAL: [*layers[:-1], hidden],
+        keys.IRREPS_MANUAL: [*layers[:-1], last],
         HEADS: {"scales": vars(scaled), "remove_net_force": remove_net_force},
     }
 

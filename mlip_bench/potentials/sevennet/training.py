@@ -6,6 +6,9 @@ with Huber's loss h, E in eV, F in eV/Å and σ in kbar, as sevenn counts them. 
 quarter of the epochs w_E is larger, when errors of forces no longer fall much. The learning rate rises over
 the first steps and falls along a cosine to the end, so a run of any length ends with small steps. What is
 validated and kept is an exponential moving average of the weights.
+
+Half of the structures, others in each epoch, are shown inverted: networks whose features have no parity must
+learn that F(-r) = -F(r).
 """
 
 import contextlib
@@ -152,6 +155,7 @@ def train(
         losses = schedule.losses(epoch / schedule.epochs)
         generator = torch.Generator().manual_seed(1000 * seed + epoch)
         for batch in DataLoader(training, schedule.batch, shuffle=True, generator=generator):
+            invert_some(batch, generator)
             optimizer.zero_grad()
             if (needed := add_gradients(model, batch, losses, device, n_parts)) != n_parts:
                 n_parts = needed
@@ -173,6 +177,14 @@ def train(
         )
     if best_weights:
         put(best_weights, model)
+
+
+def invert_some(batch: Any, generator: torch.Generator) -> None:
+    """Invert each structure of a batch (r to -r, F to -F) or leave it, at random."""
+    signs = 2.0 * torch.randint(2, (batch.num_graphs, 1), generator=generator) - 1
+    of_atoms = signs[batch[keys.BATCH]].to(batch[keys.FORCE].dtype)
+    batch[keys.FORCE] = of_atoms * batch[keys.FORCE]
+    batch[keys.EDGE_VEC] = of_atoms[batch[keys.EDGE_IDX][0]] * batch[keys.EDGE_VEC]
 
 
 def add_gradients(
