@@ -77,7 +77,34 @@ def test_mlearn_stress_has_the_sign_and_order_of_ase():
     assert np.sqrt(np.mean((predicted - expected) ** 2)) < 0.2 * np.sqrt(np.mean(expected**2))
 
 
-def test_mlearn_json_units_and_order(tmp_path):
+@needs_mlearn
+@pytest.mark.parametrize("element", ["Mo", "Si", "Li", "Ni", "Cu"])
+def test_shear_components_of_mlearn_are_in_the_order_that_the_record_says(element):
+    """The published SNAP knows nothing of the file's order, and agrees with each shear component."""
+    from mlip_bench.data.download import find
+    from mlip_bench.lammps_session import potentials_folder
+    from mlip_bench.potentials import load
+
+    record = records.records()["mlearn"].content["systems"][element]
+    found = find("mlearn", record["test"]["path"], None, record["test"]["checksum"])
+    test = read_structures(found.path, "mlearn-json", record["virial_order"])
+    potential = load(potentials_folder() / f"{element}_Zuo_JPCA2020.snapcoeff")
+    predicted = np.array([prediction.stress for prediction in potential.predict(test)])
+    expected = np.array([structures.stress(atoms) for atoms in test])
+    for component in (3, 4, 5):
+        assert np.corrcoef(predicted[:, component], expected[:, component])[0, 1] > 0.8
+
+
+def test_an_order_that_nobody_knows_is_not_read(tmp_path):
+    path = mlearn_entry(tmp_path)
+    (atoms,) = read_structures(path, virial_order="none")
+    assert structures.stress(atoms) is None
+    (atoms,) = read_structures(path, virial_order="xx yy zz xy xz yz")
+    np.testing.assert_allclose(structures.stress(atoms), -1000 * units.bar * np.array([1, 2, 3, 6, 5, 4]))
+
+
+def mlearn_entry(tmp_path):
+    """Write one structure as maml does."""
     entry = {
         "structure": {
             "lattice": {"matrix": (4 * np.eye(3)).tolist()},
@@ -88,7 +115,11 @@ def test_mlearn_json_units_and_order(tmp_path):
     }
     path = tmp_path / "one.json"
     path.write_text(json.dumps([entry]))
-    (atoms,) = read_structures(path)
+    return path
+
+
+def test_mlearn_json_units_and_order(tmp_path):
+    (atoms,) = read_structures(mlearn_entry(tmp_path))
     kbar = 1000 * units.bar
     np.testing.assert_allclose(structures.stress(atoms), -kbar * np.array([1, 2, 3, 5, 6, 4]))
     assert structures.group(atoms) == "Elastic"

@@ -25,19 +25,24 @@ VIRIAL_KEYS = tuple(
 
 KBAR = 0.1 * units.GPa
 
+ASE_ORDER = "xx yy zz yz xz xy"
+VASP_ORDER = "xx yy zz xy yz zx"
+NO_STRESS = "none"
 
-def read_structures(path: Path, file_format: str = "auto") -> list[Atoms]:
+
+def read_structures(path: Path, file_format: str = "auto", virial_order: str = VASP_ORDER) -> list[Atoms]:
     """Return all frames of a file, checked, with energy, forces and possibly stress attached.
 
     ``file_format`` is ``ase`` (any file ASE reads), ``mlearn-json`` (pymatgen structures as maml and
     Zuo et al. write them), or ``auto``: the second for ``.json`` files that hold a list, else the first.
+    ``virial_order`` names the components of ``mlearn-json``; with ``none`` they are not read.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     if file_format == "auto":
         file_format = "mlearn-json" if _is_mlearn_json(path) else "ase"
     structures = []
-    for index, atoms in enumerate(READERS[file_format](path)):
+    for index, atoms in enumerate(READERS[file_format](path, virial_order)):
         refuse_unusable(atoms, f"{path}, frame {index + 1}")
         structures.append(atoms)
     if not structures:
@@ -50,7 +55,7 @@ def _is_mlearn_json(path: Path) -> bool:
         return path.suffix == ".json" and file.read(1) == b"["
 
 
-def _read_ase(path: Path) -> Iterator[Atoms]:
+def _read_ase(path: Path, virial_order: str) -> Iterator[Atoms]:
     try:
         frames = list(ase.io.iread(path, index=":"))
     except UnknownFileTypeError as error:
@@ -96,24 +101,24 @@ def _stress_from_info(atoms: Atoms) -> np.ndarray | None:
     return voigt.from_matrix(values.reshape(3, 3)) if values.size == 9 else values.reshape(6)
 
 
-def _read_mlearn_json(path: Path) -> Iterator[Atoms]:
+def _read_mlearn_json(path: Path, virial_order: str) -> Iterator[Atoms]:
     try:
         entries = json.loads(path.read_text())
     except ValueError as error:
         raise UserError(f"{path}: not a complete JSON file ({error})") from error
     for index, entry in enumerate(entries):
         try:
-            yield _mlearn_structure(entry)
+            yield _mlearn_structure(entry, virial_order)
         except KeyError as error:
             raise UserError(f"{path}, frame {index + 1}: no key {error}") from error
         except (TypeError, IndexError, ValueError) as error:
             raise UserError(f"{path}, frame {index + 1}: not an entry of maml's form ({error})") from error
 
 
-def _mlearn_structure(entry: dict[str, Any]) -> Atoms:
+def _mlearn_structure(entry: dict[str, Any], virial_order: str) -> Atoms:
     """Turn one entry (pymatgen structure, energy eV, forces eV/Å, virial kbar) into a labelled structure.
 
-    The virial's order is xx yy zz xy yz zx and it is positive in compression: the opposite of ASE.
+    The virial is positive in compression: the opposite of ASE.
     """
     structure, outputs = entry["structure"], entry["outputs"]
     atoms = Atoms(
@@ -124,9 +129,15 @@ def _mlearn_structure(entry: dict[str, Any]) -> Atoms:
         info={key: entry[key] for key in ("group", "description") if key in entry},
     )
     stress = None
-    if outputs.get("virial_stress") is not None:
-        stress = -KBAR * _array(outputs["virial_stress"])[[0, 1, 2, 4, 5, 3]]
+    if virial_order != NO_STRESS and outputs.get("virial_stress") is not None:
+        given = dict(zip(_components(virial_order), _array(outputs["virial_stress"]), strict=True))
+        stress = -KBAR * np.array([given[component] for component in _components(ASE_ORDER)])
     return labelled(atoms, outputs["energy"], _array(outputs["forces"]), stress)
+
+
+def _components(order: str) -> list[str]:
+    """Return the names of components, ``zx`` as ``xz``."""
+    return ["".join(sorted(component)) for component in order.split()]
 
 
 def _array(value: Any) -> np.ndarray:
@@ -134,7 +145,7 @@ def _array(value: Any) -> np.ndarray:
     return np.asarray(value["data"] if isinstance(value, dict) else value, dtype=float)
 
 
-READERS: dict[str, Callable[[Path], Iterator[Atoms]]] = {
+READERS: dict[str, Callable[[Path, str], Iterator[Atoms]]] = {
     "ase": _read_ase,
     "mlearn-json": _read_mlearn_json,
 }
