@@ -251,6 +251,17 @@ def test_the_last_layer_of_the_heads_stops_at_tensors(alloys):
     ]
 
 
+@pytest.mark.parametrize("kind", [SevenNet, SevenNetDirect])
+def test_a_network_as_readout_trains_and_is_kept(kind, alloys, tmp_path):
+    fitted = kind(**SMALL | {"readout_nodes": [6]}).fit(alloys[:8])
+    linear = kind(**SMALL).fit(alloys[:8])
+    assert fitted.n_parameters != linear.n_parameters
+    fitted.save(tmp_path / "one")
+    (before,), (after,) = fitted.predict(alloys[:1]), load(tmp_path / "one").predict(alloys[:1])
+    assert after.energy == pytest.approx(before.energy, abs=1e-5)
+    np.testing.assert_allclose(after.forces, before.forces, atol=1e-5)
+
+
 def test_the_average_lags_and_gives_the_weights_back():
     model = torch.nn.Linear(2, 1)
     start = model.weight.detach().clone()

@@ -61,6 +61,7 @@ def configuration(
     lmax: int,
     layers: int,
     radial_nodes: Sequence[int],
+    readout_nodes: Sequence[int],
     shift: Sequence[float],
     scale: float,
     neighbours: float,
@@ -74,6 +75,10 @@ def configuration(
         keys.LMAX: lmax,
         keys.NUM_CONVOLUTION: layers,
         keys.CONVOLUTION_WEIGHT_NN_HIDDEN_NEURONS: list(radial_nodes),
+        keys.READOUT_AS_FCN: bool(readout_nodes),
+        keys.READOUT_FCN_HIDDEN_NEURONS: list(readout_nodes),
+        # Smooth, as forces must be; sevenn's own default is relu.
+        keys.READOUT_FCN_ACTIVATION: "silu",
         # Vectors and tensors of one parity only, as in SevenNet-0: half the paths, nearly the same accuracy.
         keys.IS_PARITY: False,
         keys.SHIFT: [float(value) for value in shift],

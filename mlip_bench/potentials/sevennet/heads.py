@@ -32,7 +32,7 @@ from ase import Atoms
 from mlip_bench.data import structures as reference
 from mlip_bench.errors import UserError
 from mlip_bench.potentials.sevennet import backbone
-from mlip_bench.potentials.sevennet.package import AtomGraphSequential, Irreps, Linear, keys
+from mlip_bench.potentials.sevennet.package import AtomGraphSequential, FCN_e3nn, Irreps, Linear, keys
 
 HEADS = "direct_heads"
 
@@ -130,10 +130,13 @@ def configuration(
         hidden = layers[-2]
     if not {1, 2} <= set(Irreps(hidden).ls):
         raise UserError(f"{checkpoint} has features {hidden}; sevennet-dfs needs degrees 1 and 2 among them")
+    nodes = config[keys.READOUT_FCN_HIDDEN_NEURONS] if config[keys.READOUT_AS_FCN] else []
     last = " + ".join(str(part) for part in Irreps(hidden) if part.ir.l <= 2)
     return config | {
         keys.IRREPS_MANUAL: [*layers[:-1], last],
-        HEADS: {"scales": vars(scaled), "remove_net_force": remove_net_force},
+        # sevenn's network for the energy takes scalars only; ``with_heads`` puts it behind a linear map.
+        keys.READOUT_AS_FCN: False,
+        HEADS: {"scales": vars(scaled), "remove_net_force": remove_net_force, "readout_nodes": nodes},
     }
 
 
@@ -155,9 +158,23 @@ def with_heads(config: dict[str, Any]) -> AtomGraphSequential:
             irreps = Irreps(config[keys.IRREPS_MANUAL][-1])
             heads = config[HEADS]
             modules[HEADS] = DirectHeads(irreps, Scales(**heads["scales"]), heads["remove_net_force"])
-        if name != "force_output":
+        if name == "reduce_hidden_to_energy" and config[HEADS]["readout_nodes"]:
+            modules[name] = _network(module.irreps_in, config[HEADS]["readout_nodes"])
+        elif name != "force_output":
             modules[name] = module
     return AtomGraphSequential(modules, cutoff=model.cutoff, type_map=model.type_map, data_key_grad=None)
+
+
+def _network(scalars: Irreps, nodes: Sequence[int]) -> FCN_e3nn:
+    """Return a network from scalars to the scaled energy of an atom."""
+    return FCN_e3nn(
+        scalars,
+        dim_out=1,
+        hidden_neurons=list(nodes),
+        activation=torch.nn.functional.silu,
+        data_key_in=keys.NODE_FEATURE,
+        data_key_out=keys.SCALED_ATOMIC_ENERGY,
+    )
 
 
 def read(path: Path) -> tuple[dict[str, Any], AtomGraphSequential]:

@@ -6,9 +6,9 @@ neighbours (Park et al., doi:10.1021/acs.jctc.4c00190; NequIP, doi:10.1038/s4146
 .. math:: m_{ij} = x_j ⊗ Y(r_{ij}) \text{ weighted by an MLP of } |r_{ij}|, \quad
           E = \sum_i (s\, e_i + E_0^{z_i})
 
-with e_i linear in the scalars of the last layer, s the RMS force of the training data and E_0 the energy per
-element by least squares. Forces and stress are the gradient. The model, its graphs, losses and checkpoints
-are sevenn's; the training loop is ours (``training``).
+with e_i linear in the scalars of the last layer or a small network of them (``readout_nodes``), s the RMS
+force of the training data and E_0 the energy per element by least squares. Forces and stress are the
+gradient. Model, graphs, losses and checkpoints are sevenn's; the training loop is ours (``training``).
 """
 
 from collections.abc import Sequence
@@ -66,6 +66,9 @@ class SevenNet(Potential):
         radial_nodes: list[int] = field(default_factory=list)
         """Nodes of hidden layers between the Bessel functions of a distance and the weights of its message;
         without any the weights are linear in them. sevenn's own default is 64 and 64."""
+        readout_nodes: list[int] = field(default_factory=list)
+        """Nodes of hidden layers between the features of an atom and its energy; without any the energy is
+        linear in them, as in SevenNet-0."""
         checkpoint: str = ""
         """Where training starts: empty for random weights, a ``.pth`` file of sevenn, or a pretrained model
         of the package, e.g. ``7net-0``. Network and cutoff are then those of the checkpoint."""
@@ -99,8 +102,9 @@ class SevenNet(Potential):
             require(self.cutoff > 0, "cutoff", self.cutoff, "must be above 0 Å")
             for name in ("channels", "layers"):
                 require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
-            positive = all(nodes > 0 for nodes in self.radial_nodes)
-            require(positive, "radial_nodes", self.radial_nodes, "must be above 0")
+            for name in ("radial_nodes", "readout_nodes"):
+                positive = all(nodes > 0 for nodes in getattr(self, name))
+                require(positive, name, getattr(self, name), "must be above 0")
             for name in ("lmax", "epochs", "batch"):
                 require(getattr(self, name) >= 0, name, getattr(self, name), "must be at least 0")
             trains = self.epochs > 0 or bool(self.checkpoint)
@@ -177,6 +181,7 @@ class SevenNet(Potential):
             hypers.lmax,
             hypers.layers,
             hypers.radial_nodes,
+            hypers.readout_nodes,
             shift=reference.energies_per_element(structures, self.elements_).tolist(),
             scale=float(np.sqrt(np.mean(forces**2))) or 1.0,
             neighbours=backbone.mean_neighbours(graphs),

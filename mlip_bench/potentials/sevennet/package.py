@@ -17,6 +17,7 @@ with warnings.catch_warnings():
     from sevenn.nn.convolution import IrrepsConvolution
     from sevenn.nn.cue_helper import is_cue_available
     from sevenn.nn.flash_helper import is_flash_available
+    from sevenn.nn.linear import FCN_e3nn
     from sevenn.nn.oeq_helper import is_oeq_available
     from sevenn.nn.sequential import AtomGraphSequential
     from sevenn.train.dataload import atoms_to_graph, unlabeled_atoms_to_graph
@@ -31,6 +32,7 @@ __all__ = [
     "AtomGraphSequential",
     "Batch",
     "DataLoader",
+    "FCN_e3nn",
     "ForceLoss",
     "Irreps",
     "IrrepsConvolution",
