@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from mlip_bench.potentials.sevennet import backbone, convolution
-from mlip_bench.potentials.sevennet.package import DataLoader, build_E3_equivariant_model, keys
+from mlip_bench.potentials.sevennet import backbone, convolution, harmonics
+from mlip_bench.potentials.sevennet.package import (
+    DataLoader,
+    build_E3_equivariant_model,
+    keys,
+    spherical_harmonics,
+)
 
 # Channels that differ by degree, as in SevenNet-0.
 UNEVEN = ["6x0e", "6x0e + 3x1e + 2x2e", "6x0e + 3x1e + 2x2e", "6x0e"]
@@ -91,11 +96,32 @@ def test_kernels_pass_gradient_checks_in_double_precision(alloys):
     assert torch.autograd.gradgradcheck(messages, inputs)
 
 
+@pytest.mark.parametrize("lmax", [1, 3, 6])
+def test_spherical_harmonics_are_those_of_e3nn(lmax):
+    """Values; derivatives by vectors; and derivatives of those by what they were summed with."""
+    generator = torch.Generator().manual_seed(0)
+    vectors = torch.randn(7, 3, dtype=torch.float64, generator=generator).requires_grad_()
+    table = harmonics.terms(lmax, torch.float64)
+    degrees = list(range(lmax + 1))
+    expected = spherical_harmonics(degrees, vectors, normalize=True, normalization="component")
+    found = harmonics._Values.apply(vectors, table)
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
+    summed = torch.randn(found.shape, dtype=torch.float64, generator=generator).requires_grad_()
+    moves = torch.randn(7, 3, dtype=torch.float64, generator=generator)
+    results = []
+    for values in (expected, found):
+        (forces,) = torch.autograd.grad((values * summed).sum(), vectors, create_graph=True)
+        (second,) = torch.autograd.grad((forces * moves).sum(), summed)
+        results.append((forces, second))
+    torch.testing.assert_close(results[1], results[0], atol=1e-11, rtol=1e-11)
+
+
 def test_tables_of_weights_change_nothing_but_rounding(models, alloys):
     _, model = models()
     model.eval()
     (batch,) = DataLoader([backbone.graph(atoms, 4.0) for atoms in alloys[:8]], 8)
-    expected = model(batch.clone())[keys.ATOMIC_ENERGY].detach()
-    with torch.no_grad():
-        found = convolution.tabulated(model)(batch.clone())[keys.ATOMIC_ENERGY]
-    np.testing.assert_allclose(found, expected, atol=2e-6 * float(expected.abs().max()), rtol=2e-6)
+    expected, found = model(batch.clone()), convolution.tabulated(model)(batch.clone())
+    for key, tolerance in ((keys.ATOMIC_ENERGY, 2e-6), (keys.PRED_FORCE, 1e-4), (keys.PRED_STRESS, 1e-4)):
+        values = expected[key].detach()
+        scale = float(values.abs().max())
+        np.testing.assert_allclose(found[key].detach(), values, atol=tolerance * scale, err_msg=key)

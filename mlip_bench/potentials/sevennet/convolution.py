@@ -15,6 +15,7 @@ import torch
 from scipy.interpolate import CubicSpline
 
 from mlip_bench.potentials.sevennet import kernel
+from mlip_bench.potentials.sevennet.harmonics import Harmonics
 from mlip_bench.potentials.sevennet.kernel import Paths
 from mlip_bench.potentials.sevennet.package import (
     AtomGraphSequential,
@@ -125,7 +126,7 @@ class _Gradients(torch.autograd.Function):
     def forward(ctx: Any, g: Any, x: Any, y: Any, w: Any, edges: Any, paths: Paths) -> Any:
         ctx.save_for_backward(g, x, y, w)
         ctx.edges, ctx.paths = edges, paths
-        by_x, by_y, by_w = torch.zeros_like(x), torch.zeros_like(y), torch.zeros_like(w)
+        by_x, by_y, by_w = torch.zeros_like(x), torch.empty_like(y), torch.empty_like(w)
         given, own = [*edges, *_arrays(g, x, y, w), paths], _arrays(by_y, by_w)
         _over_edges(len(w), [by_x], lambda part, out: kernel.add_gradients(part, *given, *out, *own))
         return by_x, by_y, by_w
@@ -134,7 +135,9 @@ class _Gradients(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, on_x: Any, on_y: Any, on_w: Any) -> Any:
         saved = ctx.saved_tensors
-        by_g, by_x, by_y, by_w = (one.new_zeros(one.shape) for one in saved)
+        g, x, y, w = saved
+        by_g, by_x = torch.zeros_like(g), torch.zeros_like(x)
+        by_y, by_w = torch.empty_like(y), torch.empty_like(w)
         given, own = [*ctx.edges, *_arrays(*saved, on_x, on_y, on_w), ctx.paths], _arrays(by_y, by_w)
         _over_edges(
             len(by_w),
@@ -142,6 +145,30 @@ class _Gradients(torch.autograd.Function):
             lambda part, out: kernel.add_second_gradients(part, *given, *out, *own),
         )
         return by_g, by_x, by_y, by_w, None, None
+
+
+class _TabulatedMessages(torch.autograd.Function):
+    """M of x, Y and the distances; ``table`` is the kernels' table of weights, its spacing, and the paths."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, y: Any, r: Any, edges: Any, table: Any, n_target: int) -> torch.Tensor:
+        ctx.save_for_backward(x, y, r)
+        ctx.edges, ctx.table = edges, table
+        sums = x.new_zeros(len(x), n_target)
+        given = [*edges, *_arrays(x, y, r), *table]
+        _over_edges(len(r), [sums], lambda part, out: kernel.add_tabulated_messages(part, *given, *out))
+        return sums
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        x, y, r = ctx.saved_tensors
+        by_x, by_y, by_r = torch.zeros_like(x), torch.empty_like(y), torch.empty_like(r)
+        given, own = [*ctx.edges, *_arrays(gradient, x, y, r), *ctx.table], _arrays(by_y, by_r)
+        _over_edges(
+            len(r), [by_x], lambda part, out: kernel.add_tabulated_gradients(part, *given, *out, *own)
+        )
+        return by_x, by_y, by_r, None, None, None
 
 
 class Convolution(IrrepsConvolution):
@@ -181,7 +208,10 @@ class Convolution(IrrepsConvolution):
 
 
 def put_into(model: torch.nn.Module) -> None:
-    """Replace all convolutions of a model of sevenn."""
+    """Replace all convolutions, and the spherical harmonics, of a model of sevenn."""
+    embedding: Any = model.get_submodule("edge_embedding")
+    if embedding.spherical.sph.normalize and embedding.spherical.normalization == "component":
+        embedding.spherical = Harmonics.of(embedding.spherical)
     for name, module in list(model.named_children()):
         if isinstance(module, IrrepsConvolution):
             model.add_module(name, Convolution.of(module))
@@ -202,16 +232,17 @@ class Directions(torch.nn.Module):
 
 
 class TabulatedConvolution(torch.nn.Module):
-    """A convolution without gradients: weights of edges come from cubic splines and are never in memory.
+    """A convolution of fixed weights: those of edges come from cubic splines and are never in memory.
 
-    With intervals of cutoff / 256 splines differ from the network by rounding of single precision.
+    With intervals of cutoff / 256 splines differ from the network by rounding of single precision. Forces are
+    the derivative of the splines themselves, so they are the gradient of the energy to rounding.
     """
 
     def __init__(self, source: Convolution, radial: Callable[[torch.Tensor], torch.Tensor], cutoff: float):
         super().__init__()
         self._product, self._denominator = source.convolution, source.denominator
         number = source.denominator.dtype
-        self._paths = source.paths[number]
+        paths = source.paths[number]
         distances = np.linspace(0, cutoff, INTERVALS + 1)
         # Bessel functions divide by the distance.
         points = torch.tensor(np.maximum(distances, 1e-4), dtype=number)
@@ -219,26 +250,25 @@ class TabulatedConvolution(torch.nn.Module):
             weights = source.weight_nn(radial(points)).double().numpy()
         spline = CubicSpline(distances, weights)
         nodes = np.stack([spline(distances), spline(distances, 1) * cutoff / INTERVALS], axis=1)
-        self._table = np.ascontiguousarray(nodes, self._paths.coefficient.dtype)
-        self._spacing = cutoff / INTERVALS
+        self._table = np.ascontiguousarray(nodes, paths.coefficient.dtype), cutoff / INTERVALS, paths
 
     def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Replace features by the sum of messages."""
         product = self._product
-        features = rows(data[keys.NODE_FEATURE], product.irreps_in1)
-        sums = features.new_zeros(len(features), product.irreps_out.dim)
-        given: list[Any] = [
-            *_arrays(*data[keys.EDGE_IDX], features, data[keys.EDGE_ATTR], data[keys.EDGE_LENGTH]),
-            *(self._table, self._spacing, self._paths),
-        ]
-        n_edges = data[keys.EDGE_IDX].shape[1]
-        _over_edges(n_edges, [sums], lambda part, out: kernel.add_tabulated_messages(part, *given, *out))
+        sums = _TabulatedMessages.apply(
+            rows(data[keys.NODE_FEATURE], product.irreps_in1),
+            data[keys.EDGE_ATTR],
+            data[keys.EDGE_LENGTH],
+            tuple(_arrays(*data[keys.EDGE_IDX])),
+            self._table,
+            product.irreps_out.dim,
+        )
         data[keys.NODE_FEATURE] = from_rows(sums, product.irreps_out) / self._denominator
         return data
 
 
 def tabulated(model: AtomGraphSequential) -> AtomGraphSequential:
-    """Return a model for prediction without gradients on a CPU; it shares all weights but those of edges."""
+    """Return a model for prediction on a CPU; it shares all weights but those of edges."""
     embedding: Any = model.get_submodule("edge_embedding")
 
     def radial(distances: torch.Tensor) -> Any:
@@ -248,8 +278,9 @@ def tabulated(model: AtomGraphSequential) -> AtomGraphSequential:
     for name, module in modules.items():
         if isinstance(module, Convolution):
             modules[name] = TabulatedConvolution(module, radial, model.cutoff)
-    modules.pop("force_output", None)
     modules["edge_embedding"] = Directions(embedding.spherical)
-    made = AtomGraphSequential(modules, cutoff=model.cutoff, type_map=model.type_map, data_key_grad=None)
+    made = AtomGraphSequential(
+        modules, cutoff=model.cutoff, type_map=model.type_map, data_key_grad=model.key_grad
+    )
     made.set_is_batch_data(True)
     return made.eval()

@@ -13,13 +13,11 @@ from mlip_bench.potentials.sevennet import backbone, convolution
 from mlip_bench.potentials.sevennet.package import AtomGraphSequential, DataLoader, keys, torch
 
 
-def ready(
-    model: AtomGraphSequential, device: str, double_precision: bool, conservative: bool
-) -> AtomGraphSequential:
-    """Return a network as it predicts fastest; without gradients, on a CPU, with tables of weights."""
+def ready(model: AtomGraphSequential, device: str, double_precision: bool) -> AtomGraphSequential:
+    """Return a network as it predicts fastest: on a CPU with tables of weights."""
     model.to(device=device, dtype=torch.float64 if double_precision else torch.float32).eval()
     model.set_is_batch_data(True)
-    return convolution.tabulated(model) if not conservative and device == "cpu" else model
+    return convolution.tabulated(model) if device == "cpu" else model
 
 
 class Evaluator:

@@ -73,6 +73,38 @@ def add_message(
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
+def add_gradient(
+    x: np.ndarray,
+    filters: np.ndarray,
+    w: np.ndarray,
+    g: np.ndarray,
+    paths: Paths,
+    pairs: np.ndarray,
+    by_pairs: np.ndarray,
+    dx: np.ndarray,
+    by_filters: np.ndarray,
+    dw: np.ndarray,
+) -> None:
+    """Derive T of one edge by x (added), Y and w (written); ``pairs`` and ``by_pairs`` are working memory."""
+    zero = pairs[:1].sum() * 0
+    couple(filters, paths, pairs)
+    dw[:] = 0
+    for p in range(np.uint64(len(paths.channels))):
+        n, k = paths.channels[p], paths.weight_start[p]
+        for q in range(paths.pair_first[p], paths.pair_first[p + ONE]):
+            factor, a, b = pairs[q], paths.source[q], paths.target[q]
+            total = zero
+            for u in range(n):
+                product = x[a + u] * g[b + u]
+                total += product * w[k + u]
+                dw[k + u] += factor * product
+            for u in range(n):
+                dx[a + u] += factor * w[k + u] * g[b + u]
+            by_pairs[q] = total
+    uncouple(by_pairs, paths, by_filters)
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
 def add_messages(
     edges: tuple[int, int],
     receivers: np.ndarray,
@@ -90,6 +122,27 @@ def add_messages(
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
+def interpolate(length: float, table: np.ndarray, spacing: float, order: int, out: np.ndarray) -> None:
+    """Write the weights at a distance, or for ``order`` 1 their derivatives by it: cubic Hermite.
+
+    The table (node, value and slope times spacing, weight) has one node more than intervals.
+    """
+    one = table.dtype.type(1)
+    node = min(int(length / spacing), len(table) - 2)
+    t = length / spacing - node
+    start, end = table[node], table[node + 1]
+    if order == 0:
+        zeroth, by_step, by_start, by_end = one, t * t * (3 - 2 * t), t * (t - 1) * (t - 1), t * t * (t - 1)
+    else:
+        zeroth, by_step = one * 0, 6 * t * (1 - t) / spacing
+        by_start, by_end = (3 * t * t - 4 * t + 1) / spacing, (3 * t * t - 2 * t) / spacing
+    left, slope, right = one * by_step, one * by_start, one * by_end
+    for k in range(np.uint64(len(out))):
+        step = end[0, k] - start[0, k]
+        out[k] = zeroth * start[0, k] + left * step + slope * start[1, k] + right * end[1, k]
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
 def add_tabulated_messages(
     edges: tuple[int, int],
     receivers: np.ndarray,
@@ -102,17 +155,10 @@ def add_tabulated_messages(
     paths: Paths,
     sums: np.ndarray,
 ) -> None:
-    """Do the same with weights from a table (node, value and slope times spacing, weight): cubic Hermite."""
+    """Do the same with weights from a table."""
     pairs, weights = np.zeros(len(paths.source), features.dtype), np.zeros(table.shape[2], features.dtype)
-    one = features.dtype.type(1)
     for e in range(edges[0], edges[1]):
-        node = min(int(lengths[e] / spacing), len(table) - 2)
-        t = lengths[e] / spacing - node
-        left, right = one * (t * t * (3 - 2 * t)), one * (t * t * (t - 1))
-        slope, start, end = one * (t * (t - 1) * (t - 1)), table[node], table[node + 1]
-        for k in range(np.uint64(len(weights))):
-            step = end[0, k] - start[0, k]
-            weights[k] = start[0, k] + left * step + slope * start[1, k] + right * end[1, k]
+        interpolate(lengths[e], table, spacing, 0, weights)
         add_message(features[senders[e]], filters[e], weights, paths, pairs, sums[receivers[e]])
 
 
@@ -133,25 +179,42 @@ def add_gradients(
     """Derive T of a range of edges by x (added), Y and w (written), for the gradient g by M."""
     pairs = np.zeros(len(paths.source), features.dtype)
     by_pairs = np.zeros_like(pairs)
-    zero = pairs[:1].sum()
     for e in range(edges[0], edges[1]):
-        x, w, g = features[senders[e]], weights[e], gradient[receivers[e]]
-        dx, dw = by_features[senders[e]], by_weights[e]
-        couple(filters[e], paths, pairs)
-        dw[:] = 0
-        for p in range(np.uint64(len(paths.channels))):
-            n, k = paths.channels[p], paths.weight_start[p]
-            for q in range(paths.pair_first[p], paths.pair_first[p + ONE]):
-                factor, a, b = pairs[q], paths.source[q], paths.target[q]
-                total = zero
-                for u in range(n):
-                    product = x[a + u] * g[b + u]
-                    total += product * w[k + u]
-                    dw[k + u] += factor * product
-                for u in range(n):
-                    dx[a + u] += factor * w[k + u] * g[b + u]
-                by_pairs[q] = total
-        uncouple(by_pairs, paths, by_filters[e])
+        i, j = receivers[e], senders[e]
+        x, dx = features[j], by_features[j]
+        add_gradient(
+            x, filters[e], weights[e], gradient[i], paths, pairs, by_pairs, dx, by_filters[e], by_weights[e]
+        )
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def add_tabulated_gradients(
+    edges: tuple[int, int],
+    receivers: np.ndarray,
+    senders: np.ndarray,
+    gradient: np.ndarray,
+    features: np.ndarray,
+    filters: np.ndarray,
+    lengths: np.ndarray,
+    table: np.ndarray,
+    spacing: float,
+    paths: Paths,
+    by_features: np.ndarray,
+    by_filters: np.ndarray,
+    by_lengths: np.ndarray,
+) -> None:
+    """Do the same with weights from a table, of which only Σ g·M by the distance is kept (written)."""
+    pairs, weights = np.zeros(len(paths.source), features.dtype), np.zeros(table.shape[2], features.dtype)
+    by_pairs, by_weights = np.zeros_like(pairs), np.zeros_like(weights)
+    for e in range(edges[0], edges[1]):
+        i, j = receivers[e], senders[e]
+        x, dx = features[j], by_features[j]
+        interpolate(lengths[e], table, spacing, 0, weights)
+        add_gradient(
+            x, filters[e], weights, gradient[i], paths, pairs, by_pairs, dx, by_filters[e], by_weights
+        )
+        interpolate(lengths[e], table, spacing, 1, weights)
+        by_lengths[e] = (weights * by_weights).sum()
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)

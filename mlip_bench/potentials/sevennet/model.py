@@ -239,9 +239,7 @@ class SevenNet(Potential):
             accelerators.refuse_missing(self.hypers.accelerator)
             if self.hypers.accelerator:
                 model = accelerators.accelerated(self.hypers.accelerator, self.config_, model)
-            self._ready_model = inference.ready(
-                model, self.device, self.hypers.double_precision, self.conservative
-            )
+            self._ready_model = inference.ready(model, self.device, self.hypers.double_precision)
         return inference.Evaluator(self._ready_model, self.elements_, self.conservative, skin)
 
     # -- files -----------------------------------------------------------------------------------------

@@ -9,13 +9,14 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import sevenn
     import torch
-    from e3nn.o3 import Irreps, Linear, wigner_3j
+    from e3nn.o3 import Irreps, Linear, spherical_harmonics, wigner_3j
     from sevenn import _keys as keys
     from sevenn._const import DEFAULT_E3_EQUIVARIANT_MODEL_CONFIG
     from sevenn.atom_graph_data import AtomGraphData
     from sevenn.model_build import build_E3_equivariant_model
     from sevenn.nn.convolution import IrrepsConvolution
     from sevenn.nn.cue_helper import is_cue_available
+    from sevenn.nn.edge_embedding import SphericalEncoding
     from sevenn.nn.flash_helper import is_flash_available
     from sevenn.nn.linear import FCN_e3nn
     from sevenn.nn.oeq_helper import is_oeq_available
@@ -39,6 +40,7 @@ __all__ = [
     "Linear",
     "LossDefinition",
     "PerAtomEnergyLoss",
+    "SphericalEncoding",
     "StressLoss",
     "atoms_to_graph",
     "build_E3_equivariant_model",
@@ -50,6 +52,7 @@ __all__ = [
     "keys",
     "load_checkpoint",
     "sevenn",
+    "spherical_harmonics",
     "torch",
     "unlabeled_atoms_to_graph",
     "wigner_3j",

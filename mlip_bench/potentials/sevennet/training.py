@@ -203,9 +203,11 @@ def add_gradients(
         try:
             for part in _parts(batch, n_parts):
                 output = model(part.to(device))
-                total = sum(weight * value for loss, weight in losses
+                total = sum(share * value for loss, share in losses
                             if (value := loss.get_loss(output, model)) is not None)  # fmt: skip
-                (total * part.num_graphs / batch.num_graphs).backward()
+                # Without naming the weights, derivatives by positions would be taken as well.
+                weights = [one for one in model.parameters() if one.requires_grad]
+                (total * part.num_graphs / batch.num_graphs).backward(inputs=weights)
             return n_parts
         except torch.OutOfMemoryError as error:
             if n_parts >= batch.num_graphs:
