@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from mlip_bench.errors import UserError
-from mlip_bench.measure.cost import N_BLOCKS
 from mlip_bench.results import RESULTS, read_rows
 
 SIGNIFICANCE = 3.0
@@ -75,10 +74,14 @@ def read(path: Path) -> Timings:
 
 
 def _of_run(folder: Path) -> Timings:
+    rows = [row for row in read_rows(folder / RESULTS) if row.measure == "cost" and row.value is not None]
+    n_blocks = {row.potential: int(row.value or 0) for row in rows if row.metric == "n_blocks"}
     return {
-        (row.potential, int(row.n_atoms or 0)): Timing(row.value, row.spread or 0.0, N_BLOCKS, row.cpu)
-        for row in read_rows(folder / RESULTS)
-        if row.measure == "cost" and row.metric == "cost_ratio" and row.value is not None
+        (row.potential, int(row.n_atoms or 0)): Timing(
+            float(row.value or 0), row.spread or 0.0, n_blocks[row.potential], row.cpu
+        )
+        for row in rows
+        if row.metric == "cost_ratio" and row.potential in n_blocks
     }
 
 

@@ -19,6 +19,7 @@ def ruler():
 def small(monkeypatch):
     monkeypatch.setattr(scaling, "SIZES", (54, 128, 250))
     monkeypatch.setattr(cost, "BLOCK_SECONDS", 0.02)
+    monkeypatch.setattr(cost, "SECONDS", 0.5)
 
 
 def measured(ruler, embedded, tmp_path):
@@ -36,7 +37,7 @@ def test_every_size_has_time_ratio_and_memory(ruler, embedded, tmp_path):
 
 def test_a_size_that_takes_too_long_is_not_started(ruler, embedded, tmp_path, monkeypatch):
     monkeypatch.setattr(scaling, "SIZE_SECONDS", 0.0)
-    monkeypatch.setattr(cost, "BLOCK_SECONDS", 0.0)
+    monkeypatch.setattr(cost, "SECONDS", 0.0)
     values = measured(ruler, embedded, tmp_path)
     assert [value.n_atoms for value in values if value.metric == "s_per_step"] == [54]
     (stopped,) = [value for value in values if value.metric.startswith("stopped")]

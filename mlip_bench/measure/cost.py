@@ -22,11 +22,14 @@ from mlip_bench.potentials import load
 from mlip_bench.potentials.base import Potential, Progress, silent
 
 N_ATOMS = 2000
-N_BLOCKS = 11
 
-# A block lasts about this long (s): far above the clock's resolution, short enough to follow the
-# machine's drift. A step that takes longer makes a block of its own.
-BLOCK_SECONDS = 0.5
+# A block lasts about this long (s): far above the clock's resolution, short enough that what else the machine
+# does falls on a block and on the ruler's beside it. A step that takes longer makes a block of its own.
+BLOCK_SECONDS = 0.15
+
+# Blocks are timed for about this long (s), but within these numbers.
+SECONDS = 12.0
+LEAST_BLOCKS, MOST_BLOCKS = 7, 41
 
 RULER = "Mo_Zuo_JPCA2020.snapcoeff"
 RULER_LATTICE_CONSTANT = 3.1676  # Å, PBE (reference/zuo2020.md 5.5)
@@ -36,6 +39,7 @@ METRICS = {
     "us_per_atom_step": Metric("µs", "wall time of an MD step per atom"),
     "cost_ratio": Metric("ruler", "time per atom and step over that of the published SNAP of Mo"),
     "ruler_s_per_step": Metric("s", "the ruler's own time per step, beside this measurement", None),
+    "n_blocks": Metric("1", "blocks that were timed", None),
 }
 
 
@@ -51,7 +55,7 @@ def timed_blocks(
     crystal: Atoms,
     n_atoms: int,
     progress: Progress = silent,
-    n_blocks: int = N_BLOCKS,
+    least: int = LEAST_BLOCKS,
 ) -> tuple[np.ndarray, int, int]:
     """Return times per step (n_blocks, 2) of potential and ruler, and the atoms that each had.
 
@@ -68,10 +72,11 @@ def timed_blocks(
         for one in (ruler, simulation):
             one.leave_out_energy()
         ruler_steps, steps = steps_per_block(ruler), steps_per_block(simulation)
-        blocks = []
-        for index in range(n_blocks):
+        blocks: list[list[float]] = []
+        start = time.perf_counter()
+        while len(blocks) < least or (len(blocks) < MOST_BLOCKS and time.perf_counter() - start < SECONDS):
             blocks.append([time_per_step(simulation, steps), time_per_step(ruler, ruler_steps)])
-            progress((index + 1) / n_blocks, f"timing {len(atoms)} atoms")
+            progress(len(blocks) / MOST_BLOCKS, f"timing {len(atoms)} atoms")
     return np.array(blocks), len(atoms), len(ruler_atoms)
 
 
@@ -93,7 +98,7 @@ def values_of(blocks: np.ndarray, n_atoms: int, n_ruler_atoms: int) -> list[Valu
     return [
         Value(metric, float(np.median(values)), n_atoms=n_atoms, spread=half_interquartile(values))
         for metric, values in series.items()
-    ]
+    ] + [Value("n_blocks", float(len(blocks)), n_atoms=n_atoms)]
 
 
 def half_interquartile(values: np.ndarray) -> float:

@@ -21,8 +21,7 @@ from mlip_bench.potentials.base import Potential, Progress
 
 SIZES = (432, 2000, 5488, 11664)
 
-# Where a step takes longer than this (s), fewer blocks must do.
-LONG_STEP = 2.0
+# Where a step takes seconds, so few blocks must do.
 FEW_BLOCKS = 3
 
 # Time (s) that one size may take.
@@ -59,8 +58,7 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
             break
         kib_per_atom = _peak_kib(potential, cost.supercell(crystal, size)) / n_atoms
         values.append(Value("peak_kib_per_atom", kib_per_atom, n_atoms=n_atoms))
-        n_blocks = FEW_BLOCKS if s_per_step * n_atoms > LONG_STEP else cost.N_BLOCKS
-        found = cost.values_of(*cost.timed_blocks(potential, crystal, size, n_blocks=n_blocks))
+        found = cost.values_of(*cost.timed_blocks(potential, crystal, size, least=FEW_BLOCKS))
         values += found
         s_per_step = found[0].value / n_atoms
         progress((index + 1) / len(SIZES), f"{n_atoms} atoms: {found[0].value:.3g} s per step")
@@ -70,8 +68,7 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
 def _reason_to_stop(device: str, n_atoms: int, s_per_atom: float, kib_per_atom: float) -> Value | None:
     """Estimate from the size before whether this one is too large."""
     step = s_per_atom * n_atoms
-    n_blocks = FEW_BLOCKS if step > LONG_STEP else cost.N_BLOCKS
-    seconds = STEPS_BEFORE * step + n_blocks * max(step, cost.BLOCK_SECONDS)
+    seconds = STEPS_BEFORE * step + max(FEW_BLOCKS * step, cost.SECONDS)
     if seconds > SIZE_SECONDS:
         return Value("stopped_by_time", seconds, n_atoms=n_atoms)
     mib = kib_per_atom * n_atoms / 1024

@@ -40,6 +40,8 @@ WARM_UP = 0.02
 """Share of the steps over which the learning rate rises."""
 LAST_RATE = 0.01
 """Learning rate of the last step, of the largest."""
+WATCHED = 20
+"""Training structures whose errors are told where none are held out."""
 LATE = 0.75
 """Share of the epochs after which the energy has its later weight."""
 
@@ -133,11 +135,12 @@ def train(
 ) -> None:
     """Train a model in place; it ends with the averaged weights of least validation error.
 
-    The error is the product of the RMS errors of energy per atom and force on the structures held out, or on
-    all where none are. A killed training goes on from ``checkpoint`` to the same result.
+    The error is the product of the RMS errors of energy per atom and force on the structures held out. Where
+    none are, the last weights are kept, and the errors told meanwhile are those of a few training structures.
+    A killed training goes on from ``checkpoint`` to the same result.
     """
     training = [one for index, one in enumerate(graphs) if index not in set(held_out)]
-    watched = [graphs[index] for index in held_out] or training
+    watched = [graphs[index] for index in held_out] or training[:: -(-len(training) // WATCHED)]
     model.to(device)
     model.set_is_batch_data(True)
     optimizer = torch.optim.Adam(
@@ -165,7 +168,7 @@ def train(
             averaged.update(model)
         with averaged.in_place_of(model):
             energy, force = errors(model, watched, schedule.batch, device)
-        if energy * force < best:
+        if energy * force < best or not len(held_out):
             best = energy * force
             best_weights = {name: value.clone() for name, value in averaged.weights.items()}
         if checkpoint is not None and time.monotonic() - kept > CHECKPOINT_SECONDS:
