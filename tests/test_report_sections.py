@@ -1,16 +1,32 @@
 """Sections of measures that not every run has, from rows of real runs."""
 
 import dataclasses
+import io
 import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from mlip_bench.report import build, content, direct, scaling, tables
+from mlip_bench.report import build, content, direct, pdf, scaling, tables
+from mlip_bench.report.figures import Figure
 from mlip_bench.results import RESULTS, read_rows, write_rows
 
 ROOT = Path(__file__).parents[1]
 MO = ROOT / "docs" / "direct-vs-conservative" / "mo.jsonl"
+
+
+def test_a_tall_figure_stays_with_its_heading():
+    """A figure of a whole page, as parity plots of seven potentials, left a page with a heading only."""
+    image = io.BytesIO()
+    Image.new("RGB", (60, 300)).save(image, "png")
+    document = pdf.Document()
+    document.add_page()
+    pdf._section(document, "Parity", Figure("parity", "A caption.", "", image.getvalue(), 7.0))
+    assert document.page_no() == 2
+    pdf._section(document, "Parity", Figure("parity", "A caption.", "", image.getvalue(), 7.0))
+    assert document.page_no() == 3
+    document.output()  # closes the fonts
 
 
 @pytest.fixture

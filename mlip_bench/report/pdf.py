@@ -66,7 +66,7 @@ class Document(FPDF):
         width = min(self.epw, figure.width_in * MM_PER_INCH)
         image = io.BytesIO(figure.png)
         height = width * _aspect(figure.png)
-        tallest = self.eph - 25
+        tallest = self.eph - 30  # with the heading above it and the caption below
         if height > tallest:
             width, height = width * tallest / height, tallest
         if self.will_page_break(height + 14):
