@@ -366,8 +366,8 @@ def test_training_goes_on_in_smaller_parts_when_memory_is_full(fitted, alloys):
 
 
 def test_prediction_goes_on_by_halves_when_memory_is_full(fitted, alloys):
-    expected = fitted.predict(alloys[:3])
     evaluator = inference.Evaluator(fitted.model_, fitted.elements_, True, 0.0)
+    expected = evaluator.batch(alloys[:3])
     evaluator._model = Full(fitted.model_, 1)
     with pytest.warns(RuntimeWarning, match="GPU memory is full: 1 structures"):
         found = evaluator.batch(alloys[:3])

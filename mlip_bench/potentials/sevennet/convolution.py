@@ -234,8 +234,8 @@ class Directions(torch.nn.Module):
 class TabulatedConvolution(torch.nn.Module):
     """A convolution of fixed weights: those of edges come from cubic splines and are never in memory.
 
-    With intervals of cutoff / 256 splines differ from the network by rounding of single precision. Forces are
-    the derivative of the splines themselves, so they are the gradient of the energy to rounding.
+    With intervals of cutoff / 256 energies differ from the network's by rounding of single precision, forces
+    by 1e-5 of their size. They are the derivative of the splines themselves, so the gradient of that energy.
     """
 
     def __init__(self, source: Convolution, radial: Callable[[torch.Tensor], torch.Tensor], cutoff: float):
