@@ -25,7 +25,6 @@ VIRIAL_KEYS = tuple(
 
 KBAR = 0.1 * units.GPa
 
-ASE_ORDER = "xx yy zz yz xz xy"
 VASP_ORDER = "xx yy zz xy yz zx"
 NO_STRESS = "none"
 
@@ -130,14 +129,17 @@ def _mlearn_structure(entry: dict[str, Any], virial_order: str) -> Atoms:
     )
     stress = None
     if virial_order != NO_STRESS and outputs.get("virial_stress") is not None:
-        given = dict(zip(_components(virial_order), _array(outputs["virial_stress"]), strict=True))
-        stress = -KBAR * np.array([given[component] for component in _components(ASE_ORDER)])
+        stress = -KBAR * voigt.from_matrix(_matrix(virial_order, _array(outputs["virial_stress"])))
     return labelled(atoms, outputs["energy"], _array(outputs["forces"]), stress)
 
 
-def _components(order: str) -> list[str]:
-    """Return the names of components, ``zx`` as ``xz``."""
-    return ["".join(sorted(component)) for component in order.split()]
+def _matrix(order: str, values: np.ndarray) -> np.ndarray:
+    """Return the symmetric matrix (3, 3) of six components in the order of their names."""
+    matrix = np.zeros((3, 3))
+    for name, value in zip(order.split(), values, strict=True):
+        row, column = map("xyz".index, name)
+        matrix[row, column] = matrix[column, row] = value
+    return matrix
 
 
 def _array(value: Any) -> np.ndarray:
