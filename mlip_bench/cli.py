@@ -12,10 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from mlip_bench.data import records
-from mlip_bench.data.dataset import Dataset, own_data
+from mlip_bench.data.dataset import Dataset, own_data, with_crystal
 from mlip_bench.errors import UserError, did_you_mean, is_disk_full
 from mlip_bench.potentials import family, family_names, presets
-from mlip_bench.potentials.base import refuse_missing_gpu
+from mlip_bench.potentials.base import refuse_missing_gpu, silent
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,11 +30,22 @@ app.add_typer(data_app, name="data")
 console = Console(width=None if sys.stdout.isatty() else 160)
 errors = Console(stderr=True)
 
+# A potential of a run that is read from a file rather than fitted.
+FILE = "file:"
+
 BAD_ARGUMENTS = 2
 SOMETHING_FAILED = 1
 INTERRUPTED = 130
 
-Potentials = Annotated[str, typer.Option("--potential", help="'all', or names separated by commas.")]
+Potentials = Annotated[
+    str,
+    typer.Option(
+        "--potential", help="'all', or names separated by commas; file:PATH takes a potential as it is."
+    ),
+]
+CrystalFile = Annotated[
+    Path | None, typer.Option("--crystal", help="A crystal to measure on, instead of the data's own.")
+]
 System = Annotated[str | None, typer.Option("--system", help="Chemical system of a named dataset, e.g. Mo.")]
 DatasetName = Annotated[
     str, typer.Option("--dataset", help="'auto', the name of a dataset, or a file of your own.")
@@ -66,22 +77,26 @@ def run(
         bool, typer.Option("--fresh", help="Forget what the folder has and start over.")
     ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Fits side by side; they share the cores.")] = 1,
+    crystal: CrystalFile = None,
 ) -> None:
     """Fit potentials, measure them, and write the report; what is done already is kept."""
     from mlip_bench import report, study
     from mlip_bench.measure import MEASURES
 
-    names = with_device(chosen(potential, family_names(), "potential"), device)
+    files, potential = apart(potential)
+    names = with_device(chosen(potential, family_names(), "potential"), device) if potential else []
+    published = plan_files(files, names, device)
     measures = chosen(measure, list(MEASURES), "measure")
     overrides = parse_settings(settings or [], names)
     plan_potentials(names, preset, system or "", overrides)  # before any download: are they right?
     data = read_dataset(system, dataset, train, test, seed)
+    if crystal is not None:
+        data = with_crystal(data, crystal)
     if data.crystal is None and "cost" in measures:
         say("cost is not measured: the data has no periodic structure to time")
         measures.remove("cost")
-    plan = study.Plan(
-        data, plan_potentials(names, preset, data.system, overrides), tuple(measures), seed, device, preset
-    )
+    fitted = plan_potentials(names, preset, data.system, overrides)
+    plan = study.Plan(data, fitted + published, tuple(measures), seed, device, preset)
     folder = out or Path("reports") / data.system
     say(f"data: {data.origin} ({len(data.train)} training, {len(data.test)} test)")
     from mlip_bench.progress import watcher
@@ -166,6 +181,34 @@ def evaluate(
     for name, value in summary(comparison(structures, predictions)).items():
         table.add_row(METRICS[name].description, f"{value:.3f}", METRICS[name].unit)
     console.print(table)
+
+
+@app.command()
+def measure(
+    path: Saved,
+    measures: Annotated[
+        str,
+        typer.Option("--measure", help="Properties, separated by commas: eos, elastic, phonons, defects."),
+    ] = "all",
+    system: System = None,
+    crystal: CrystalFile = None,
+) -> None:
+    """Print properties of a saved or published potential beside those of first principles."""
+    from mlip_bench.data.files import read_crystal
+    from mlip_bench.measure import PROPERTIES, reference
+    from mlip_bench.potentials import load
+    from mlip_bench.report import properties
+
+    names = chosen(measures, list(PROPERTIES), "property")
+    potential = load(path)
+    name = system or "-".join(potential.elements_)
+    atoms = records.crystal(name) if crystal is None else read_crystal(crystal)
+    for title in names:
+        found = PROPERTIES[title](atoms, potential.calculator(), silent)
+        table = Table("property", "potential", "reference", "deviation", title=f"{title} of {atoms.symbols}")
+        for cells in properties.beside_reference(title, found, reference.of(name, atoms, title)):
+            table.add_row(*cells)
+        console.print(table)
 
 
 @app.command()
@@ -315,6 +358,37 @@ def data_show(
         say(f"histograms: {histogram}")
 
 
+@data_app.command("label")
+def data_label(
+    structures: Annotated[
+        Path | None, typer.Argument(help="Structures to label; without them, the recipe's reference is made.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="A recipe that ships (Mo, Si, ...) or a TOML file.")] = "Mo",
+    out: Annotated[Path | None, typer.Option(help="File of labelled structures, or folder.")] = None,
+    calculator: Annotated[
+        str | None, typer.Option(help="Another calculator of ASE than the recipe's, with its settings.")
+    ] = None,
+    python: Annotated[str, typer.Option(help="The Python that has the calculator.")] = "/usr/bin/python3",
+) -> None:
+    """Compute reference values with a first-principles code; what is done already is kept."""
+    import dataclasses
+
+    from mlip_bench.data.labels import read_recipe
+    from mlip_bench.measure import PROPERTIES, reference
+
+    chosen_recipe = read_recipe(recipe)
+    if calculator is not None:
+        chosen_recipe = dataclasses.replace(chosen_recipe, calculator=calculator)
+    if structures is not None:
+        reference.label_file(
+            structures, chosen_recipe, python, out or structures.with_suffix(".labelled.xyz"), tell
+        )
+        return
+    folder = out or Path(f"reference-{chosen_recipe.system}")
+    reference.build(chosen_recipe, PROPERTIES, python, folder, tell)
+    say(f"reference: {folder / reference.PROPERTIES}")
+
+
 # -- shared --------------------------------------------------------------------------------------------
 
 
@@ -391,6 +465,36 @@ def plan_potentials(
     return tuple(planned)
 
 
+def apart(potentials: str) -> tuple[list[Path], str]:
+    """Return the files that ``file:PATH`` names in a comma-separated list, and the rest of the list."""
+    words = [word.strip() for word in potentials.split(",") if word.strip()]
+    files = [Path(word.removeprefix(FILE)) for word in words if word.startswith(FILE)]
+    rest = ",".join(word for word in words if not word.startswith(FILE))
+    return files, rest if files else potentials
+
+
+def plan_files(files: list[Path], taken: list[str], device: str) -> tuple[Any, ...]:
+    """Return the plan of potentials that are read, not fitted, each under a name of its own."""
+    import dataclasses
+
+    from mlip_bench.potentials import load
+    from mlip_bench.study import PotentialPlan
+
+    planned, names = [], set(taken)
+    for path in files:
+        potential = load(path).on(device)
+        name = path.stem
+        if name in names:
+            raise UserError(
+                f"{path}: another potential of this run is called '{name}' already; rename the file"
+            )
+        names.add(name)
+        planned.append(
+            PotentialPlan(name, potential.family, dataclasses.asdict(potential.hypers), path.resolve())
+        )
+    return tuple(planned)
+
+
 def with_device(names: list[str], device: str) -> list[str]:
     """Return the families that can compute on a device, and say which cannot; raises where none can."""
     if device not in ("cpu", "cuda"):
@@ -415,6 +519,11 @@ def command_line() -> list[str]:
 def say(text: str) -> None:
     """Print one plain line."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def tell(share: float, message: str) -> None:
+    """Print how far a long step is."""
+    say(f"{100 * share:.0f} %: {message}")
 
 
 def complain(text: str) -> None:

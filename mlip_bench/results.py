@@ -30,6 +30,8 @@ PACKAGES = (
     "numba",
     "matscipy",
     "motep",
+    "phonopy",
+    "spglib",
     "torch",
     "sevenn",
 )

@@ -29,8 +29,9 @@ import mlip_bench
 from mlip_bench.child import ChildFailed, available_cores, run_in_child
 from mlip_bench.data.dataset import Dataset
 from mlip_bench.errors import UserError
-from mlip_bench.measure import BY_GROUP, MEASURES, Subject, Value, metric
+from mlip_bench.measure import BY_GROUP, MEASURES, Subject, Value, metric, reference
 from mlip_bench.measure import fit as fitting
+from mlip_bench.measure.base import CURVES
 from mlip_bench.measure.errors import PREDICTIONS
 from mlip_bench.potentials import family, load
 from mlip_bench.potentials.base import Progress
@@ -48,6 +49,7 @@ from mlip_bench.results import (
 DESCRIPTION = "run.toml"
 POTENTIALS = "potentials"
 PREDICTED = "predictions"
+DRAWN = "curves"
 TASKS = "tasks"
 TASK_ROWS = "rows.jsonl"
 FIT = "fit"
@@ -55,16 +57,22 @@ FIT = "fit"
 
 @dataclass(frozen=True)
 class PotentialPlan:
-    """One potential to fit: its name in the report, its family, and its hyper-parameters."""
+    """One potential: its name in the report, its family, and its hyper-parameters.
+
+    It is fitted, or read from ``source``, a saved or published potential, and measured as it is.
+    """
 
     name: str
     family: str
     hypers: Mapping[str, Any]
+    source: Path | None = None
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of all hyper-parameters, defaults included."""
-        return _digest(self.resolved())
+        """SHA-256 of all hyper-parameters, defaults included, and of the files of one that is read."""
+        if self.source is None:
+            return _digest(self.resolved())
+        return _digest([self.resolved(), {path.name: _file_digest(path) for path in _files_of(self.source)}])
 
     def resolved(self) -> dict[str, Any]:
         """Return all hyper-parameters, defaults included; raises UserError where one is wrong."""
@@ -106,6 +114,11 @@ class Task:
         return self.measure != FIT and MEASURES[self.measure].alone
 
     @property
+    def of_crystal(self) -> bool:
+        """Whether the dataset's crystal decides the result."""
+        return self.measure != FIT and MEASURES[self.measure].of_crystal
+
+    @property
     def folder(self) -> Path:
         """Where the finished task is kept: a readable name and the hash of all that decides it."""
         decides = {
@@ -118,8 +131,10 @@ class Task:
             "measure": self.measure,
             # A timing belongs to its machine; everything else travels.
             "cpu": cpu_name() if self.alone else "any",
-            "crystal": self.plan.dataset.crystal_sha256 if self.alone else "any",
+            "crystal": self.plan.dataset.crystal_sha256 if self.alone or self.of_crystal else "any",
         }
+        if self.of_crystal:
+            decides["reference"] = reference.digest(self.plan.dataset.system, self.plan.dataset.crystal)
         if self.measure != FIT and MEASURES[self.measure].by_preset:
             decides["preset"] = self.plan.preset
         return self.store / f"{self.potential.name}-{self.measure}-{_digest(decides)[:16]}"
@@ -202,7 +217,11 @@ def perform(task: Task, partial: Path, threads: int, progress: Progress) -> None
     started, start = _now(), time.perf_counter()
     # What backends leave in temporary files goes with the folder if this process is killed.
     tempfile.tempdir = str(partial)
-    if task.measure == FIT:
+    if task.measure == FIT and task.potential.source is not None:
+        potential = load(task.potential.source)
+        potential.save(partial)
+        values = []
+    elif task.measure == FIT:
         potential = family(task.potential.family)(**task.potential.hypers).on(task.plan.device)
         values = fitting.fit(potential, task.plan.dataset, task.plan.seed, partial, task.checkpoint, progress)
     else:
@@ -338,12 +357,26 @@ class Study:
     def _publish(self, task: Task) -> None:
         """Show what a task left beside its rows under a plain name, by relative links.
 
-        The potential becomes ``potentials/<name>``, the predictions ``predictions/<name>.npz``.
+        The potential becomes ``potentials/<name>``, the predictions ``predictions/<name>.npz``, and what a
+        property's measurement draws ``curves/<name>-<measure>.npz``.
         """
+        name = task.potential.name
         if task.measure == FIT:
-            _link(self.folder / POTENTIALS / task.potential.name, task.folder)
+            _link(self.folder / POTENTIALS / name, task.folder)
         elif (task.folder / PREDICTIONS).is_file():
-            _link(self.folder / PREDICTED / f"{task.potential.name}.npz", task.folder / PREDICTIONS)
+            _link(self.folder / PREDICTED / f"{name}.npz", task.folder / PREDICTIONS)
+        elif (task.folder / CURVES).is_file():
+            _link(self.folder / DRAWN / f"{name}-{task.measure}.npz", task.folder / CURVES)
+
+
+def _files_of(source: Path) -> list[Path]:
+    """Return the files of a potential: those of its folder, or all that begin with its file's name."""
+    files = source.rglob("*") if source.is_dir() else source.parent.glob(f"{source.stem}*")
+    return sorted(path for path in files if path.is_file())
+
+
+def _file_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _link(link: Path, target: Path) -> None:
@@ -377,7 +410,7 @@ def forget(folder: Path) -> None:
     if not (folder / DESCRIPTION).is_file():
         return
     shutil.rmtree(folder / TASKS, ignore_errors=True)
-    for name in (POTENTIALS, PREDICTED):
+    for name in (POTENTIALS, PREDICTED, DRAWN):
         for link in (folder / name).glob("*"):
             if link.is_symlink():
                 link.unlink()
@@ -402,11 +435,13 @@ def describe(plan: Plan, folder: Path, command: Sequence[str]) -> None:
             "citation": dataset.citation,
             "n_train": len(dataset.train),
             "n_test": len(dataset.test),
+            "reference": reference.is_of(dataset.system, dataset.crystal),
         },
         "hardware": {"cpu": cpu_name(), "cores": len(available_cores()), "platform": sys.platform},
         "versions": versions(),
         "potentials": {
             potential.name: {"family": potential.family, "hypers": _without_none(potential.resolved())}
+            | ({"source": str(potential.source)} if potential.source else {})
             for potential in plan.potentials
         },
     }

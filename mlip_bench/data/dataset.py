@@ -1,5 +1,6 @@
 """A dataset: training and test structures of one system, and where they come from."""
 
+import dataclasses
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import numpy as np
 from ase import Atoms
 
 from mlip_bench.data import structures as reference
-from mlip_bench.data.files import read_structures
+from mlip_bench.data.files import read_crystal, read_structures
 from mlip_bench.errors import UserError
 
 TEST_SHARE = 0.1
@@ -69,6 +70,17 @@ def own_data(train_path: Path, test_path: Path | None, seed: int, system: str | 
         crystal=most_stable_periodic(train),
         origin=origin,
     )
+
+
+def with_crystal(dataset: Dataset, path: Path) -> Dataset:
+    """Return the dataset with the first structure of a file as the crystal that is measured."""
+    atoms = read_crystal(path)
+    foreign = sorted(set(atoms.get_chemical_symbols()) - set(dataset.elements))
+    if foreign:
+        raise UserError(
+            f"{path}: {', '.join(foreign)} does not occur in the data ({', '.join(dataset.elements)})"
+        )
+    return dataclasses.replace(dataset, crystal=atoms)
 
 
 def split(structures: list[Atoms], seed: int, name: str) -> tuple[list[Atoms], list[Atoms]]:

@@ -49,6 +49,19 @@ def read_structures(path: Path, file_format: str = "auto", virial_order: str = V
     return structures
 
 
+def read_crystal(path: Path) -> Atoms:
+    """Return the first structure of a file, which must be periodic in three directions; no values."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        atoms = next(ase.io.iread(path))
+    except Exception as error:  # a reader for any format may raise anything on a broken file
+        raise UserError(f"{path}: cannot be read as a crystal ({type(error).__name__}: {error})") from error
+    if not atoms.pbc.all() or atoms.cell.rank < 3:
+        raise UserError(f"{path}: not a crystal: it is not periodic in three directions")
+    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+
+
 def _is_mlearn_json(path: Path) -> bool:
     with path.open("rb") as file:
         return path.suffix == ".json" and file.read(1) == b"["

@@ -4,6 +4,7 @@ import tomllib
 from dataclasses import dataclass
 from typing import Any
 
+from ase import Atoms
 from ase.build import bulk
 
 from mlip_bench.data.dataset import Dataset
@@ -49,6 +50,11 @@ class Record:
             found[split] = file
         return found
 
+    def crystal(self, system: str) -> Atoms:
+        """Return the conventional cell of a system's ground state."""
+        entry = self.content["systems"][system]
+        return bulk(system, entry["crystal"], a=entry["lattice_constant"]["value"], cubic=True)
+
     def read(self, system: str, found: dict[str, Found]) -> Dataset:
         """Read located files into a dataset."""
         entry = self.content["systems"][system]
@@ -60,7 +66,7 @@ class Record:
             system=system,
             train=train,
             test=test,
-            crystal=bulk(system, entry["crystal"], a=entry["lattice_constant"]["value"], cubic=True),
+            crystal=self.crystal(system),
             origin=f"{self.name}/{system}, {sources}",
             level_of_theory=self.content["level_of_theory"],
             licence=self.content["licence"],
@@ -72,6 +78,17 @@ def records() -> dict[str, Record]:
     """Return all records that ship with this installation, by name."""
     paths = sorted(shipped_folder("datasets").glob("*.toml"))
     return {path.stem: Record(path.stem, tomllib.loads(path.read_text())) for path in paths}
+
+
+def crystal(system: str) -> Atoms:
+    """Return the crystal of a system that some record has."""
+    for record in records().values():
+        if system in record.systems:
+            return record.crystal(system)
+    known = {name for record in records().values() for name in record.systems}
+    raise UserError(
+        f"no crystal known for system '{system}'{did_you_mean(system, known)}; give --crystal FILE"
+    )
 
 
 def load(name: str, system: str) -> Dataset:

@@ -1,9 +1,19 @@
 """Measurements of fitted potentials; each is one file."""
 
-from mlip_bench.measure import cost, direct, errors, fit, scaling, stability
+from mlip_bench.measure import cost, defects, direct, elastic, eos, errors, fit, phonons, scaling, stability
 from mlip_bench.measure.base import Measure, Metric, Subject, Value
 
-__all__ = ["BY_GROUP", "FIT_METRICS", "MEASURES", "Measure", "Metric", "Subject", "Value", "metric"]
+__all__ = [
+    "BY_GROUP",
+    "FIT_METRICS",
+    "MEASURES",
+    "PROPERTIES",
+    "Measure",
+    "Metric",
+    "Subject",
+    "Value",
+    "metric",
+]
 
 FIT_METRICS = fit.METRICS
 
@@ -11,7 +21,16 @@ FIT_METRICS = fit.METRICS
 # and metric finds one row per split.
 BY_GROUP = "-by-group"
 
-MEASURES = {module.MEASURE.name: module.MEASURE for module in (errors, cost, scaling, stability, direct)}
+MODULES = (errors, cost, scaling, stability, direct, phonons, elastic, eos, defects)
+MEASURES = {module.MEASURE.name: module.MEASURE for module in MODULES}
+
+# Properties of a crystal, which a reference from first principles can have, too.
+PROPERTIES = {
+    "eos": eos.compute,
+    "elastic": elastic.compute,
+    "phonons": phonons.compute,
+    "defects": defects.compute,
+}
 
 
 def metric(measure: str, name: str) -> Metric:

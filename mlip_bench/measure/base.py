@@ -4,11 +4,21 @@ Each measurement is one file in this folder with its metrics, their units and di
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from ase import Atoms
+
 from mlip_bench.data.dataset import Dataset
+from mlip_bench.errors import UserError
 from mlip_bench.potentials.base import Potential, Progress
+
+Curves = dict[str, np.ndarray]
+"""What is drawn: arrays by name."""
+
+# What a measurement draws is kept here, in the folder of its task.
+CURVES = "curves.npz"
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,21 @@ class Value:
 
 
 @dataclass(frozen=True)
+class Found:
+    """The numbers and curves of a property, of a potential or of the reference."""
+
+    values: list[Value]
+    curves: Curves = field(default_factory=dict)
+
+    def value(self, metric: str, group: str | None = None) -> float:
+        """Return one number; raises KeyError where it was not measured."""
+        for value in self.values:
+            if value.metric == metric and value.group == group:
+                return value.value
+        raise KeyError(metric)
+
+
+@dataclass(frozen=True)
 class Subject:
     """What is measured, a folder that keeps what the report needs beside the values, and how thoroughly."""
 
@@ -40,6 +65,18 @@ class Subject:
     dataset: Dataset
     folder: Path
     preset: str = "standard"
+
+    def crystal(self, measure: str) -> Atoms:
+        """Return the crystal to measure; raises UserError where the data has none."""
+        if self.dataset.crystal is None:
+            raise UserError(f"{measure}: the data has no periodic structure; give a crystal with --crystal")
+        return self.dataset.crystal
+
+    def keep(self, found: Found) -> list[Value]:
+        """Leave the curves of a property in the folder, and return its values."""
+        if found.curves:
+            np.savez_compressed(self.folder / CURVES, **found.curves)  # type: ignore[arg-type]  # names are ours
+        return found.values
 
 
 @dataclass(frozen=True)
@@ -53,3 +90,5 @@ class Measure:
     """True where nothing else of the run may work meanwhile, because time is measured."""
     by_preset: bool = False
     """True where the preset decides how thoroughly it is done."""
+    of_crystal: bool = False
+    """True where a property of the dataset's crystal is measured, which decides the result."""

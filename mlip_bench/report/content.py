@@ -1,6 +1,7 @@
 """What the report says: tables and sentences, taken from the rows of a run and nothing else."""
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,21 @@ import numpy as np
 import pandas as pd
 
 from mlip_bench.errors import UserError
-from mlip_bench.measure import BY_GROUP, direct, scaling, stability
+from mlip_bench.measure import BY_GROUP, MEASURES, PROPERTIES, direct, scaling, stability
+from mlip_bench.measure import reference as reference_of
+from mlip_bench.measure.base import Curves, Found
 from mlip_bench.potentials import family, family_names
 from mlip_bench.results import RESULTS, read_rows, table
-from mlip_bench.study import DESCRIPTION, PREDICTED
+from mlip_bench.study import DESCRIPTION, DRAWN, PREDICTED
 
 # Test sets smaller than this give errors that are themselves uncertain: said in the report.
 FEW_TEST_STRUCTURES = 50
 
 # A ruler whose blocks differ by more than this share was timed on a busy machine.
 NOISY_RULER = 0.05
+
+# What the reference from first principles is called.
+REFERENCE = "DFT"
 
 ERROR_METRICS = ("energy_mae", "energy_rmse", "force_mae", "force_rmse", "stress_mae", "stress_rmse")
 
@@ -43,6 +49,14 @@ class Content:
     """The rows of the measure scaling, in the order of the ranking."""
     stability: pd.DataFrame
     """Of the measure stability: one row per potential and temperature."""
+    properties: pd.DataFrame
+    """A row per property of the crystal (measure, metric, group), a column per potential."""
+    reference: Mapping[str, Found]
+    """What first principles say of each measured property; empty where no reference ships."""
+    reference_level: str
+    """The level of theory of the reference."""
+    curves: Mapping[tuple[str, str], Curves]
+    """What the measurements of properties draw, by potential and measure."""
     failures: pd.DataFrame
     """One row per failed task: potential, measure, error."""
     findings: list[str]
@@ -73,6 +87,7 @@ def read(folder: Path) -> Content:
     failures = rows.loc[rows["error"].notna(), ["potential", "measure", "error"]]
     by_group = good[(good["measure"] == "errors" + BY_GROUP) & (good["split"] == "test")]
     predictions = _predictions(folder, good)
+    reference = _reference(run)
     return Content(
         run=run,
         ranking=ranking,
@@ -84,6 +99,10 @@ def read(folder: Path) -> Content:
         direct=_direct(good, ranking),
         scaling=_scaling(good, ranking),
         stability=_stability(good),
+        properties=_properties(good, ranking),
+        reference=reference.properties if reference else {},
+        reference_level=reference.level_of_theory if reference else "",
+        curves=_curves(folder, good),
         failures=failures,
         findings=_findings(ranking),
         warnings=_warnings(run, good, failures),
@@ -205,6 +224,36 @@ def _stability(good: pd.DataFrame) -> pd.DataFrame:
     rows = good[good["measure"] == stability.MEASURE.name + BY_GROUP]
     wide = _wide(rows, ["potential", "group"])
     return wide.set_axis([f"{potential}: {temperature}" for potential, temperature in wide.index])
+
+
+def _properties(good: pd.DataFrame, ranking: pd.DataFrame) -> pd.DataFrame:
+    """Set the potentials side by side, in the order of the ranking and of the measurements."""
+    plain = good["measure"].str.removesuffix(BY_GROUP)
+    rows = good.assign(measure=plain, group=good["group"].fillna(""))[plain.isin(PROPERTIES)]
+    index = ["measure", "metric", "group"]
+    wide = rows.pivot_table(index=index, columns="potential", values="value", sort=False)
+    wide = wide[[name for name in ranking.index if name in wide]]
+    places = {measure: list(MEASURES[measure].metrics) for measure in PROPERTIES}
+    order = [(list(places).index(m), places[m].index(name), group) for m, name, group in wide.index]
+    return wide.iloc[sorted(range(len(order)), key=order.__getitem__)]
+
+
+def _reference(run: dict[str, Any]) -> reference_of.Reference | None:
+    """Return the reference of the crystal that the run measured."""
+    dataset = run["dataset"]
+    return reference_of.shipped(dataset["system"]) if dataset.get("reference") else None
+
+
+def _curves(folder: Path, good: pd.DataFrame) -> dict[tuple[str, str], Curves]:
+    """Read what each measurement of a property left to be drawn."""
+    found = {}
+    for name in good["potential"].unique():
+        for measure in PROPERTIES:
+            path = folder / DRAWN / f"{name}-{measure}.npz"
+            if path.is_file():
+                with np.load(path) as file:
+                    found[str(name), measure] = dict(file)
+    return found
 
 
 def _extrapolation(predictions: dict[str, dict[str, np.ndarray]]) -> pd.DataFrame:

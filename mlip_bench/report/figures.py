@@ -6,7 +6,7 @@ readers and in grey by their markers.
 
 import io
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from mlip_bench.report import direct, scaling
-from mlip_bench.report.content import Content
+from mlip_bench.report.content import REFERENCE, Content
 
 STYLES = {
     "nnp": ("#009E73", "^"),
@@ -50,6 +50,10 @@ RC: dict[Any, Any] = {
     # Names of groups and potentials are the user's: a dollar sign is a dollar sign.
     "text.parse_math": False,
 }
+
+# First principles, and several potentials of one family.
+GREY = "#7B8794"
+DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)))
 
 PRINT_DPI = 200
 
@@ -93,6 +97,9 @@ def draw(content: Content) -> list[Figure]:
         ("parameters", _parameters),
         ("parity", _parity),
         ("groups", _groups),
+        ("phonons", _phonons),
+        ("dispersion", _dispersion),
+        ("eos", _eos),
         ("scaling", _scaling),
         ("direct", _direct),
     )
@@ -249,6 +256,111 @@ def _groups(content: Content) -> tuple[Sketch, str] | None:
     grid[0].invert_yaxis()
     sketch.canvas.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(names))
     return sketch, "Test errors of each group of structures."
+
+
+def _phonons(content: Content) -> tuple[Sketch, str] | None:
+    """One panel per potential with its dispersion over the reference's, and one of the reference alone."""
+    drawn = _of_measure(content, "phonons")
+    if not drawn:
+        return None
+    expected = dict(_expected(content, "phonons"))
+    panels = [*expected, *drawn]
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
+    sketch = _sketch("phonons", 7.4, 0.5 + 2.3 * rows)
+    grid = sketch.canvas.subplots(rows, columns, squeeze=False, sharey=True)
+    for axes, name in zip(grid.flat, panels, strict=False):
+        for curves in expected.values():
+            _draw_bands(axes, curves, color=GREY, linewidth=2.0)
+        if name in drawn:
+            color = style(content.ranking.at[name, "family"])["color"]
+            _draw_bands(axes, drawn[name], color=color, linewidth=1.1)
+        axes.set_title(name)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("frequency (THz)")
+    for axes in list(grid.flat)[len(panels) :]:
+        axes.set_visible(False)
+    grey = " Grey: DFT." if expected else " There is no reference for this crystal."
+    return sketch, f"Phonon dispersion; imaginary frequencies are drawn below zero.{grey}"
+
+
+def _dispersion(content: Content) -> tuple[Sketch, str] | None:
+    """All dispersions in one panel, and their densities of states beside it."""
+    drawn = _of_measure(content, "phonons")
+    if not drawn:
+        return None
+    sketch = _sketch("dispersion", 7.4, 3.8)
+    bands, states = sketch.canvas.subplots(1, 2, sharey=True, width_ratios=(3, 1))
+    for name, curves in [*_expected(content, "phonons"), *drawn.items()]:
+        look = _line(content, name)
+        _draw_bands(bands, curves, **look)
+        states.plot(curves["dos"], curves["dos_frequency"], label=name, **look)
+    bands.set_ylabel("frequency (THz)")
+    states.set_xlabel("states (1/THz/atom)")
+    states.set_xlim(left=0)
+    handles, names = states.get_legend_handles_labels()
+    sketch.canvas.legend(handles, names, loc="outside upper center", ncols=min(len(names), 5))
+    return sketch, "Phonon dispersion and density of states of all potentials."
+
+
+def _draw_bands(axes: Axes, curves: Mapping[str, np.ndarray], **look: Any) -> None:
+    """Draw a dispersion, segment by segment, over its own length, so that crystals of other sizes compare."""
+    labels = curves["labels"]
+    whole = curves["distance"] / curves["distance"].max()
+    segments = np.split(np.arange(len(whole)), len(labels))
+    ticks: dict[float, str] = {}
+    for points, (first, last) in zip(segments, labels, strict=True):
+        axes.plot(whole[points], np.sort(curves["frequency"][points], axis=1), **look)
+        for place, label in ((whole[points[0]], _greek(first)), (whole[points[-1]], _greek(last))):
+            place = round(float(place), 3)
+            ticks[place] = label if ticks.get(place, label) == label else f"{ticks[place]}|{label}"
+    axes.set_xticks(list(ticks), list(ticks.values()))
+    axes.set_xlim(0, 1)
+    axes.axhline(0, color="#1F2933", linewidth=0.6)
+
+
+def _greek(label: str) -> str:
+    return "Γ" if label == "G" else label
+
+
+def _eos(content: Content) -> tuple[Sketch, str] | None:
+    """Energy over volume of all potentials, each from its own minimum of energy."""
+    drawn = _of_measure(content, "eos")
+    if not drawn:
+        return None
+    sketch = _sketch("eos", 7.4, 3.4)
+    axes = sketch.canvas.subplots()
+    for name, curves in [*_expected(content, "eos"), *drawn.items()]:
+        energies = 1e3 * (curves["energy"] - curves["minimum"][1])
+        axes.plot(curves["volume"], energies, label=name, marker=".", **_line(content, name))
+    axes.set(xlabel="volume (Å³/atom)", ylabel="energy above the minimum (meV/atom)")
+    sketch.canvas.legend(loc="outside right center")
+    return sketch, "Energy over volume, above the minimum of each curve."
+
+
+def _expected(content: Content, measure: str) -> list[tuple[str, Mapping[str, np.ndarray]]]:
+    """Return the reference's name and curves, or nothing where there is none."""
+    found = content.reference.get(measure)
+    return [(REFERENCE, found.curves)] if found else []
+
+
+def _line(content: Content, name: str) -> dict[str, Any]:
+    """Return the line of a potential: its family's colour, with a dash of its own among several."""
+    if name == REFERENCE:
+        return {"color": GREY, "linewidth": 2.5}
+    families = content.ranking["family"]
+    place = list(families.index[families == families[name]]).index(name)
+    color = style(families[name])["color"]
+    return {"color": color, "linewidth": 1.1, "linestyle": DASHES[place % len(DASHES)]}
+
+
+def _of_measure(content: Content, measure: str) -> dict[str, Mapping[str, np.ndarray]]:
+    """Return the curves of each potential, in the order of the ranking."""
+    return {
+        str(name): content.curves[name, measure]
+        for name in content.ranking.index
+        if (name, measure) in content.curves
+    }
 
 
 def _scaling(content: Content) -> tuple[Sketch, str] | None:

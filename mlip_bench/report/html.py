@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jinja2
 
-from mlip_bench.report import direct, scaling, tables
+from mlip_bench.report import direct, properties, scaling, tables
 from mlip_bench.report.content import Content
 from mlip_bench.report.figures import Figure
 from mlip_bench.results import write_atomically
@@ -26,6 +26,7 @@ def write(content: Content, figures: list[Figure], path: Path) -> None:
         tables=tables,
         direct=direct,
         scaling=scaling,
+        properties=properties,
         figures={figure.name: figure for figure in figures},
     )
     write_atomically(path, text)

@@ -8,10 +8,10 @@ import matplotlib as mpl
 from fpdf import FPDF
 from fpdf.fonts import FontFace
 
-from mlip_bench.report import direct, scaling, tables
+from mlip_bench.report import direct, properties, scaling, tables
 from mlip_bench.report.content import Content
 from mlip_bench.report.figures import Figure
-from mlip_bench.report.tables import Table
+from mlip_bench.report.tables import SHADE_COLORS, Table
 
 FONT = "DejaVu Sans"
 INK = (31, 41, 51)
@@ -96,7 +96,11 @@ class Document(FPDF):
                 layout.row(table.headings)
             for index, cells in enumerate(table.rows):
                 bold = FontFace(emphasis="BOLD") if index in table.emphasised else None
-                layout.row(cells, style=bold)
+                row = layout.row(style=bold)
+                for column, text_ in enumerate(cells):
+                    shade = table.shades.get((index, column), 0)
+                    filled = FontFace(fill_color=SHADE_COLORS[shade - 1]) if shade else bold
+                    row.cell(text_, style=filled)
         self.ln(1)
         if table.note:
             self.paragraph(table.note, size=7.5, soft=True)
@@ -131,6 +135,13 @@ def write(content: Content, figures: list[Figure], path: Path) -> None:
     if not content.extrapolation.empty:
         document.heading("Extrapolation")
         document.show(tables.extrapolation(content), widths=(1, 2, 2), text=True)
+    if not content.properties.empty:
+        table = properties.table(content)
+        document.heading("Properties of the crystal")
+        document.show(table, widths=(4, *[2] * (len(table.headings) - 1)))
+        for name in ("phonons", "dispersion", "eos"):
+            if name in by_name:
+                document.figure(by_name[name])
     if not content.scaling.empty:
         _section(document, "Cost over supercell sizes", by_name.get("scaling"), scaling.table(content))
     if not content.stability.empty:

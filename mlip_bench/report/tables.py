@@ -1,6 +1,7 @@
 """The tables of a report: headings with units, and cells as text, the same for HTML and PDF."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,10 @@ from mlip_bench.report.content import Content
 STRUCTURES_SHOWN = 10
 
 
+# From light to strong; text stays readable on all of them, also in grey.
+SHADE_COLORS = ("#FFF3D6", "#FFDD9E", "#F9B96B")
+
+
 @dataclass(frozen=True)
 class Table:
     """Headings, rows of text, and the rows to set in bold."""
@@ -21,6 +26,8 @@ class Table:
     rows: list[list[str]]
     emphasised: frozenset[int] = frozenset()
     note: str = ""
+    shades: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    """How much the cell in a row and column is shaded, from 0 to the number of ``SHADE_COLORS``."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,189 @@
+"""Reference values from a first-principles code: asked of it once, kept in a file, read from there after.
+
+A recipe (``datasets/recipes/*.toml``) names an ASE calculator and its settings. The calculator runs in a
+Python of its own (``--python``), because codes such as GPAW come with the system and not with this package.
+"""
+
+import json
+import subprocess
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+
+from mlip_bench.data import label_worker
+from mlip_bench.data.shipped import shipped_folder
+from mlip_bench.data.structures import labelled
+from mlip_bench.errors import UserError, did_you_mean
+
+RECIPES = "recipes"
+
+# Two structures whose positions and cell agree to this (Å) are the same: files keep eight decimals.
+SAME = 1e-5
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How structures of a system are labelled, and which properties its reference has."""
+
+    system: str
+    calculator: str
+    level_of_theory: str
+    settings: Mapping[str, Any]
+    magnetic_moments: Mapping[str, float] = field(default_factory=dict)
+    """Moments (µB) per element to start from; none for a calculation without spin."""
+    crystal: Mapping[str, Any] = field(default_factory=dict)
+    """Lattice and lattice constant (Å) to start from: ``lattice``, ``a``."""
+    measures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Properties of the reference, each with the settings of its measurement."""
+
+
+def read_recipe(name: str) -> Recipe:
+    """Return a recipe from a file, or the one that ships for a system."""
+    shipped = {path.stem: path for path in sorted((shipped_folder("datasets") / RECIPES).glob("*.toml"))}
+    path = Path(name) if Path(name).is_file() else shipped.get(name)
+    if path is None:
+        raise UserError(f"no recipe '{name}'{did_you_mean(name, shipped)}; or give a TOML file")
+    try:
+        return Recipe(**tomllib.loads(path.read_text()))
+    except (tomllib.TOMLDecodeError, TypeError) as error:
+        raise UserError(f"{path}: not a recipe ({error})") from error
+
+
+class Worker:
+    """A calculator in a Python of its own, asked one structure after the other."""
+
+    def __init__(self, recipe: Recipe, python: str, log: Path):
+        self._log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a") as output:
+            try:
+                self._process = subprocess.Popen(
+                    [python, label_worker.__file__],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=output,
+                    text=True,
+                )
+            except OSError as error:
+                raise UserError(f"{python}: cannot be started ({error.strerror}); see --python") from error
+        self._send(
+            {
+                "calculator": recipe.calculator,
+                "settings": dict(recipe.settings),
+                "magnetic_moments": dict(recipe.magnetic_moments),
+            }
+        )
+
+    def label(self, atoms: Atoms, stress: bool) -> dict[str, Any]:
+        """Return energy (eV) and forces (eV/Å) of a structure, and its stress (eV/Å³) if asked for."""
+        self._send(
+            {
+                "stress": stress,
+                "numbers": atoms.numbers.tolist(),
+                "positions": atoms.positions.tolist(),
+                "cell": np.array(atoms.cell).tolist(),
+                "pbc": atoms.pbc.tolist(),
+            }
+        )
+        answer = self._pipe(self._process.stdout).readline()
+        if not answer:
+            raise self._died()
+        return json.loads(answer)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
+    def _send(self, content: dict[str, Any]) -> None:
+        pipe = self._pipe(self._process.stdin)
+        try:
+            pipe.write(json.dumps(content) + "\n")
+            pipe.flush()
+        except BrokenPipeError as error:
+            raise self._died() from error
+
+    def _died(self) -> UserError:
+        lines = self._log.read_text().strip().splitlines()
+        last = lines[-1] if lines else "it printed nothing"
+        return UserError(f"the calculator ended: {last} (all of it in {self._log})")
+
+    @staticmethod
+    def _pipe(pipe: IO[str] | None) -> IO[str]:
+        assert pipe is not None  # opened with PIPE above
+        return pipe
+
+
+class Labels(Calculator):
+    """An ASE calculator that knows the structures of a file, and asks a worker for others, if it has one.
+
+    Each answer is appended to the file at once, so what was computed is never computed again. Energy in eV,
+    forces in eV/Å, stress in eV/Å³ (ASE's sign and order).
+    """
+
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012  # ASE asks for a list
+
+    def __init__(self, path: Path, worker: Worker | None = None):
+        super().__init__()
+        self.path = path
+        self.worker = worker
+        self.known: list[Atoms] = list(ase.io.iread(path, index=":")) if path.is_file() else []
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] | None = None,
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Look the structure up; raises :class:`UserError` where it is not known and nobody can be asked."""
+        super().calculate(atoms, properties, system_changes)
+        # Of supercells only forces are asked for: the stress of a large cell takes a code a while.
+        stress = "stress" in (properties or ())
+        found = next((known for known in self.known if _answers(known, self.atoms, stress)), None)
+        if found is None:
+            found = self._ask(self.atoms, stress)
+        self.results = dict(found.calc.results)
+        self.results["free_energy"] = self.results["energy"]
+
+    def _ask(self, atoms: Atoms, stress: bool) -> Atoms:
+        if self.worker is None:
+            raise UserError(f"{self.path} lacks a structure of {atoms.symbols}: label it first")
+        values = self.worker.label(atoms, stress)
+        bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+        answer = labelled(bare, values["energy"], np.array(values["forces"]), values.get("stress"))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        ase.io.write(self.path, answer, format="extxyz", append=True)
+        self.known.append(answer)
+        return answer
+
+
+def _answers(known: Atoms, atoms: Atoms, stress: bool) -> bool:
+    return (not stress or "stress" in known.calc.results) and _same(known, atoms)
+
+
+def _same(one: Atoms, other: Atoms) -> bool:
+    return (
+        len(one) == len(other)
+        and bool(np.array_equal(one.numbers, other.numbers))
+        and bool(np.array_equal(one.pbc, other.pbc))
+        and bool(np.allclose(one.cell, other.cell, rtol=0, atol=SAME))
+        and bool(np.allclose(one.positions, other.positions, rtol=0, atol=SAME))
+    )
+
+
+def label_structures(structures: Sequence[Atoms], labels: Labels) -> list[Atoms]:
+    """Return the structures with the values of ``labels``, their notes (``info``) kept."""
+    answers = []
+    for atoms in structures:
+        bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=dict(atoms.info))
+        labels.calculate(bare, ["stress"] if bare.pbc.all() else ["forces"])
+        results = labels.results
+        answers.append(labelled(bare, results["energy"], results["forces"], results.get("stress")))
+    return answers

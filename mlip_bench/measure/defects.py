@@ -1,0 +1,159 @@
+"""Defects of an element's crystal: vacancy, its migration, and surfaces.
+
+The formation energy of a vacancy is E(N-1 atoms, relaxed at fixed cell) - (N-1)/N E(N). The barrier of
+migration is the highest energy on the path of least energy from a vacancy to a neighbouring site, above its
+start, by a climbing-image nudged elastic band (G. Henkelman, B. P. Uberuaga and H. Jónsson, J. Chem. Phys.
+113, 9901 (2000), doi:10.1063/1.1329672). A surface energy is (E(slab, relaxed) - N E_bulk) / (2 A).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from ase import Atoms, units
+from ase.build import (
+    bcc100,
+    bcc110,
+    bcc111,
+    diamond100,
+    diamond111,
+    fcc100,
+    fcc110,
+    fcc111,
+)
+from ase.calculators.calculator import Calculator
+from ase.mep import NEB
+from ase.optimize import BFGS, FIRE
+
+from mlip_bench.errors import UserError
+from mlip_bench.measure import crystals
+from mlip_bench.measure.base import Found, Measure, Metric, Subject, Value
+from mlip_bench.measure.crystals import Crystal
+from mlip_bench.potentials.base import Progress
+
+# Largest force (eV/Å) where atoms are relaxed, and along the band.
+FORCE_TOLERANCE = 0.01
+BAND_TOLERANCE = 0.05
+MOST_STEPS = 300
+
+# Images between the two ends of the band, as many as in maml's (seven with the ends).
+IMAGES = 5
+
+# Slabs are at least this thick and this far apart (Å).
+THICKNESS = 14.0
+VACUUM = 12.0
+
+# Builders of slabs by space group and lattice; size and lattice constant are theirs to be told.
+BODY_CENTRED, FACE_CENTRED, DIAMOND = 229, 225, 227
+SURFACES: dict[int, dict[str, Callable[..., Atoms]]] = {
+    BODY_CENTRED: {"(100)": bcc100, "(110)": bcc110, "(111)": bcc111},
+    FACE_CENTRED: {"(100)": fcc100, "(110)": fcc110, "(111)": fcc111},
+    DIAMOND: {"(100)": diamond100, "(111)": diamond111},
+}
+
+METRICS = {
+    "vacancy_formation": Metric("eV", "formation energy of a vacancy", None),
+    "vacancy_formation_unrelaxed": Metric("eV", "the same with the atoms on their sites", None),
+    "vacancy_migration": Metric("eV", "barrier of a vacancy's migration", None),
+    "surface_energy": Metric("J/m²", "energy of an unreconstructed surface", None),
+}
+
+
+def compute(
+    atoms: Atoms,
+    calculator: Calculator,
+    progress: Progress,
+    *,
+    migration: bool = True,
+    surfaces: bool = True,
+) -> Found:
+    """Return the energies of defects; ``migration`` and ``surfaces`` leave these out where they are false."""
+    crystal = crystals.relaxed(atoms, calculator, "defects")
+    if not crystal.is_element:
+        raise UserError(
+            f"defects: {atoms.symbols} has several elements, whose chemical potentials are not known"
+        )
+    bulk = crystals.supercell(crystal)
+    bulk.calc = calculator
+    per_atom = crystals.per_atom(bulk)
+    vacancy = bulk.copy()
+    del vacancy[0]
+    vacancy.calc = calculator
+    values = [Value("vacancy_formation_unrelaxed", vacancy.get_potential_energy() - per_atom * len(vacancy))]
+    _relax(vacancy, "a vacancy")
+    values.insert(0, Value("vacancy_formation", vacancy.get_potential_energy() - per_atom * len(vacancy)))
+    progress(0.2, "vacancy")
+    if migration:
+        values.append(Value("vacancy_migration", migration_barrier(bulk, vacancy, calculator)))
+    progress(0.7, "migration")
+    if surfaces:
+        found = surface_energies(crystal, calculator)
+        values += [Value("surface_energy", value, group=plane) for plane, value in found.items()]
+    return Found(values)
+
+
+def migration_barrier(bulk: Atoms, vacancy: Atoms, calculator: Calculator) -> float:
+    """Return the barrier (eV) of a hop of the vacancy that atom 0 of ``bulk`` left to a nearest site."""
+    neighbour = 1 + int(np.argmin(bulk.get_distances(0, range(1, len(bulk)), mic=True)))
+    # The end is the start with one atom moved: relaxed displacements and all, shifted by the hop.
+    hop = bulk.get_distance(neighbour, 0, mic=True, vector=True)
+    end = vacancy.copy()
+    end.positions[neighbour - 1] = bulk.positions[neighbour] + hop
+    end.calc = calculator
+    _relax(end, "a vacancy that has moved")
+    images = [vacancy, *(vacancy.copy() for _ in range(IMAGES)), end]
+    for image in images:
+        image.calc = calculator
+    band = NEB(images, climb=False, allow_shared_calculator=True, method="improvedtangent")
+    band.interpolate(mic=True)
+    # Coarse first without climbing, so that the climbing image is near the saddle.
+    for climb, tolerance in ((False, 4 * BAND_TOLERANCE), (True, BAND_TOLERANCE)):
+        band.climb = climb
+        if not FIRE(band, logfile=None).run(fmax=tolerance, steps=MOST_STEPS):
+            raise UserError(
+                f"defects: the band of a vacancy's migration does not settle in {MOST_STEPS} steps"
+            )
+    energies = [image.get_potential_energy() for image in images]
+    return float(max(energies) - energies[0])
+
+
+def surface_energies(crystal: Crystal, calculator: Calculator) -> dict[str, float]:
+    """Return the energies (J/m²) of relaxed low-index surfaces; empty for a structure without builders."""
+    bulk = crystal.primitive.copy()
+    bulk.calc = calculator
+    per_atom = crystals.per_atom(bulk)
+    symbol = crystal.primitive.get_chemical_symbols()[0]
+    found = {}
+    for plane, build in SURFACES.get(crystal.space_group, {}).items():
+        slab = _slab(build, symbol, crystal.lattice_constant)
+        slab.calc = calculator
+        _relax(slab, f"the surface {plane}")
+        area = float(np.linalg.norm(np.cross(slab.cell[0], slab.cell[1])))
+        excess = slab.get_potential_energy() - per_atom * len(slab)
+        found[plane] = excess / (2 * area) / (units.J / units.m**2)
+    return found
+
+
+def _slab(build: Callable[..., Atoms], symbol: str, lattice_constant: float) -> Atoms:
+    """Return the smallest cell of a surface, thick enough; layers are added until it is."""
+    layers = 4
+    while True:
+        slab = build(symbol, size=(1, 1, layers), a=lattice_constant, vacuum=VACUUM / 2)
+        if np.ptp(slab.positions[:, 2]) >= THICKNESS:
+            slab.pbc = True
+            return slab
+        layers += 2
+
+
+def _relax(atoms: Atoms, what: str) -> None:
+    """Relax positions; a potential that throws atoms apart is a UserError."""
+    optimiser = BFGS(atoms, logfile=None)
+    if not optimiser.run(fmax=FORCE_TOLERANCE, steps=MOST_STEPS):
+        raise UserError(f"defects: the atoms around {what} do not come to rest within {MOST_STEPS} steps")
+
+
+def run(subject: Subject, progress: Progress) -> list[Value]:
+    """Measure a fitted potential."""
+    return subject.keep(compute(subject.crystal("defects"), subject.potential.calculator(), progress))
+
+
+MEASURE = Measure("defects", METRICS, run, of_crystal=True)

@@ -1,0 +1,104 @@
+"""Elastic constants from stresses of strained cells, and the moduli that follow.
+
+C_ij is the slope of stress i over strain j (Voigt order xx yy zz yz xz xy, engineering shear strains), by
+linear regression with :func:`matscipy.elasticity.fit_elastic_constants`. Positions are relaxed in each
+strained cell. Moduli are those of a polycrystal (R. Hill, Proc. Phys. Soc. A 65, 349 (1952),
+doi:10.1088/0370-1298/65/5/307): B and G the means of the bounds of Voigt and Reuss, E = 9 B G / (3 B + G).
+"""
+
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.calculator import Calculator
+from ase.calculators.singlepoint import SinglePointCalculator
+from matscipy.elasticity import fit_elastic_constants, generate_strained_configs
+
+from mlip_bench.errors import UserError
+from mlip_bench.measure import crystals
+from mlip_bench.measure.base import Found, Measure, Metric, Subject, Value
+from mlip_bench.potentials.base import Progress
+
+# Strains of -0.5, 0 and 0.5 per cent, as in reference/zuo2020.md 5.5.
+N_STRAINS = 3
+STRAIN = 0.005
+
+# Of strained cells, positions are relaxed to this force (eV/Å).
+FORCE_TOLERANCE = 2e-3
+
+# Independent constants by the name of the crystal's symmetry in matscipy.
+CUBIC = {"c11": (0, 0), "c12": (0, 1), "c44": (3, 3)}
+ALL = {f"c{i + 1}{j + 1}": (i, j) for i in range(6) for j in range(i, 6)}
+
+METRICS = {
+    **{name: Metric("GPa", f"elastic constant {name.upper()}", None) for name in ALL},
+    "bulk_modulus": Metric("GPa", "bulk modulus (Hill)", None),
+    "shear_modulus": Metric("GPa", "shear modulus (Hill)", None),
+    "youngs_modulus": Metric("GPa", "Young's modulus (Hill)", None),
+}
+
+
+def compute(atoms: Atoms, calculator: Calculator, progress: Progress) -> Found:
+    """Return the elastic constants (GPa) of a crystal, those that symmetry leaves independent."""
+    crystal = crystals.relaxed(atoms, calculator, "elastic")
+    symmetry, constants = ("cubic", CUBIC) if crystal.is_cubic else ("triclinic", ALL)
+    strained = generate_strained_configs(crystal.primitive, symmetry, N_STRAINS, STRAIN)
+    kept = []
+    for index, cell in enumerate(strained):
+        kept.append(_with_stress(cell, crystal.primitive, calculator))
+        progress(min(0.99, (index + 1) / (N_STRAINS * len(constants))), f"{index + 1} strained cells")
+    stiffness, _ = fit_elastic_constants(kept, symmetry, N_STRAINS, STRAIN, verbose=False)
+    stiffness = stiffness / units.GPa
+    values = [Value(name, float(stiffness[place])) for name, place in constants.items()]
+    return Found(values + [Value(name, value) for name, value in moduli(stiffness).items()], {})
+
+
+def _with_stress(strained: Atoms, unstrained: Atoms, calculator: Calculator) -> Atoms:
+    """Return a strained cell with its stress attached; raises UserError, naming the strain, if it fails."""
+    gradient = np.linalg.solve(unstrained.cell, strained.cell) - np.eye(3)
+    strain = np.array2string(50 * (gradient + gradient.T), precision=2, suppress_small=True).replace("\n", "")
+    cell = strained.copy()
+    cell.calc = calculator
+    try:
+        crystals.relax_positions(cell, FORCE_TOLERANCE, "elastic")
+        stress = cell.get_stress()
+    except UserError as error:
+        raise UserError(f"elastic, at a strain of {strain} %: {error}") from error
+    if not np.all(np.isfinite(stress)):
+        raise UserError(f"elastic: the potential has no finite stress at a strain of {strain} %")
+    strained.positions[:] = cell.positions
+    strained.calc = SinglePointCalculator(strained, stress=stress)
+    return strained
+
+
+def moduli(stiffness: np.ndarray) -> dict[str, float]:
+    """Return bulk, shear and Young's modulus (Hill) of elastic constants (6, 6), in their unit."""
+    compliance = np.linalg.inv(stiffness)
+    bulk = (_bulk(stiffness) + 1 / (9 * _bulk(compliance))) / 2
+    normal, cross, shear = _parts(stiffness)
+    voigt = (normal - cross + 3 * shear) / 5
+    normal, cross, shear = _parts(compliance)
+    reuss = 5 / (4 * (normal - cross) + 3 * shear)
+    mean = (voigt + reuss) / 2
+    return {
+        "bulk_modulus": bulk,
+        "shear_modulus": mean,
+        "youngs_modulus": 9 * bulk * mean / (3 * bulk + mean),
+    }
+
+
+def _bulk(matrix: np.ndarray) -> float:
+    return float(matrix[:3, :3].sum()) / 9
+
+
+def _parts(matrix: np.ndarray) -> tuple[float, float, float]:
+    """Return the means of the diagonal of normal strains, of what couples them, and of the shears."""
+    normal = float(np.trace(matrix[:3, :3])) / 3
+    cross = (float(matrix[:3, :3].sum()) - 3 * normal) / 6
+    return normal, cross, float(np.trace(matrix[3:, 3:])) / 3
+
+
+def run(subject: Subject, progress: Progress) -> list[Value]:
+    """Measure a fitted potential."""
+    return subject.keep(compute(subject.crystal("elastic"), subject.potential.calculator(), progress))
+
+
+MEASURE = Measure("elastic", METRICS, run, of_crystal=True)

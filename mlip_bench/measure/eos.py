@@ -1,0 +1,120 @@
+"""Equation of state: energy over volume, and the energies of other structures of the element.
+
+Birch-Murnaghan, third order (F. Birch, Phys. Rev. 71, 809 (1947), doi:10.1103/PhysRev.71.809), in the form
+that :class:`ase.eos.EquationOfState` fits: E(V) with E0, V0, B0 and B0' as its parameters.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from ase import Atoms, units
+from ase.build import bulk
+from ase.calculators.calculator import Calculator
+from ase.eos import EquationOfState
+from ase.neighborlist import neighbor_list
+
+from mlip_bench.errors import UserError
+from mlip_bench.measure import crystals
+from mlip_bench.measure.base import Found, Measure, Metric, Subject, Value
+from mlip_bench.measure.crystals import Crystal
+from mlip_bench.potentials.base import Progress
+
+# Volumes, relative to the relaxed one.
+VOLUMES = np.linspace(0.94, 1.06, 7)
+
+# Structures of an element with the number of nearest neighbours of an atom.
+STRUCTURES = {"bcc": 8, "fcc": 12, "hcp": 12, "sc": 6, "diamond": 4}
+
+METRICS = {
+    "volume_per_atom": Metric("Å³/atom", "volume per atom of the relaxed crystal", None),
+    "volume_change": Metric("%", "change of the volume when the crystal as given was relaxed", None),
+    "lattice_constant": Metric("Å", "lattice constant of the relaxed crystal", None),
+    "bulk_modulus_eos": Metric("GPa", "bulk modulus of the equation of state", None),
+    "bulk_modulus_derivative": Metric("1", "derivative of the bulk modulus by pressure", None),
+    "structure_energy": Metric("meV/atom", "energy of a structure relative to the crystal", None),
+}
+
+
+def compute(atoms: Atoms, calculator: Calculator, progress: Progress, *, structures: bool = True) -> Found:
+    """Return the equation of state of a crystal, and the energies of the element's other structures.
+
+    ``structures`` leaves these out where it is false; crystals of several elements have none.
+    """
+    crystal = crystals.relaxed(atoms, calculator, "eos")
+    volumes, energies = energy_curve(crystal, calculator)
+    progress(0.5, f"{len(volumes)} volumes")
+    fit = EquationOfState(volumes, energies, "birchmurnaghan")
+    try:
+        volume, energy, modulus = fit.fit(warn=False)
+    except (RuntimeError, ValueError) as error:
+        raise UserError("eos: the energies over volume have no minimum that can be fitted") from error
+    values = [
+        Value("volume_per_atom", crystal.primitive.get_volume() / len(crystal.primitive)),
+        Value(
+            "volume_change",
+            100
+            * (len(atoms) / len(crystal.primitive) * crystal.primitive.get_volume() / atoms.get_volume() - 1),
+        ),
+        Value("bulk_modulus_eos", modulus / units.GPa),
+        Value("bulk_modulus_derivative", float(fit.eos_parameters[2])),
+    ]
+    if crystal.is_cubic:
+        values.append(Value("lattice_constant", crystal.lattice_constant))
+    if structures and crystal.is_element:
+        found = structure_energies(crystal, calculator, energy)
+        values += [Value("structure_energy", value, group=name) for name, value in found.items()]
+    curves = {"volume": volumes, "energy": energies, "minimum": np.array([volume, energy])}
+    return Found(values, curves)
+
+
+def energy_curve(crystal: Crystal, calculator: Calculator) -> tuple[np.ndarray, np.ndarray]:
+    """Return volumes (Å³/atom) and energies (eV/atom) around the relaxed crystal."""
+    volumes, energies = [], []
+    for factor in VOLUMES:
+        scaled = crystal.primitive.copy()
+        scaled.set_cell(scaled.cell * factor ** (1 / 3), scale_atoms=True)
+        scaled.calc = calculator
+        crystals.relax_positions(scaled, crystals.FORCE_TOLERANCE, f"eos, volume times {factor:.2f}")
+        volumes.append(scaled.get_volume() / len(scaled))
+        energies.append(crystals.per_atom(scaled))
+    return np.array(volumes), np.array(energies)
+
+
+def structure_energies(crystal: Crystal, calculator: Calculator, energy: float) -> Mapping[str, float]:
+    """Return the energies (meV/atom, above ``energy`` in eV/atom) of the structures, each relaxed.
+
+    A structure in which the potential does not hold is left out.
+    """
+    symbol = crystal.primitive.get_chemical_symbols()[0]
+    distances = neighbor_list("d", crystal.conventional, 6.0)
+    nearest = distances.min()
+    neighbours = np.count_nonzero(distances < 1.05 * nearest) / len(crystal.conventional)
+    found = {}
+    for name, coordination in STRUCTURES.items():
+        # Bonds are longer the more of them an atom has; relaxing does the rest.
+        start = at_distance(symbol, name, nearest * (coordination / neighbours) ** 0.125)
+        if crystals.equivalent(crystals.standard(start), crystal):
+            continue
+        try:
+            relaxed = crystals.relaxed(start, calculator, f"eos, {name}").primitive
+        except UserError:
+            continue
+        relaxed.calc = calculator
+        found[name] = 1e3 * (crystals.per_atom(relaxed) - energy)
+    return found
+
+
+def at_distance(symbol: str, structure: str, distance: float) -> Atoms:
+    """Return a structure of an element whose nearest neighbours are ``distance`` (Å) apart."""
+    # Without an ideal ratio, ASE takes that of the element's own hexagonal crystal.
+    ratio = {"covera": np.sqrt(8 / 3)} if structure == "hcp" else {}
+    unit = bulk(symbol, structure, a=1.0, **ratio)
+    return bulk(symbol, structure, a=distance / neighbor_list("d", unit, 1.5).min(), **ratio)
+
+
+def run(subject: Subject, progress: Progress) -> list[Value]:
+    """Measure a fitted potential."""
+    return subject.keep(compute(subject.crystal("eos"), subject.potential.calculator(), progress))
+
+
+MEASURE = Measure("eos", METRICS, run, of_crystal=True)

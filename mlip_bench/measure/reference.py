@@ -1,0 +1,174 @@
+"""Properties from first principles, computed here by the same measurements and shipped, to compare with.
+
+A reference is a folder ``datasets/references/<system>``: ``labels.extxyz`` with every structure that the code
+was asked for, and ``properties.json`` with the numbers and curves that follow from them.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.build import bulk
+
+from mlip_bench.data.labels import Labels, Recipe, Worker, label_structures
+from mlip_bench.data.shipped import shipped_folder
+from mlip_bench.errors import UserError
+from mlip_bench.measure import crystals
+from mlip_bench.measure.base import Found, Value
+from mlip_bench.potentials.base import Progress
+from mlip_bench.results import write_atomically
+
+REFERENCES = "references"
+LABELS = "labels.extxyz"
+PROPERTIES = "properties.json"
+LOG = "calculator.log"
+
+Compute = Callable[..., Found]
+
+# Curves are kept with as many digits as they have.
+DIGITS = 7
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """What first principles say of a crystal."""
+
+    system: str
+    level_of_theory: str
+    crystal: Atoms
+    properties: Mapping[str, Found]
+
+
+@cache
+def shipped(system: str) -> Reference | None:
+    """Return the reference of a system, or None where none ships."""
+    path = _path(system)
+    return read(path) if path.is_file() else None
+
+
+def of(system: str, atoms: Atoms | None, measure: str) -> Found | None:
+    """Return a property of the reference, or None where there is none of this crystal."""
+    reference = shipped(system)
+    if reference is None or not is_of(system, atoms):
+        return None
+    return reference.properties.get(measure)
+
+
+def is_of(system: str, atoms: Atoms | None) -> bool:
+    """Tell whether a reference of this crystal ships."""
+    reference = shipped(system)
+    return reference is not None and atoms is not None and _same_crystal(atoms, reference.crystal)
+
+
+def digest(system: str, atoms: Atoms | None) -> str:
+    """Return the SHA-256 of the reference of a crystal, or ``none``: deviations follow from it."""
+    if not is_of(system, atoms):
+        return "none"
+    return hashlib.sha256(_path(system).read_bytes()).hexdigest()
+
+
+def _path(system: str) -> Path:
+    return shipped_folder("datasets") / REFERENCES / system / PROPERTIES
+
+
+def _same_crystal(one: Atoms, other: Atoms) -> bool:
+    return crystals.equivalent(crystals.standard(one), crystals.standard(other))
+
+
+def compute(
+    recipe: Recipe, labels: Labels, properties: Mapping[str, Compute], progress: Progress
+) -> Reference:
+    """Measure each property that the recipe names, with labels as the calculator."""
+    crystal = start(recipe)
+    found = {}
+    for index, (name, settings) in enumerate(recipe.measures.items()):
+
+        def within(share: float, message: str, index: int = index, name: str = name) -> None:
+            progress((index + share) / len(recipe.measures), f"{name}: {message}")
+
+        found[name] = properties[name](crystal, labels, within, **settings)
+    return Reference(recipe.system, recipe.level_of_theory, crystal, found)
+
+
+def build(
+    recipe: Recipe, properties: Mapping[str, Compute], python: str, folder: Path, progress: Progress
+) -> Reference:
+    """Make a reference in a folder, asking the recipe's calculator for every label that it lacks."""
+    worker = Worker(recipe, python, folder / LOG)
+    try:
+        reference = compute(recipe, Labels(folder / LABELS, worker), properties, progress)
+    finally:
+        worker.close()
+    write(reference, folder / PROPERTIES)
+    return reference
+
+
+def label_file(path: Path, recipe: Recipe, python: str, out: Path, progress: Progress) -> None:
+    """Label the structures of a file, keeping their notes; answers are kept beside ``out`` as they come."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    structures = ase.io.read(path, index=":")
+    worker = Worker(recipe, python, out.with_suffix(".log"))
+    labels = Labels(out.with_suffix(".labels.extxyz"), worker)
+    try:
+        answers = []
+        for index, atoms in enumerate(structures):
+            answers += label_structures([atoms], labels)
+            progress((index + 1) / len(structures), f"structure {index + 1} of {len(structures)}")
+    finally:
+        worker.close()
+    ase.io.write(out, answers, format="extxyz")
+
+
+def start(recipe: Recipe) -> Atoms:
+    """Return the crystal that the recipe starts from."""
+    return bulk(recipe.system, recipe.crystal["lattice"], a=recipe.crystal["a"], cubic=True)
+
+
+def write(reference: Reference, path: Path) -> None:
+    """Write a reference as text."""
+    content = {
+        "system": reference.system,
+        "level_of_theory": reference.level_of_theory,
+        "crystal": reference.crystal.todict() | {"pbc": True},
+        "properties": {
+            name: {
+                "values": [_without_none(value) for value in found.values],
+                "curves": {key: _rounded(curve) for key, curve in found.curves.items()},
+            }
+            for name, found in reference.properties.items()
+        },
+    }
+    write_atomically(path, json.dumps(content, indent=1, default=np.ndarray.tolist) + "\n")
+
+
+def read(path: Path) -> Reference:
+    """Read what :func:`write` wrote."""
+    content = json.loads(path.read_text())
+    return Reference(
+        content["system"],
+        content["level_of_theory"],
+        Atoms.fromdict({key: np.array(value) for key, value in content["crystal"].items()}),
+        {
+            name: Found(
+                [Value(**value) for value in found["values"]],
+                {key: np.array(curve) for key, curve in found["curves"].items()},
+            )
+            for name, found in content["properties"].items()
+        },
+    )
+
+
+def _without_none(value: Value) -> dict[str, object]:
+    content = {key: entry for key, entry in dataclasses.asdict(value).items() if entry is not None}
+    return content | {"value": float(f"{value.value:.{DIGITS}g}")}
+
+
+def _rounded(curve: np.ndarray) -> list[object]:
+    return curve.tolist() if curve.dtype.kind == "U" else np.round(curve, DIGITS).tolist()

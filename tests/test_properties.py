@@ -1,0 +1,390 @@
+import dataclasses
+import sys
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, make_supercell
+from ase.calculators.calculator import Calculator
+from ase.calculators.emt import EMT
+from ase.collections import dcdft
+from ase.constraints import FixAtoms
+from ase.optimize import BFGS
+from ase.phonons import Phonons
+
+from mlip_bench.data import records
+from mlip_bench.data.labels import Labels, Recipe, Worker, read_recipe
+from mlip_bench.data.shipped import shipped_folder
+from mlip_bench.errors import UserError
+from mlip_bench.lammps_session import potentials_folder
+from mlip_bench.measure import PROPERTIES, crystals, defects, elastic, eos, phonons, reference
+from mlip_bench.potentials import load
+from mlip_bench.potentials.base import silent
+
+THZ_PER_EV = 1e-12 / (2 * np.pi * 6.582119569e-16)
+
+# reference/zuo2020.md 5.5: lattice constant (Å), C11, C12, C44 (GPa), vacancy formation energy (eV).
+PUBLISHED = {
+    "Ni": ((3.5215, 282.9, 168.3, 129.3, 1.471), (3.5208, 267.6, 155.4, 125.7, 1.474)),
+    "Cu": ((3.6338, 178.4, 125.7, 86.1, 1.191), (3.6355, 178.2, 124.3, 82.0, 1.151)),
+    "Li": ((3.5062, 18.3, 5.7, 10.2, 0.633), (3.4690, 12.1, 6.2, 11.2, 0.585)),
+    "Mo": ((3.1693, 456.6, 158.4, 109.2, 2.715), (3.1701, 435.7, 166.4, 103.8, 2.791)),
+    "Si": ((5.4741, 128.1, 75.4, 70.8, 2.706), (5.4644, 155.0, 57.5, 69.2, 2.363)),
+}
+CASES = [(element, kind) for element in PUBLISHED for kind in range(2)]
+
+
+def published(element, kind=0):
+    suffix = ("", ".quadratic")[kind]
+    return load(potentials_folder() / f"{element}_Zuo_JPCA2020{suffix}.snapcoeff")
+
+
+@pytest.mark.parametrize(("element", "kind"), CASES)
+def test_published_potentials_have_their_published_constants(element, kind):
+    calculator, crystal = published(element, kind).calculator(), records.crystal(element)
+    lattice_constant, c11, c12, c44, vacancy = PUBLISHED[element][kind]
+    found = eos.compute(crystal, calculator, silent, structures=False)
+    assert found.value("lattice_constant") == pytest.approx(lattice_constant, abs=1e-3)
+    stiffness = elastic.compute(crystal, calculator, silent)
+    for name, value in (("c11", c11), ("c12", c12), ("c44", c44)):
+        # The table has one decimal.
+        assert stiffness.value(name) == pytest.approx(value, rel=0.02, abs=0.05)
+    energies = defects.compute(crystal, calculator, silent, migration=False, surfaces=False)
+    assert energies.value("vacancy_formation") == pytest.approx(vacancy, abs=0.02)
+
+
+def test_phonons_agree_with_ase(tmp_path):
+    calculator = published("Mo", 1).calculator()
+    crystal = crystals.relaxed(records.crystal("Mo"), calculator)
+    ours = phonons.force_constants(crystal, calculator, silent)
+    theirs = Phonons(
+        crystal.conventional, calculator, supercell=(3, 3, 3), delta=0.005, name=tmp_path / "ase"
+    )
+    theirs.run()
+    theirs.read(acoustic=False)
+    reciprocal = crystal.primitive.cell.reciprocal()
+    # Points that the supercell holds, where neither code has to interpolate.
+    for point in ([0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1], [0, 1, 1]):
+        at = np.array(point) / 3
+        expected = np.sort(theirs.band_structure([at], verbose=False)[0]) * THZ_PER_EV
+        found = []
+        # The conventional cell has two atoms: a point of its zone is two points of the primitive cell's.
+        for shift in ([0, 0, 0], [1, 0, 0]):
+            wave_vector = (at + shift) @ crystal.conventional.cell.reciprocal()
+            found += list(ours.run_qpoints([np.linalg.solve(reciprocal.T, wave_vector)]).frequencies[0])
+        assert np.sort(found) == pytest.approx(expected, abs=0.02)
+
+
+def test_frequencies_follow_from_elastic_constants_at_long_waves():
+    # Along [100], sqrt(C11/rho) and sqrt(C44/rho) are the velocities of sound.
+    calculator = EMT()
+    stiffness = elastic.compute(bulk("Cu"), calculator, silent)
+    crystal = crystals.relaxed(bulk("Cu"), calculator)
+    ours = phonons.force_constants(crystal, calculator, silent)
+    length = 0.02  # 1/Å
+    reduced = np.linalg.solve(crystal.primitive.cell.reciprocal().T, [length, 0, 0])
+    frequencies = ours.run_qpoints([reduced]).frequencies[0]
+    density = crystal.primitive.get_masses().sum() / crystal.primitive.get_volume() * 1.66053907e3  # kg/m³
+    sound = [np.sqrt(1e9 * stiffness.value(name) / density) for name in ("c44", "c44", "c11")]
+    assert frequencies == pytest.approx(1e-2 * np.array(sound) * length, rel=0.04)
+
+
+def test_an_unstable_crystal_has_imaginary_modes():
+    simple_cubic = bulk("Cu", "sc", a=2.4)
+    found = phonons.compute(simple_cubic, EMT(), silent)
+    assert found.value("lowest_frequency") < -0.5
+    assert found.value("imaginary_share") > 5
+
+
+def test_free_energy_and_states_are_those_of_debye_einstein_limits():
+    found = phonons.compute(bulk("Cu", cubic=True), EMT(), silent)
+    frequencies, states = found.curves["dos_frequency"], found.curves["dos"]
+    assert np.trapezoid(states, frequencies) == pytest.approx(3, rel=0.02)
+    # Independent: the sum over the density of states of kT ln(2 sinh(h nu / 2 kT)).
+    thermal, quantum = 8.617333262e-5 * 300, 4.135667696e-3 * frequencies
+    real = frequencies > 0.05
+    integrand = states[real] * thermal * np.log(2 * np.sinh(quantum[real] / (2 * thermal)))
+    assert found.value("free_energy") == pytest.approx(
+        1e3 * np.trapezoid(integrand, frequencies[real]), abs=1
+    )
+
+
+def test_forces_without_a_gradient_show_as_asymmetry():
+    class Turning(EMT):
+        """Turns each force by a little: no energy has such forces."""
+
+        def calculate(self, atoms=None, properties=("energy",), system_changes=("positions",)):
+            super().calculate(atoms, properties, system_changes)
+            forces = self.results["forces"]
+            self.results["forces"] = forces + 0.05 * np.cross(forces, [0, 0, 1.0])
+
+    honest = phonons.compute(bulk("Cu", cubic=True), EMT(), silent, symmetrised=False)
+    turned = phonons.compute(bulk("Cu", cubic=True), Turning(), silent, symmetrised=False)
+    assert honest.value("force_constant_asymmetry") < 1e-3
+    # Of the two components in the plane, the turn makes 0.1 of each the difference of Φ and its transpose.
+    assert turned.value("force_constant_asymmetry") == pytest.approx(0.1 * np.sqrt(2 / 3), rel=0.1)
+    symmetrised = phonons.compute(bulk("Cu", cubic=True), EMT(), silent)
+    assert honest.value("highest_frequency") == pytest.approx(
+        symmetrised.value("highest_frequency"), abs=0.01
+    )
+    assert honest.value("n_displacements") > symmetrised.value("n_displacements") == 1
+
+
+def test_deviations_are_zero_from_itself_and_known_from_a_scaled_one():
+    found = phonons.compute(bulk("Cu", cubic=True), EMT(), silent)
+    values = {v.metric: v.value for v in phonons.deviations(found.curves, -10.0, found.curves, -10.0)}
+    assert set(values.values()) == {0.0}
+    scaled = found.curves | {"frequency": found.curves["frequency"] + 0.5}
+    values = {v.metric: v.value for v in phonons.deviations(scaled, -12.0, found.curves, -10.0)}
+    assert values["frequency_rms_deviation"] == pytest.approx(0.5)
+    assert values["frequency_max_deviation"] == pytest.approx(0.5)
+    assert values["free_energy_deviation"] == -2.0
+
+
+def test_hexagonal_constants_obey_their_symmetry():
+    # All 21 constants are measured; hexagonal symmetry makes C66 = (C11 - C12) / 2 and C11 = C22.
+    found = elastic.compute(bulk("Cu", "hcp", a=2.56, c=4.18), EMT(), silent)
+    assert found.value("c66") == pytest.approx((found.value("c11") - found.value("c12")) / 2, rel=0.03)
+    assert found.value("c11") == pytest.approx(found.value("c22"), rel=0.01)
+    assert abs(found.value("c14")) < 0.02 * found.value("c11")
+
+
+def test_moduli_of_an_isotropic_solid_are_exact():
+    # Lamé's constants 60 and 40 GPa.
+    stiffness = np.zeros((6, 6))
+    stiffness[:3, :3] = 60
+    stiffness += np.diag([80, 80, 80, 40, 40, 40])
+    found = elastic.moduli(stiffness)
+    assert found["bulk_modulus"] == pytest.approx(60 + 2 / 3 * 40)
+    assert found["shear_modulus"] == pytest.approx(40)
+    assert found["youngs_modulus"] == pytest.approx(40 * (3 * 60 + 2 * 40) / (60 + 40))
+
+
+def test_bulk_moduli_of_energies_and_of_stresses_agree():
+    crystal = bulk("Cu", cubic=True)
+    found = eos.compute(crystal, EMT(), silent)
+    assert found.value("bulk_modulus_eos") == pytest.approx(
+        elastic.compute(crystal, EMT(), silent).value("bulk_modulus"), rel=0.02
+    )
+    assert found.value("structure_energy", "bcc") > 0
+    assert {value.group for value in found.values} == {None, "bcc", "hcp", "sc", "diamond"}
+
+
+def test_a_crystal_in_any_setting_gives_the_same_properties():
+    turned = bulk("Cu", cubic=True)
+    turned.rotate(30, (1, 2, 3), rotate_cell=True)
+    shaken = make_supercell(turned, np.diag([2, 1, 1]))
+    expected = elastic.compute(bulk("Cu"), EMT(), silent)
+    found = elastic.compute(shaken, EMT(), silent)
+    for name in ("c11", "c12", "c44"):
+        assert found.value(name) == pytest.approx(expected.value(name), rel=1e-3)
+
+
+def test_migration_barrier_is_that_of_the_symmetric_saddle():
+    # Half way between two sites of fcc, symmetry holds the atom on the ridge: no band is needed there.
+    crystal = crystals.relaxed(bulk("Cu", cubic=True), EMT())
+    perfect = crystals.supercell(crystal)
+    vacancy = perfect.copy()
+    del vacancy[0]
+    vacancy.calc = EMT()
+    BFGS(vacancy, logfile=None).run(fmax=0.005)
+    neighbour = 1 + int(np.argmin(perfect.get_distances(0, range(1, len(perfect)), mic=True)))
+    saddle = perfect.copy()
+    hop = perfect.get_distance(neighbour, 0, mic=True, vector=True)
+    saddle.positions[neighbour] += hop / 2
+    del saddle[0]
+    saddle.set_constraint(FixAtoms([neighbour - 1]))
+    saddle.calc = EMT()
+    BFGS(saddle, logfile=None).run(fmax=0.005)
+    expected = saddle.get_potential_energy() - vacancy.get_potential_energy()
+    found = defects.compute(bulk("Cu", cubic=True), EMT(), silent, surfaces=False)
+    assert found.value("vacancy_migration") == pytest.approx(expected, abs=0.01)
+    assert found.value("vacancy_formation") < found.value("vacancy_formation_unrelaxed")
+
+
+def test_surface_energies_do_not_depend_on_thickness(monkeypatch):
+    crystal = crystals.relaxed(bulk("Cu", cubic=True), EMT())
+    thin = defects.surface_energies(crystal, EMT())
+    monkeypatch.setattr(defects, "THICKNESS", 22.0)
+    thick = defects.surface_energies(crystal, EMT())
+    assert set(thin) == {"(100)", "(110)", "(111)"}
+    for plane, value in thin.items():
+        assert thick[plane] == pytest.approx(value, rel=0.01)
+    assert thin["(111)"] < thin["(100)"] < thin["(110)"]
+
+
+# -- what cannot be measured -----------------------------------------------------------------------------
+
+
+class Repelling(Calculator):
+    """Pushes atoms apart without end."""
+
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=("positions",)):
+        super().calculate(atoms, properties, system_changes)
+        volume = atoms.get_volume()
+        pressure = 1.0
+        energy = -pressure * volume
+        self.results = {
+            "energy": energy,
+            "free_energy": energy,
+            "forces": np.zeros((len(atoms), 3)),
+            "stress": np.array([-pressure] * 3 + [0.0] * 3),
+        }
+
+
+def test_a_crystal_that_does_not_hold_says_so():
+    with pytest.raises(UserError, match=r"phonons: Cu4 does not hold: its volume becomes \d\.\d+ times"):
+        phonons.compute(bulk("Cu", cubic=True), Repelling(), silent)
+
+
+def test_a_stress_that_is_not_finite_names_the_strain():
+    class Breaking(EMT):
+        def calculate(self, atoms=None, properties=("energy",), system_changes=("positions",)):
+            super().calculate(atoms, properties, system_changes)
+            if abs(atoms.cell.angles() - 60).max() > 0.1:
+                self.results["stress"] = np.full(6, np.nan)
+
+    with pytest.raises(UserError, match=r"no finite stress at a strain of \[\[.*\]\] %"):
+        elastic.compute(bulk("Cu"), Breaking(), silent)
+
+
+def test_a_crystal_without_symmetry_is_refused_for_phonons():
+    disordered = bulk("Cu", cubic=True) * (3, 3, 2)
+    disordered.rattle(0.1, seed=1)
+    crystal = crystals.standard(disordered)
+    with pytest.raises(UserError, match=r"so little symmetry that .* give the crystal itself with --crystal"):
+        phonons.force_constants(crystal, EMT(), silent)
+
+
+def test_a_cluster_is_no_crystal():
+    with pytest.raises(UserError, match="not periodic"):
+        elastic.compute(Atoms("Cu2", [[0, 0, 0], [0, 0, 2.5]]), EMT(), silent)
+
+
+def test_vacancies_of_compounds_are_refused():
+    with pytest.raises(UserError, match="several elements"):
+        defects.compute(bulk("CuAu", "cesiumchloride", a=3.1), EMT(), silent)
+
+
+# -- labels and references -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def recipe():
+    return Recipe(
+        system="Cu",
+        calculator="emt",
+        level_of_theory="EMT",
+        settings={},
+        crystal={"lattice": "fcc", "a": 3.6},
+        measures={"eos": {"structures": False}, "elastic": {}},
+    )
+
+
+def test_a_worker_labels_as_its_calculator_does(recipe, tmp_path):
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.1, seed=0)
+    worker = Worker(recipe, sys.executable, tmp_path / "log")
+    atoms.calc = Labels(tmp_path / "labels.extxyz", worker)
+    found = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
+    worker.close()
+    atoms.calc = EMT()
+    expected = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, abs=1e-9)
+    # What was asked once is in the file: no worker is needed any more.
+    atoms.calc = Labels(tmp_path / "labels.extxyz")
+    assert atoms.get_potential_energy() == pytest.approx(expected[0], abs=1e-7)
+    atoms.positions[0, 0] += 0.01
+    with pytest.raises(UserError, match="lacks a structure of Cu4"):
+        atoms.get_potential_energy()
+
+
+def test_a_reference_is_that_of_its_calculator_and_is_resumed(recipe, tmp_path):
+    built = reference.build(recipe, PROPERTIES, sys.executable, tmp_path, silent)
+    expected = elastic.compute(bulk("Cu", cubic=True), EMT(), silent)
+    assert built.properties["elastic"].value("c11") == pytest.approx(expected.value("c11"), rel=1e-3)
+    read = reference.read(tmp_path / reference.PROPERTIES)
+    assert read.properties["eos"].curves["volume"] == pytest.approx(built.properties["eos"].curves["volume"])
+    n_labels = len(Labels(tmp_path / reference.LABELS).known)
+    # A second time, every label is there: a Python that cannot calculate is never asked.
+    lacking = dataclasses.replace(recipe, calculator="no-such-calculator")
+    reference.build(lacking, PROPERTIES, sys.executable, tmp_path, silent)
+    assert len(Labels(tmp_path / reference.LABELS).known) == n_labels
+
+
+def test_a_calculator_that_fails_is_one_line(recipe, tmp_path):
+    broken = dataclasses.replace(recipe, calculator="no-such-calculator")
+    with pytest.raises(UserError, match=r"the calculator ended: .*no_such_calculator|no-such-calculator"):
+        reference.build(broken, PROPERTIES, sys.executable, tmp_path / "a", silent)
+    with pytest.raises(UserError, match=r"cannot be started .* see --python"):
+        reference.build(recipe, PROPERTIES, "/no/such/python", tmp_path / "b", silent)
+
+
+def test_a_recipe_is_checked(tmp_path):
+    with pytest.raises(UserError, match=r"no recipe 'Moo' \(did you mean 'Mo'\?\)"):
+        read_recipe("Moo")
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text("system = 'Mo'\ncolour = 'blue'\n")
+    with pytest.raises(UserError, match=r"wrong\.toml: not a recipe"):
+        read_recipe(str(wrong))
+
+
+SHIPPED = sorted(path.name for path in (shipped_folder("datasets") / reference.REFERENCES).glob("*"))
+
+
+@pytest.mark.parametrize("system", SHIPPED)
+def test_shipped_references_follow_from_their_labels(system):
+    found = reference.shipped(system)
+    known = Labels(shipped_folder("datasets") / reference.REFERENCES / system / reference.LABELS)
+    recipe = read_recipe(system)
+    chosen = {name: settings for name, settings in recipe.measures.items() if name in found.properties}
+    again = reference.compute(dataclasses.replace(recipe, measures=chosen), known, PROPERTIES, silent)
+    assert set(again.properties) == set(chosen)
+    for name, expected in found.properties.items():
+        for value in expected.values:
+            result = again.properties[name].value(value.metric, value.group)
+            assert result == pytest.approx(value.value, rel=1e-4, abs=1e-5)
+
+
+def test_a_reference_is_of_its_crystal_only():
+    assert reference.is_of("Mo", records.crystal("Mo"))
+    assert reference.is_of("Mo", bulk("Mo", "bcc", a=3.3) * (2, 2, 2))
+    assert not reference.is_of("Mo", bulk("Mo", "fcc", a=4.0))
+    assert not reference.is_of("Mo", bulk("W"))
+    assert not reference.is_of("Mo", None)
+    assert not reference.is_of("no such system", bulk("Mo"))
+
+
+@pytest.mark.parametrize("system", SHIPPED)
+def test_shipped_references_agree_with_published_pbe(system):
+    # All-electron PBE (WIEN2k) of K. Lejaeghere et al., doi:10.1080/10408436.2013.772503, as ASE ships it.
+    published_pbe = dcdft.data[system]
+    found = reference.shipped(system).properties["eos"]
+    assert found.value("volume_per_atom") ** (1 / 3) == pytest.approx(
+        published_pbe["wien2k_volume"] ** (1 / 3), rel=5e-3
+    )
+    assert found.value("bulk_modulus_eos") == pytest.approx(published_pbe["wien2k_B"], rel=0.05)
+
+
+# Frequencies (THz) of Si in PBE at Γ, X and L, by phonopy from the forces (VASP, PAW_PBE, 300 eV, 4x4x4 mesh,
+# a = 5.466 Å) that it publishes: github.com/phonopy/phonopy, example/Si/vasprun.xml at 7f5a732.
+SILICON = {
+    "G": (0, 0, 0, 15.111, 15.111, 15.111),
+    "X": (4.389, 4.389, 12.055, 12.055, 13.426, 13.426),
+    "L": (3.333, 3.333, 11.142, 12.023, 14.334, 14.334),
+}
+
+
+def test_phonons_of_silicon_agree_with_published_pbe():
+    curves = reference.shipped("Si").properties["phonons"].curves
+    segments = np.split(np.sort(curves["frequency"], axis=1), len(curves["labels"]))
+    at = {
+        name: segment[place]
+        for names, segment in zip(curves["labels"], segments, strict=True)
+        for name, place in zip(names, (0, -1), strict=True)
+    }
+    for point, expected in SILICON.items():
+        assert at[point] == pytest.approx(expected, rel=0.03, abs=0.05)

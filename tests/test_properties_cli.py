@@ -1,0 +1,165 @@
+"""Properties as users measure them: on the command line, in a run, and in its report."""
+
+import json
+import subprocess
+import sys
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+from mlip_bench.lammps_session import potentials_folder
+from mlip_bench.measure import reference
+from mlip_bench.report import content, properties
+
+COMMAND = [sys.executable, "-m", "mlip_bench"]
+QUADRATIC = potentials_folder() / "Mo_Zuo_JPCA2020.quadratic.snapcoeff"
+LINEAR = potentials_folder() / "Mo_Zuo_JPCA2020.snapcoeff"
+RUN = [
+    "run",
+    "--potential",
+    f"snap,file:{LINEAR}",
+    "--system",
+    "Mo",
+    "--dataset",
+    "embedded",
+    "--preset",
+    "quick",
+]
+MEASURED = ["--measure", "errors,phonons,elastic,eos,defects"]
+
+
+def mlip_bench(*arguments, folder):
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=600
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run of one fitted and one published potential."""
+    folder = tmp_path_factory.mktemp("properties")
+    done = mlip_bench(*RUN, *MEASURED, "--out", "run", folder=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+def test_a_run_measures_a_published_potential_as_it_is(run):
+    found = {(r["potential"], r["metric"]): r["value"] for r in rows(run) if r["measure"] == "elastic"}
+    assert found["Mo_Zuo_JPCA2020", "c11"] == pytest.approx(456.6, rel=0.02)
+    assert ("snap", "c44") in found
+    # Nothing was fitted.
+    assert not [r for r in rows(run) if r["potential"] == "Mo_Zuo_JPCA2020" and r["measure"] == "fit"]
+
+
+def test_phonons_are_compared_with_the_reference(run):
+    found = {r["metric"]: r["value"] for r in rows(run) if r["potential"] == "Mo_Zuo_JPCA2020"}
+    assert 0.05 < found["frequency_rms_deviation"] < 1.0
+    assert found["frequency_rms_deviation"] < found["frequency_max_deviation"]
+
+
+def test_a_second_run_measures_nothing_again(run):
+    again = mlip_bench(*RUN, *MEASURED, "--out", "run", folder=run.parent)
+    assert again.returncode == 0, again.stderr
+    assert "nothing had to be done" in again.stdout
+
+
+def test_the_report_sets_properties_beside_dft(run):
+    table = properties.table(content.read(run))
+    assert table.headings[:2] == ["", "DFT"]
+    (line,) = [row for row in table.rows if row[0] == "elastic constant C11 (GPa)"]
+    expected = reference.shipped("Mo").properties["elastic"].value("c11")
+    assert float(line[1]) == pytest.approx(expected, rel=1e-3)
+    column = table.headings.index("Mo_Zuo_JPCA2020")
+    value, off = line[column].split(" (")
+    assert float(off[:-1]) == pytest.approx(100 * (float(value) / expected - 1), abs=0.1)
+    assert "GPAW" in table.note
+    html = (run / "report.html").read_text()
+    assert "Properties of the crystal" in html
+    for figure in ("phonons", "dispersion", "eos"):
+        assert (run / "figures" / f"{figure}.svg").is_file()
+
+
+def test_shades_follow_deviations():
+    c11 = properties.Property("elastic", "c11", None)
+    for value, level in ((101, 0), (103, 1), (94, 2), (120, 3)):
+        assert properties.shade(properties.deviation(value, 100.0, c11)) == level
+    assert properties.deviation(1.0, None, c11) is None
+    imaginary = properties.Property("phonons", "imaginary_share", None)
+    assert properties.deviation(1.0, 2.0, imaginary) is None
+
+
+def test_measure_prints_properties_beside_the_reference(tmp_path):
+    done = mlip_bench("measure", QUADRATIC, "--measure", "elastic", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "435.7" in done.stdout
+    assert "no reference" not in done.stdout
+
+
+def test_a_crystal_of_ones_own_has_no_reference(tmp_path):
+    ase.io.write(tmp_path / "fcc.cif", bulk("Mo", "fcc", a=4.0, cubic=True))
+    done = mlip_bench("measure", QUADRATIC, "--measure", "elastic", "--crystal", "fcc.cif", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "no reference" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["measure", LINEAR, "--measure", "colour"], "unknown property 'colour'"),
+        (["measure", LINEAR, "--crystal", "none.cif"], "none.cif: no such file"),
+        (["measure", LINEAR, "--crystal", "text.cif"], "text.cif: cannot be read as a crystal"),
+        (["measure", LINEAR, "--crystal", "molecule.xyz"], "molecule.xyz: not a crystal"),
+        ([*RUN, "--crystal", "copper.cif"], "copper.cif: Cu does not occur in the data (Mo)"),
+        (["run", "--potential", "file:none.snapcoeff", "--system", "Mo"], "none.snapcoeff: no such file"),
+        (["run", "--potential", f"file:{LINEAR},file:{LINEAR}", "--system", "Mo"], "is called"),
+        (["data", "label", "--recipe", "Moo"], "no recipe 'Moo'"),
+        (["data", "label", "none.xyz", "--recipe", "Mo"], "none.xyz: no such file"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, message, tmp_path):
+    (tmp_path / "text.cif").write_text("hello\n")
+    ase.io.write(tmp_path / "molecule.xyz", Atoms("Cu2", [[0, 0, 0], [0, 0, 2]]))
+    ase.io.write(tmp_path / "copper.cif", bulk("Cu", cubic=True))
+    done = mlip_bench(*arguments, folder=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_data_label_labels_a_file_and_keeps_what_it_has(tmp_path):
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.05, seed=3)
+    atoms.info["group"] = "shaken"
+    ase.io.write(tmp_path / "in.xyz", atoms, format="extxyz")
+    recipe = "system = 'Cu'\ncalculator = 'emt'\nlevel_of_theory = 'EMT'\n[settings]\n"
+    (tmp_path / "recipe.toml").write_text(recipe)
+    command = [
+        "data",
+        "label",
+        "in.xyz",
+        "--recipe",
+        "recipe.toml",
+        "--out",
+        "out.xyz",
+        "--python",
+        sys.executable,
+    ]
+    done = mlip_bench(*command, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    labelled = ase.io.read(tmp_path / "out.xyz")
+    assert labelled.info["group"] == "shaken"
+    atoms.calc = EMT()
+    assert labelled.get_potential_energy() == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
+    assert np.allclose(labelled.get_forces(), atoms.get_forces(), atol=1e-6)
+    # The second time the calculator is not asked: one that does not exist does no harm.
+    done = mlip_bench(*command, "--calculator", "no-such", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
