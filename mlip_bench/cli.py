@@ -33,6 +33,9 @@ errors = Console(stderr=True)
 # A potential of a run that is read from a file rather than fitted.
 FILE = "file:"
 
+# The folder in which a sweep leaves the potential that it recommends.
+RECOMMENDED = "recommended"
+
 BAD_ARGUMENTS = 2
 SOMETHING_FAILED = 1
 INTERRUPTED = 130
@@ -43,6 +46,7 @@ Potentials = Annotated[
         "--potential", help="'all', or names separated by commas; file:PATH takes a potential as it is."
     ),
 ]
+Families = Annotated[str, typer.Option("--potential", help="'all', or names separated by commas.")]
 CrystalFile = Annotated[
     Path | None, typer.Option("--crystal", help="A crystal to measure on, instead of the data's own.")
 ]
@@ -112,10 +116,56 @@ def run(
         if not report.is_current(folder):
             report.build(folder)
     say(f"report: {folder / report.HTML} and {report.PDF}")
-    for failure in outcome.failures:
-        complain(f"failed: {failure.measure} {failure.potential}: {failure.error}")
-    if outcome.failures:
-        raise typer.Exit(SOMETHING_FAILED)
+    finish(outcome)
+
+
+@app.command()
+def sweep(
+    potential: Families = "all",
+    system: System = None,
+    dataset: DatasetName = "auto",
+    train: Train = None,
+    test: Test = None,
+    budget: Annotated[str, typer.Option(help="Time that the sweep may take: 30min, 2h.")] = "2h",
+    seeds: Annotated[int, typer.Option(min=1, help="Fits of each size of a family with random choices.")] = 1,
+    vary: Annotated[
+        list[str] | None, typer.Option(help="Sizes of your own: snap.twojmax=2,4,6; repeatable.")
+    ] = None,
+    settings: Settings = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder; default reports/<system>-sweep.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Fits side by side; they share the cores.")] = 2,
+) -> None:
+    """Fit sizes of every family within a budget of time; what is done already is kept."""
+    from mlip_bench import report, study
+    from mlip_bench import sweep as sweeping
+    from mlip_bench.progress import watcher
+
+    names = with_device(chosen(potential, family_names(), "potential"), device)
+    overrides, varied = parse_settings(settings or [], names), parse_varied(vary or [], names)
+    budget_s = sweeping.parse_budget(budget)
+    for name in names:  # before any download: are they right?
+        sweeping.ladder(name, system or "", overrides[name], varied[name])
+    data = read_dataset(system, dataset, train, test, seed)
+    refuse_untimed(data)
+    ladders = [sweeping.ladder(name, data.system, overrides[name], varied[name]) for name in names]
+    order = sweeping.rounds(ladders, seeds, seed)
+    plan = study.Plan(data, (), sweeping.MEASURES, seed, device)
+    folder = out or Path("reports") / f"{data.system}-sweep"
+    say(f"data: {data.origin} ({len(data.train)} training, {len(data.test)} test)")
+    with study.sole_writer(folder):
+        study.describe(plan, folder, command_line())
+        with watcher(console) as watching:
+            done = sweeping.run(plan, order, folder, budget_s, jobs, watching, say)
+        study.describe(done.plan, folder, command_line())
+        if not report.is_current(folder):
+            report.build(folder)
+        recommend(folder)
+    for size in done.left_out:
+        say(f"left out, about {size.seconds:.0f} s on the machine of the ladders: {size.potential.name}")
+    say(f"report: {folder / report.HTML} and {report.PDF}")
+    finish(done.outcome)
 
 
 @app.command()
@@ -429,16 +479,16 @@ def chosen(text: str, known: list[str], what: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def parse_settings(settings: list[str], names: list[str]) -> dict[str, dict[str, Any]]:
+def parse_settings(settings: list[str], names: list[str], option: str = "--set") -> dict[str, dict[str, Any]]:
     """Return ``{family: {hyper-parameter: value}}`` from texts like ``snap.twojmax=8``."""
     parsed: dict[str, dict[str, Any]] = {name: {} for name in names}
     for setting in settings:
         key, equals, text = setting.partition("=")
         name, dot, hyper = key.strip().partition(".")
         if not equals or not dot:
-            raise UserError(f"--set {setting}: write it as family.name=value, for example snap.twojmax=8")
+            raise UserError(f"{option} {setting}: write it as family.name=value, for example snap.twojmax=8")
         if name not in parsed:
-            raise UserError(f"--set {setting}: '{name}' is not in this run{did_you_mean(name, parsed)}")
+            raise UserError(f"{option} {setting}: '{name}' is not in this run{did_you_mean(name, parsed)}")
         parsed[name][hyper] = _value(text.strip())
     return parsed
 
@@ -493,6 +543,50 @@ def plan_files(files: list[Path], taken: list[str], device: str) -> tuple[Any, .
             PotentialPlan(name, potential.family, dataclasses.asdict(potential.hypers), path.resolve())
         )
     return tuple(planned)
+
+
+def parse_varied(settings: list[str], names: list[str]) -> dict[str, dict[str, list[Any]]]:
+    """Return ``{family: {hyper-parameter: values}}`` from texts like ``snap.twojmax=2,4,6``."""
+    varied = parse_settings(settings, names, "--vary")
+    return {
+        name: {hyper: value if isinstance(value, list) else _values(value) for hyper, value in hypers.items()}
+        for name, hypers in varied.items()
+    }
+
+
+def _values(value: Any) -> list[Any]:
+    """Return the values of a comma-separated list that is no TOML value as a whole."""
+    if not isinstance(value, str):
+        return [value]
+    whole = _value(f"[{value}]")
+    return whole if isinstance(whole, list) else [word.strip() for word in value.split(",")]
+
+
+def refuse_untimed(data: Dataset) -> None:
+    """Raise :class:`UserError` where the data has nothing whose cost could be measured."""
+    if data.crystal is None:
+        raise UserError(f"{data.name}: no periodic structure, so no cost; a sweep sets errors against cost")
+
+
+def recommend(folder: Path) -> None:
+    """Leave the potential that the report recommends ready for LAMMPS in the folder of a sweep."""
+    from mlip_bench.export import to_lammps
+    from mlip_bench.potentials import load
+    from mlip_bench.report import content, fronts
+    from mlip_bench.study import POTENTIALS
+
+    name = fronts.recommended(content.read(folder).ranking)
+    if name is not None:
+        to_lammps(load(folder / POTENTIALS / name), folder / RECOMMENDED)
+        say(f"recommended, for LAMMPS: {name}, {folder / RECOMMENDED}")
+
+
+def finish(outcome: Any) -> None:
+    """Name what failed, and end with the exit code for it."""
+    for failure in outcome.failures:
+        complain(f"failed: {failure.measure} {failure.potential}: {failure.error}")
+    if outcome.failures:
+        raise typer.Exit(SOMETHING_FAILED)
 
 
 def with_device(names: list[str], device: str) -> list[str]:

@@ -66,6 +66,8 @@ class PotentialPlan:
     family: str
     hypers: Mapping[str, Any]
     source: Path | None = None
+    seed: int | None = None
+    """Of this potential, where it is not the plan's."""
 
     @property
     def sha256(self) -> str:
@@ -109,6 +111,16 @@ class Task:
     store: Path
 
     @property
+    def seed(self) -> int:
+        """The seed of the fit."""
+        return self.plan.seed if self.potential.seed is None else self.potential.seed
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds that a finished task took."""
+        return max((row.wall_s for row in read_rows(self.folder / TASK_ROWS)), default=0.0)
+
+    @property
     def alone(self) -> bool:
         """Whether nothing else of the run may work meanwhile."""
         return self.measure != FIT and MEASURES[self.measure].alone
@@ -126,7 +138,7 @@ class Task:
             "dataset": self.plan.dataset.sha256,
             "family": self.potential.family,
             "hypers": self.potential.sha256,
-            "seed": self.plan.seed,
+            "seed": self.seed,
             "device": self.plan.device,
             "measure": self.measure,
             # A timing belongs to its machine; everything else travels.
@@ -193,7 +205,7 @@ class Task:
             family=self.potential.family,
             hypers_sha256=self.potential.sha256,
             n_parameters=n_parameters,
-            seed=self.plan.seed,
+            seed=self.seed,
             measure=self.measure + by_group,
             metric=value.metric if value else "",
             split=value.split if value else None,
@@ -223,7 +235,7 @@ def perform(task: Task, partial: Path, threads: int, progress: Progress) -> None
         values = []
     elif task.measure == FIT:
         potential = family(task.potential.family)(**task.potential.hypers).on(task.plan.device)
-        values = fitting.fit(potential, task.plan.dataset, task.plan.seed, partial, task.checkpoint, progress)
+        values = fitting.fit(potential, task.plan.dataset, task.seed, partial, task.checkpoint, progress)
     else:
         potential = load(task.fit.folder).on(task.plan.device)
         subject = Subject(potential, task.plan.dataset, partial, task.plan.preset)
@@ -284,13 +296,19 @@ class Study:
         self._run_pool([task for task in to_do if task.alone], 1)
         return self.outcome
 
+    def stop(self) -> None:
+        """End what runs, without a row, and start nothing more; another thread may call this."""
+        self._stop.set()
+
     def _run_pool(self, tasks: list[Task], jobs: int) -> None:
         """Run tasks, ``jobs`` at a time, each after the fit that it needs."""
         free = self._core_sets(jobs, alone=bool(tasks) and tasks[0].alone)
         waiting, running = list(tasks), dict[Future[None], tuple[Task, list[int]]]()
         with ThreadPoolExecutor(max_workers=jobs) as pool:
             try:
-                while waiting or running:
+                while running or (waiting and not self._stop.is_set()):
+                    if self._stop.is_set():
+                        waiting.clear()
                     for task in self._ready(waiting)[: len(free)]:
                         waiting.remove(task)
                         cores = free.pop()

@@ -62,6 +62,8 @@ class Potential(ABC):
     family: ClassVar[str]
     conservative: ClassVar[bool] = True
     """False where forces are predicted directly and are not the gradient of the energy."""
+    stochastic: ClassVar[bool] = True
+    """False where a fit has no random choice, so that other seeds give the same potential."""
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     """Where the family can compute: ``cpu``, and ``cuda`` where it has code for GPUs."""
     native_in_lammps: ClassVar[bool] = False

@@ -38,6 +38,11 @@ def with_sources(family: str, preset: str, system: str) -> dict[str, tuple[Any, 
     return found
 
 
+def ladder(family: str) -> list[dict[str, Any]]:
+    """Return the sizes of a family for a sweep, from cheap to dear: hyper-parameters and ``seconds``."""
+    return list(tables(family).get("ladder", []))
+
+
 def hypers(family: str, preset: str, system: str) -> dict[str, Any]:
     """Return the value of each hyper-parameter that the preset sets for this system."""
     return {name: value for name, (value, _) in with_sources(family, preset, system).items()}

@@ -41,6 +41,7 @@ class SNAP(Potential):
 
     family: ClassVar[str] = "snap"
     native_suffix: ClassVar[str] = ".snapcoeff"
+    stochastic: ClassVar[bool] = False
     native_in_lammps: ClassVar[bool] = True
     quadratic: ClassVar[bool] = False
 

@@ -14,6 +14,7 @@ from mlip_bench.measure import BY_GROUP, MEASURES, PROPERTIES, direct, scaling, 
 from mlip_bench.measure import reference as reference_of
 from mlip_bench.measure.base import Curves, Found
 from mlip_bench.potentials import family, family_names
+from mlip_bench.report import fronts
 from mlip_bench.results import RESULTS, read_rows, table
 from mlip_bench.study import DESCRIPTION, DRAWN, PREDICTED
 
@@ -25,6 +26,9 @@ NOISY_RULER = 0.05
 
 # What the reference from first principles is called.
 REFERENCE = "DFT"
+
+# Details of more potentials than this would fill pages.
+MOST_DETAILED = 12
 
 ERROR_METRICS = ("energy_mae", "energy_rmse", "force_mae", "force_rmse", "stress_mae", "stress_rmse")
 
@@ -67,6 +71,19 @@ class Content:
     """Threads of each measure."""
 
     @property
+    def shown(self) -> list[str]:
+        """The potentials whose details are drawn: all of a run, the best of each family of a sweep."""
+        names = self.ranking.index
+        if len(names) > MOST_DETAILED:
+            names = self.ranking.drop_duplicates("family").index
+        return list(map(str, names))
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether there are several sizes of the families."""
+        return len(self.shown) < len(self.ranking)
+
+    @property
     def title(self) -> str:
         """The headline."""
         return f"Interatomic potentials for {self.run['dataset']['system']}"
@@ -81,7 +98,7 @@ def read(folder: Path) -> Content:
         run = tomllib.loads((folder / DESCRIPTION).read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{folder / DESCRIPTION}: cannot be read ({error})") from error
-    good = rows[rows["error"].isna()]
+    good = _pooled(rows[rows["error"].isna()])
     errors = good[good["measure"] == "errors"]
     ranking = _ranking(good)
     failures = rows.loc[rows["error"].notna(), ["potential", "measure", "error"]]
@@ -111,6 +128,20 @@ def read(folder: Path) -> Content:
     )
 
 
+def _pooled(good: pd.DataFrame) -> pd.DataFrame:
+    """Give fits that differ in their seed only one name, that of the first: their numbers become means."""
+    first = good.drop_duplicates(["family", "hypers_sha256"]).set_index(["family", "hypers_sha256"])[
+        "potential"
+    ]
+    several = good.groupby(["family", "hypers_sha256"])["seed"].nunique()
+    pooled = [key for key, n_seeds in several.items() if n_seeds > 1]
+    names = {key: first[key] for key in pooled}
+    keys = zip(good["family"], good["hypers_sha256"], strict=True)
+    return good.assign(
+        potential=[names.get(key, own) for key, own in zip(keys, good["potential"], strict=True)]
+    )
+
+
 def _wide(rows: pd.DataFrame, index: list[str]) -> pd.DataFrame:
     return rows.pivot_table(index=index, columns="metric", values="value", sort=False)
 
@@ -121,26 +152,18 @@ def _ranking(good: pd.DataFrame) -> pd.DataFrame:
     others = good[good["measure"].isin(["cost", "fit"])]
     wide = _wide(pd.concat([test, others]), ["potential"])
     cost = good[good["measure"] == "cost"]
-    spread = cost[cost["metric"] == "cost_ratio"].set_index("potential")["spread"]
+    spread = cost[cost["metric"] == "cost_ratio"].groupby("potential")["spread"].mean()
     wide = wide.reindex(columns=list(dict.fromkeys([*wide.columns, *ERROR_METRICS, "cost_ratio"])))
     first = good.drop_duplicates("potential").set_index("potential")
     wide["n_parameters"] = first["n_parameters"].astype(int)
     wide["family"] = first["family"]
     wide["cost_ratio_spread"] = spread
-    wide["on_front"] = _on_front(wide["cost_ratio"], wide["force_rmse"])
+    seeds = test.groupby(["potential", "metric"])["value"].std().unstack("metric")
+    for metric in ("energy_rmse", "force_rmse"):
+        # Of one fit there is no spread.
+        wide[f"{metric}_spread"] = seeds.get(metric, np.nan)
+    wide["on_front"] = fronts.on_front(wide["cost_ratio"], wide["force_rmse"])
     return wide.sort_values("force_rmse")
-
-
-def _on_front(cost: pd.Series, error: pd.Series) -> pd.Series:
-    """Tell for each point whether no other is both cheaper (or as cheap) and better."""
-    return pd.Series(
-        [
-            bool(pd.notna(c) and pd.notna(e))
-            and not bool((((cost < c) & (error <= e)) | ((cost <= c) & (error < e))).any())
-            for c, e in zip(cost, error, strict=True)
-        ],
-        index=cost.index,
-    )
 
 
 def _findings(ranking: pd.DataFrame) -> list[str]:
@@ -153,6 +176,14 @@ def _findings(ranking: pd.DataFrame) -> list[str]:
         f"Smallest force error on the test data: {best.name}, {best['force_rmse']:.0f} meV/Å (RMSE), "
         f"{best['energy_rmse']:.1f} meV/atom."
     ]
+    choice = fronts.recommended(known)
+    if choice is not None and choice != best.name:
+        chosen = known.loc[choice]
+        sentences.append(
+            f"Cheapest within {100 * fronts.WITHIN:.0f} % of the best force error: {choice}, "
+            f"{chosen['force_rmse']:.0f} meV/Å and {chosen['energy_rmse']:.1f} meV/atom at "
+            f"{chosen['cost_ratio']:.2f} × ruler ({chosen['us_per_atom_step']:.0f} µs per atom and step)."
+        )
     front = known[known["on_front"]].sort_values("cost_ratio")
     if len(front) > 1 and pd.notna(best["cost_ratio"]):
         cheapest = front.iloc[0]

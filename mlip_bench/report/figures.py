@@ -1,99 +1,41 @@
-"""The figures of a report, as SVG with a tooltip on every point, and as PNG for print.
+"""The figures of a report, as SVG with a tooltip on every point, and as PNG for print."""
 
-One colour and one marker per family everywhere: colours of Okabe and Ito, told apart by colour-blind
-readers and in grey by their markers.
-"""
-
-import io
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.lines import Line2D
 
-from mlip_bench.report import direct, scaling
+from mlip_bench.report import direct, fronts, scaling
 from mlip_bench.report.content import REFERENCE, Content
-
-STYLES = {
-    "nnp": ("#009E73", "^"),
-    "gap": ("#D55E00", "s"),
-    "snap": ("#56B4E9", "o"),
-    "qsnap": ("#0072B2", "D"),
-    "mtp": ("#CC79A7", "v"),
-    "sevennet": ("#000000", "P"),
-    "sevennet-dfs": ("#E69F00", "X"),
-}
-# Families of other packages take these in turn.
-SPARE_STYLES = (("#7F7F7F", "<"), ("#8C564B", ">"), ("#B8A900", "p"))
-
-# Errors that differ by more than this are drawn on a logarithmic axis.
-WIDE_RANGE = 5.0
-
-RC: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E4E7EB",
-    "legend.frameon": False,
-    "svg.fonttype": "path",
-    # Names of groups and potentials are the user's: a dollar sign is a dollar sign.
-    "text.parse_math": False,
-}
-
-# First principles, and several potentials of one family.
-GREY = "#7B8794"
-DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)))
-
-PRINT_DPI = 200
+from mlip_bench.report.drawing import (
+    RC,
+    Figure,
+    Sketch,
+    finish,
+    label_points,
+    new_sketch,
+    plain_numbers,
+    scales,
+    style,
+)
 
 # More points than this per parity panel only make the file large; a fixed random choice is drawn.
 MOST_PARITY_POINTS = 1500
 
-SVG = "http://www.w3.org/2000/svg"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One drawn figure."""
-
-    name: str
-    caption: str
-    svg: str
-    png: bytes
-    width_in: float
-
-
-@dataclass
-class Sketch:
-    """A figure being drawn: its canvas and the tooltip of each point."""
-
-    name: str
-    canvas: Canvas
-    tips: dict[str, str] = field(default_factory=dict)
-
-    def point(self, axes: Axes, x: float, y: float, tip: str, **style: Any) -> None:
-        """Draw one marker that shows ``tip`` under the pointer."""
-        (marker,) = axes.plot([x], [y], linestyle="none", **style)
-        identifier = f"{self.name}-{len(self.tips)}"
-        marker.set_gid(identifier)
-        self.tips[identifier] = tip
+# First principles, and several potentials of one family.
+GREY = "#7B8794"
+DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)))
 
 
 def draw(content: Content) -> list[Figure]:
     """Draw every figure that the rows have data for."""
     drawers: tuple[tuple[str, Callable[[Content], tuple[Sketch, str] | None]], ...] = (
         ("front", _front),
+        ("training", _training),
         ("parameters", _parameters),
         ("parity", _parity),
         ("groups", _groups),
@@ -108,15 +50,8 @@ def draw(content: Content) -> list[Figure]:
         for _, drawer in drawers:
             drawn = drawer(content)
             if drawn is not None:
-                figures.append(_finish(*drawn))
+                figures.append(finish(*drawn))
     return figures
-
-
-def style(family: str) -> dict[str, Any]:
-    """Return colour and marker of a family."""
-    spare = SPARE_STYLES[sum(map(ord, family)) % len(SPARE_STYLES)]
-    color, marker = STYLES.get(family, spare)
-    return {"color": color, "marker": marker, "markeredgecolor": "white", "markeredgewidth": 0.6}
 
 
 # -- figures -------------------------------------------------------------------------------------------
@@ -124,44 +59,96 @@ def style(family: str) -> dict[str, Any]:
 
 def _front(content: Content) -> tuple[Sketch, str] | None:
     """Test error against cost, with the front of the points that no other beats in both."""
-    ranking = content.ranking.dropna(subset=["cost_ratio", "force_rmse"])
-    if ranking.empty:
+    label = "cost per atom and MD step (× ruler, one core)"
+    drawn = _errors_against(content, "front", "cost_ratio", label, _tip_of_cost)
+    if drawn is None:
         return None
-    sketch = _sketch("front", 7.4, 3.3)
-    panels = (("force_rmse", "test force RMSE (meV/Å)"), ("energy_rmse", "test energy RMSE (meV/atom)"))
-    for axes, (metric, label) in zip(sketch.canvas.subplots(1, 2), panels, strict=True):
-        _draw_front(axes, ranking, metric)
-        for name, row in ranking.iterrows():
-            tip = (
-                f"{name}: {row[metric]:.3g} {label.split('(')[1][:-1]}, {row['cost_ratio']:.2f} ± "
-                f"{row['cost_ratio_spread']:.2f} × ruler, {row['us_per_atom_step']:.0f} µs/atom/step, "
-                f"{row['n_parameters']:.0f} parameters"
-            )
-            axes.errorbar(
-                row["cost_ratio"],
-                row[metric],
-                xerr=row["cost_ratio_spread"],
-                color=style(row["family"])["color"],
-                linewidth=1,
-            )
-            sketch.point(
-                axes, row["cost_ratio"], row[metric], tip, markersize=9, zorder=3, **style(row["family"])
-            )
-        axes.set(xlabel="cost per atom and MD step (× ruler, one core)", ylabel=label)
-        _scales(axes, ranking["cost_ratio"], ranking[metric])
-        _label_points(axes, ranking.index, ranking["cost_ratio"], ranking[metric])
-    return sketch, (
-        "Test error against cost. The line is the Pareto front: nothing measured is both cheaper and better "
-        "than its points. Bars: half the interquartile range of the timed blocks. The ruler is the "
-        "published linear SNAP of Mo, timed in the same process."
+    return drawn, (
+        "Test error against cost. The grey line is the Pareto front: nothing measured is both cheaper and "
+        f"better than its points.{_on_lines(content)} Bars: half the interquartile range of the timed blocks"
+        f"{_on_seeds(content)}. The ruler is the published linear SNAP of Mo, timed in the same process."
     )
 
 
-def _draw_front(axes: Axes, ranking: pd.DataFrame, metric: str) -> None:
-    ordered = ranking.sort_values(["cost_ratio", metric])
-    best = ordered[metric].cummin()
-    front = ordered[(ordered[metric] == best) & ~best.duplicated()]
-    axes.plot(front["cost_ratio"], front[metric], color="#9AA5B1", linewidth=1.5, zorder=1)
+def _training(content: Content) -> tuple[Sketch, str] | None:
+    """Test error against the time of the fit."""
+    drawn = _errors_against(content, "training", "fit_s", "time of the fit (s)", _tip_of_fit)
+    if drawn is None:
+        return None
+    return drawn, f"Test error against the time of the fit.{_on_lines(content)}"
+
+
+def _on_lines(content: Content) -> str:
+    return " Coloured lines join what no other size of the same family beats." if content.is_sweep else ""
+
+
+def _on_seeds(content: Content) -> str:
+    return ", and the spread over seeds" if content.ranking["force_rmse_spread"].notna().any() else ""
+
+
+def _tip_of_cost(row: pd.Series) -> str:
+    return (
+        f"{row['cost_ratio']:.2f} ± {row['cost_ratio_spread']:.2f} × ruler, {row['us_per_atom_step']:.0f} "
+        f"µs/atom/step, {row['n_parameters']:.0f} parameters"
+    )
+
+
+def _tip_of_fit(row: pd.Series) -> str:
+    return f"fitted in {row['fit_s']:.0f} s, {row['n_parameters']:.0f} parameters"
+
+
+def _errors_against(
+    content: Content, figure: str, key: str, label: str, tip: Callable[[pd.Series], str]
+) -> Sketch | None:
+    """Draw force and energy error of the test data against something that one pays with."""
+    if key not in content.ranking:
+        return None
+    ranking = content.ranking.dropna(subset=[key, "force_rmse"])
+    if ranking.empty:
+        return None
+    sketch = new_sketch(figure, 7.4, 3.7 if content.is_sweep else 3.3)
+    panels = (("force_rmse", "test force RMSE (meV/Å)"), ("energy_rmse", "test energy RMSE (meV/atom)"))
+    for axes, (metric, error) in zip(sketch.canvas.subplots(1, 2), panels, strict=True):
+        axes.plot(*fronts.steps(ranking[key], ranking[metric]), color="#9AA5B1", linewidth=2.5, zorder=1)
+        unit = error.split("(")[1][:-1]
+        for name, row in ranking.iterrows():
+            text = f"{name}: {row[metric]:.3g} {unit}, {tip(row)}"
+            _draw_point(sketch, axes, row, key, metric, text, 6 if content.is_sweep else 9)
+        axes.set(xlabel=label, ylabel=error)
+        scales(axes, ranking[key], ranking[metric])
+        if content.is_sweep:
+            _draw_family_lines(sketch, axes, ranking, key, metric)
+        else:
+            label_points(axes, ranking.index, ranking[key], ranking[metric])
+    if content.is_sweep:
+        _legend_of_families(sketch, ranking)
+    return sketch
+
+
+def _draw_point(
+    sketch: Sketch, axes: Axes, row: pd.Series, key: str, metric: str, tip: str, size: float
+) -> None:
+    """Draw one potential with its bars."""
+    look = style(row["family"])
+    spreads = [row.get(f"{name}_spread", np.nan) for name in (key, metric)]
+    x_bar, y_bar = (None if pd.isna(spread) else spread for spread in spreads)
+    bars = axes.errorbar(row[key], row[metric], xerr=x_bar, yerr=y_bar, color=look["color"], linewidth=1)
+    for bar in bars[2]:
+        sketch.own(bar, row["family"])
+    sketch.point(axes, row[key], row[metric], tip, row["family"], markersize=size, zorder=3, **look)
+
+
+def _draw_family_lines(sketch: Sketch, axes: Axes, ranking: pd.DataFrame, key: str, metric: str) -> None:
+    for family, own in ranking.groupby("family"):
+        color = style(str(family))["color"]
+        (line,) = axes.plot(*fronts.steps(own[key], own[metric]), color=color, linewidth=1, zorder=2)
+        sketch.own(line, str(family))
+
+
+def _legend_of_families(sketch: Sketch, ranking: pd.DataFrame) -> None:
+    families = sorted(ranking["family"].unique())
+    handles = [Line2D([], [], linestyle="none", markersize=7, **style(family)) for family in families]
+    sketch.canvas.legend(handles, families, loc="outside upper center", ncols=len(families))
 
 
 def _parameters(content: Content) -> tuple[Sketch, str] | None:
@@ -169,36 +156,41 @@ def _parameters(content: Content) -> tuple[Sketch, str] | None:
     ranking = content.ranking.dropna(subset=["force_rmse"])
     if ranking.empty:
         return None
-    sketch = _sketch("parameters", 7.4, 3.1)
+    sketch = new_sketch("parameters", 7.4, 3.5 if content.is_sweep else 3.1)
     panels = (("force_rmse", "force RMSE (meV/Å)"), ("energy_rmse", "energy RMSE (meV/atom)"))
     for axes, (metric, label) in zip(sketch.canvas.subplots(1, 2), panels, strict=True):
         both = pd.concat([ranking[metric], content.train_errors[metric]])
         for name, row in ranking.iterrows():
-            train, test = content.train_errors.at[name, metric], row[metric]
-            x = row["n_parameters"]
-            look = style(row["family"])
-            axes.plot([x, x], [train, test], color=look["color"], linewidth=1, zorder=1)
-            hollow = look | {"markerfacecolor": "white", "markeredgecolor": look["color"]}
-            sketch.point(
-                axes, x, train, f"{name}, training: {train:.3g} ({x:.0f} parameters)", markersize=7, **hollow
-            )
-            sketch.point(
-                axes, x, test, f"{name}, test: {test:.3g} ({x:.0f} parameters)", markersize=8, **look
-            )
+            _draw_pair(sketch, axes, str(name), row, content.train_errors.at[name, metric], metric)
         axes.set(xlabel="number of parameters", ylabel=label)
-        _scales(axes, ranking["n_parameters"], both)
-        _label_points(axes, ranking.index, ranking["n_parameters"], ranking[metric])
+        scales(axes, ranking["n_parameters"], both)
+        if not content.is_sweep:
+            label_points(axes, ranking.index, ranking["n_parameters"], ranking[metric])
+    if content.is_sweep:
+        _legend_of_families(sketch, ranking)
     return sketch, "Training error (hollow) and test error (filled) against the number of parameters."
+
+
+def _draw_pair(sketch: Sketch, axes: Axes, name: str, row: pd.Series, train: float, metric: str) -> None:
+    """Draw training and test error of one potential, joined."""
+    x, test, family = row["n_parameters"], row[metric], row["family"]
+    look = style(family)
+    (line,) = axes.plot([x, x], [train, test], color=look["color"], linewidth=1, zorder=1)
+    sketch.own(line, family)
+    hollow = look | {"markerfacecolor": "white", "markeredgecolor": look["color"]}
+    for value, what, marker in ((train, "training", hollow), (test, "test", look)):
+        tip = f"{name}, {what}: {value:.3g} ({x:.0f} parameters)"
+        sketch.point(axes, x, value, tip, family, markersize=7, **marker)
 
 
 def _parity(content: Content) -> tuple[Sketch, str] | None:
     """Predicted against reference values of the test data, one row per potential."""
     if not content.predictions:
         return None
-    names = [name for name in content.ranking.index if name in content.predictions]
+    names = [name for name in content.shown if name in content.predictions]
     quantities = [("energy", "energy (meV/atom)"), ("force", "force (meV/Å)"), ("stress", "stress (GPa)")]
     quantities = [q for q in quantities if any(len(content.predictions[n][f"test_{q[0]}"]) for n in names)]
-    sketch = _sketch("parity", 2.45 * len(quantities) + 0.1, 2.3 * len(names) + 0.1)
+    sketch = new_sketch("parity", 2.45 * len(quantities) + 0.1, 2.3 * len(names) + 0.1)
     grid = sketch.canvas.subplots(len(names), len(quantities), squeeze=False)
     for row, name in zip(grid, names, strict=True):
         look = style(content.ranking.at[name, "family"])
@@ -234,8 +226,8 @@ def _groups(content: Content) -> tuple[Sketch, str] | None:
     groups = list(content.by_group.index.get_level_values("group").unique())
     if len(groups) < 2:
         return None
-    names = list(content.ranking.index)
-    sketch = _sketch("groups", 7.4, 0.9 + 0.25 * len(groups) * len(names))
+    names = content.shown
+    sketch = new_sketch("groups", 7.4, 0.9 + 0.25 * len(groups) * len(names))
     panels = (("force_rmse", "test force RMSE (meV/Å)"), ("energy_rmse", "test energy RMSE (meV/atom)"))
     height = 0.8 / len(names)
     grid = sketch.canvas.subplots(1, 2, sharey=True)
@@ -267,7 +259,7 @@ def _phonons(content: Content) -> tuple[Sketch, str] | None:
     panels = [*expected, *drawn]
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
-    sketch = _sketch("phonons", 7.4, 0.5 + 2.3 * rows)
+    sketch = new_sketch("phonons", 7.4, 0.5 + 2.3 * rows)
     grid = sketch.canvas.subplots(rows, columns, squeeze=False, sharey=True)
     for axes, name in zip(grid.flat, panels, strict=False):
         for curves in expected.values():
@@ -289,7 +281,7 @@ def _dispersion(content: Content) -> tuple[Sketch, str] | None:
     drawn = _of_measure(content, "phonons")
     if not drawn:
         return None
-    sketch = _sketch("dispersion", 7.4, 3.8)
+    sketch = new_sketch("dispersion", 7.4, 3.8)
     bands, states = sketch.canvas.subplots(1, 2, sharey=True, width_ratios=(3, 1))
     for name, curves in [*_expected(content, "phonons"), *drawn.items()]:
         look = _line(content, name)
@@ -328,7 +320,7 @@ def _eos(content: Content) -> tuple[Sketch, str] | None:
     drawn = _of_measure(content, "eos")
     if not drawn:
         return None
-    sketch = _sketch("eos", 7.4, 3.4)
+    sketch = new_sketch("eos", 7.4, 3.4)
     axes = sketch.canvas.subplots()
     for name, curves in [*_expected(content, "eos"), *drawn.items()]:
         energies = 1e3 * (curves["energy"] - curves["minimum"][1])
@@ -367,7 +359,7 @@ def _scaling(content: Content) -> tuple[Sketch, str] | None:
     """Time per step against the number of atoms, with the power law of each potential."""
     if content.scaling.empty:
         return None
-    sketch = _sketch("scaling", 7.4, 3.6)
+    sketch = new_sketch("scaling", 7.4, 3.6)
     axes = sketch.canvas.subplots()
     families = content.scaling.drop_duplicates("potential").set_index("potential")["family"]
     for name, seconds in scaling.steps(content).iterrows():
@@ -382,7 +374,7 @@ def _scaling(content: Content) -> tuple[Sketch, str] | None:
     sizes = scaling.steps(content).columns.to_numpy(dtype=float)
     axes.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
     seconds = scaling.steps(content).to_numpy()
-    _plain_numbers(axes.yaxis, np.log10(np.nanmax(seconds) / np.nanmin(seconds)))
+    plain_numbers(axes.yaxis, np.log10(np.nanmax(seconds) / np.nanmin(seconds)))
     axes.minorticks_off()
     sketch.canvas.legend(loc="outside right center")
     return sketch, "Time per MD step over supercell sizes."
@@ -393,7 +385,7 @@ def _direct(content: Content) -> tuple[Sketch, str] | None:
     ratios = direct.ratios(content)
     if not ratios:
         return None
-    sketch = _sketch("direct", 7.4, 0.9 + 0.32 * len(ratios))
+    sketch = new_sketch("direct", 7.4, 0.9 + 0.32 * len(ratios))
     axes = sketch.canvas.subplots()
     places = range(len(ratios))
     for place, ratio in zip(places, ratios, strict=True):
@@ -409,7 +401,7 @@ def _direct(content: Content) -> tuple[Sketch, str] | None:
     axes.set_xscale("log")
     values = [1.0, *(r.value for r in ratios), *(r.slide for r in ratios if r.slide is not None)]
     axes.set_xlim(min(values) / 1.6, max(values) * 1.6)
-    _plain_numbers(axes.xaxis, np.log10(max(values) / min(values)))
+    plain_numbers(axes.xaxis, np.log10(max(values) / min(values)))
     axes.grid(axis="y", visible=False)
     axes.invert_yaxis()
     return (
@@ -418,79 +410,6 @@ def _direct(content: Content) -> tuple[Sketch, str] | None:
     )
 
 
-# -- shared --------------------------------------------------------------------------------------------
-
-
 def _short(value: float) -> str:
     # Forces that vanish by symmetry leave rounding behind.
     return "0" if value < 1e-3 else f"{value:.3g}"
-
-
-def _sketch(name: str, width: float, height: float) -> Sketch:
-    return Sketch(name, Canvas(figsize=(width, height), layout="constrained"))
-
-
-def _scales(axes: Axes, x: Iterable[float], y: Iterable[float]) -> None:
-    """Make x logarithmic, and y where errors differ much; leave room around the points for their labels."""
-    xs, ys = np.array(list(x), dtype=float), np.array(list(y), dtype=float)
-    axes.set_xscale("log")
-    axes.set_xlim(xs.min() / 1.6, xs.max() * 2.2)
-    _plain_numbers(axes.xaxis, np.log10(xs.max() * 2.2 / (xs.min() / 1.6)))
-    if ys.min() > 0 and ys.max() > WIDE_RANGE * ys.min():
-        axes.set_yscale("log")
-        axes.set_ylim(ys.min() / 1.4, ys.max() * 1.5)
-        _plain_numbers(axes.yaxis, np.log10(ys.max() * 1.5 / (ys.min() / 1.4)))
-    else:
-        axes.set_ylim(0, ys.max() * 1.2)
-
-
-def _plain_numbers(axis: Axis, decades: float) -> None:
-    """Write 1, 2, 5, 10 instead of powers of ten."""
-    steps = (1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)
-    axis.set_major_locator(LogLocator(subs=steps))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def _label_points(axes: Axes, names: Iterable[Any], x: Iterable[float], y: Iterable[float]) -> None:
-    """Write each name beside its point, on the side that is free of other points."""
-    points = [(str(name), float(a), float(b)) for name, a, b in zip(names, x, y, strict=True)]
-    to_pixels = axes.transData.transform
-    axes.figure.canvas.draw()
-    placed = np.array([to_pixels((a, b)) for _, a, b in points])
-    for index, (name, a, b) in enumerate(points):
-        others = np.delete(placed, index, axis=0) - placed[index]
-        near = others[np.abs(others[:, 1]) < 12] if len(others) else others
-        blocked = bool(len(near) and ((near[:, 0] >= 0) & (near[:, 0] < 60)).any())
-        offset, align = ((-7, 4), "right") if blocked else ((7, 4), "left")
-        axes.annotate(name, (a, b), xytext=offset, textcoords="offset points", ha=align, fontsize=8.5)
-
-
-def _finish(sketch: Sketch, caption: str) -> Figure:
-    svg, png = io.StringIO(), io.BytesIO()
-    with mpl.rc_context(RC | {"svg.hashsalt": sketch.name}):
-        sketch.canvas.savefig(svg, format="svg", dpi=PRINT_DPI, metadata={"Date": None})
-        sketch.canvas.savefig(png, format="png", dpi=PRINT_DPI)
-    width = float(sketch.canvas.get_figwidth())
-    return Figure(sketch.name, caption, _with_tips(svg.getvalue(), sketch), png.getvalue(), width)
-
-
-def _with_tips(svg: str, sketch: Sketch) -> str:
-    """Give each point its tooltip, and make identifiers unique among the figures of one page."""
-    for prefix, uri in (("", SVG), ("xlink", "http://www.w3.org/1999/xlink")):
-        ElementTree.register_namespace(prefix, uri)
-    root = ElementTree.fromstring(svg)
-    for element in root.iter():
-        tip = sketch.tips.get(element.get("id", ""))
-        if tip is not None:
-            element.set("class", "point")
-            element.set("data-tip", tip)
-            ElementTree.SubElement(element, f"{{{SVG}}}title").text = tip
-    root.set("role", "img")
-    root.set("width", "100%")
-    root.attrib.pop("height", None)
-    root.set("aria-label", sketch.name)
-    text = ElementTree.tostring(root, encoding="unicode")
-    for kind in ('id="', 'href="#', "url(#"):
-        text = text.replace(kind, f"{kind}{sketch.name}_")
-    return text.replace(f'id="{sketch.name}_{sketch.name}-', f'id="{sketch.name}-')

@@ -6,7 +6,7 @@ import jinja2
 
 from mlip_bench.report import direct, properties, scaling, tables
 from mlip_bench.report.content import Content
-from mlip_bench.report.figures import Figure
+from mlip_bench.report.drawing import Figure, style
 from mlip_bench.results import write_atomically
 
 TEMPLATE = "report.html.jinja"
@@ -27,6 +27,8 @@ def write(content: Content, figures: list[Figure], path: Path) -> None:
         direct=direct,
         scaling=scaling,
         properties=properties,
+        families=sorted(content.ranking["family"].unique()),
+        colors={family: style(family)["color"] for family in content.ranking["family"]},
         figures={figure.name: figure for figure in figures},
     )
     write_atomically(path, text)

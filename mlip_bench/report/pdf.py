@@ -123,11 +123,13 @@ def write(content: Content, figures: list[Figure], path: Path) -> None:
     _bullets(document, [f"Note: {warning}" for warning in content.warnings])
     if "front" in by_name:
         _section(document, "Test error against cost", by_name["front"])
+    if content.is_sweep:
+        _section(document, "Families", None, tables.families(content))
     _section(document, "Ranking", None, tables.ranking(content))
     document.heading("What was run")
     document.show(Table([], [list(pair) for pair in tables.facts(content)]), widths=(1, 5), text=True)
     _section(document, "Training against test error", by_name.get("parameters"), tables.train_errors(content))
-    _section(document, "Time and memory of each fit", None, tables.fits(content))
+    _section(document, "Time and memory of each fit", by_name.get("training"), tables.fits(content))
     if "parity" in by_name:
         _section(document, "Parity", by_name["parity"])
     if not content.by_group.empty:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 import mlip_bench
+from mlip_bench.report import fronts
 from mlip_bench.report.content import Content
 
 # Extrapolating structures listed for each potential, those with the largest share of atoms.
@@ -26,6 +27,8 @@ class Table:
     rows: list[list[str]]
     emphasised: frozenset[int] = frozenset()
     note: str = ""
+    families: tuple[str, ...] = ()
+    """The family of each row, where rows are potentials: a page can switch it off."""
     shades: Mapping[tuple[int, int], int] = field(default_factory=dict)
     """How much the cell in a row and column is shaded, from 0 to the number of ``SHADE_COLORS``."""
 
@@ -63,17 +66,38 @@ def ranking(content: Content) -> Table:
         table.rows,
         on_front,
         "Test errors. Bold: on the Pareto front of force error and cost.",
+        table.families,
     )
+
+
+def families(content: Content) -> Table:
+    """The families of a sweep by what their sizes cover."""
+    columns = (
+        Column("sizes", "sizes", ".0f"),
+        Column("least force RMSE (meV/Å)", "force_rmse", ".1f"),
+        Column("least energy RMSE (meV/atom)", "energy_rmse", ".2f"),
+        Column("least cost (× ruler)", "cost_ratio", ".2f"),
+        Column("hyper-volume (force)", "force_volume", ".3f"),
+        Column("hyper-volume (energy)", "energy_volume", ".3f"),
+    )
+    table = _table("family", fronts.families(content.ranking), columns)
+    note = (
+        "Hyper-volume: share of the plane of log(cost) and error that the family's sizes dominate; larger is "
+        "better, at most 1."
+    )
+    return Table(table.headings, table.rows, note=note)
 
 
 def train_errors(content: Content) -> Table:
     """Errors on the training data."""
-    return _table("potential", content.train_errors, ERROR_COLUMNS)
+    table = _table("potential", content.train_errors, ERROR_COLUMNS)
+    return Table(table.headings, table.rows, note="Errors on the training data.")
 
 
 def groups(content: Content) -> Table:
     """Test errors of each group of structures."""
     frame = content.by_group
+    frame = frame[frame.index.get_level_values("potential").isin(content.shown)]
     frame = frame.set_axis([f"{group}: {potential}" for group, potential in frame.index])
     return _table("group: potential", frame, ERROR_COLUMNS)
 
@@ -83,7 +107,8 @@ def fits(content: Content) -> Table:
     columns = (Column("fit time (s)", "fit_s", ".1f"), Column("peak memory (MiB)", "peak_rss_mib", ".0f"))
     table = _table("potential", content.ranking, columns)
     threads = content.threads.get("fit")
-    return Table(table.headings, table.rows, note=f"Threads given to each fit: {threads}.")
+    note = f"Threads given to each fit: {threads}."
+    return Table(table.headings, table.rows, note=note, families=table.families)
 
 
 def extrapolation(content: Content) -> Table:
@@ -168,7 +193,8 @@ def _table(first: str, frame: pd.DataFrame, columns: tuple[Column, ...]) -> Tabl
         [str(name), *(_number(row[column.key], column.spec) for column in having)]
         for name, row in frame.iterrows()
     ]
-    return Table([first, *(column.heading for column in having)], rows)
+    families = tuple(frame["family"]) if "family" in frame else ()
+    return Table([first, *(column.heading for column in having)], rows, families=families)
 
 
 def _number(value: Any, spec: str) -> str:

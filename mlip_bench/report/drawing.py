@@ -1,0 +1,175 @@
+"""How figures are drawn: styles of families, points with tooltips, axes, and SVG that a page can work with.
+
+One colour and one marker per family everywhere: colours of Okabe and Ito, told apart by colour-blind
+readers and in grey by their markers.
+"""
+
+import io
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+STYLES = {
+    "nnp": ("#009E73", "^"),
+    "gap": ("#D55E00", "s"),
+    "snap": ("#56B4E9", "o"),
+    "qsnap": ("#0072B2", "D"),
+    "mtp": ("#CC79A7", "v"),
+    "sevennet": ("#000000", "P"),
+    "sevennet-dfs": ("#E69F00", "X"),
+}
+# Families of other packages take these in turn.
+SPARE_STYLES = (("#7F7F7F", "<"), ("#8C564B", ">"), ("#B8A900", "p"))
+
+# Errors that differ by more than this are drawn on a logarithmic axis.
+WIDE_RANGE = 5.0
+
+RC: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E4E7EB",
+    "legend.frameon": False,
+    "svg.fonttype": "path",
+    # Names of groups and potentials are the user's: a dollar sign is a dollar sign.
+    "text.parse_math": False,
+}
+
+PRINT_DPI = 200
+
+# A name of more letters than this is long beside a point.
+LONG_NAME = 12
+
+SVG = "http://www.w3.org/2000/svg"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One drawn figure."""
+
+    name: str
+    caption: str
+    svg: str
+    png: bytes
+    width_in: float
+
+
+@dataclass
+class Sketch:
+    """A figure being drawn: its canvas and the tooltip of each point."""
+
+    name: str
+    canvas: Canvas
+    tips: dict[str, str] = field(default_factory=dict)
+    families: dict[str, str] = field(default_factory=dict)
+    """The family that what has an identifier belongs to: a page can switch it off."""
+
+    def point(self, axes: Axes, x: float, y: float, tip: str, family: str = "", **style: Any) -> None:
+        """Draw one marker that shows ``tip`` under the pointer."""
+        (marker,) = axes.plot([x], [y], linestyle="none", **style)
+        self.tips[self.own(marker, family)] = tip
+
+    def own(self, artist: Artist, family: str) -> str:
+        """Mark what was drawn as a family's; return its identifier."""
+        identifier = f"{self.name}-{len(self.families)}"
+        artist.set_gid(identifier)
+        self.families[identifier] = family
+        return identifier
+
+
+def style(family: str) -> dict[str, Any]:
+    """Return colour and marker of a family."""
+    spare = SPARE_STYLES[sum(map(ord, family)) % len(SPARE_STYLES)]
+    color, marker = STYLES.get(family, spare)
+    return {"color": color, "marker": marker, "markeredgecolor": "white", "markeredgewidth": 0.6}
+
+
+def new_sketch(name: str, width: float, height: float) -> Sketch:
+    """Return an empty figure of a size in inches."""
+    return Sketch(name, Canvas(figsize=(width, height), layout="constrained"))
+
+
+def scales(axes: Axes, x: Iterable[float], y: Iterable[float]) -> None:
+    """Make x logarithmic, and y where errors differ much; leave room around the points for their labels."""
+    xs, ys = np.array(list(x), dtype=float), np.array(list(y), dtype=float)
+    axes.set_xscale("log")
+    axes.set_xlim(xs.min() / 1.6, xs.max() * 2.2)
+    plain_numbers(axes.xaxis, np.log10(xs.max() * 2.2 / (xs.min() / 1.6)))
+    if ys.min() > 0 and ys.max() > WIDE_RANGE * ys.min():
+        axes.set_yscale("log")
+        axes.set_ylim(ys.min() / 1.4, ys.max() * 1.5)
+        plain_numbers(axes.yaxis, np.log10(ys.max() * 1.5 / (ys.min() / 1.4)))
+    else:
+        axes.set_ylim(0, ys.max() * 1.2)
+
+
+def plain_numbers(axis: Axis, decades: float) -> None:
+    """Write 1, 2, 5, 10 instead of powers of ten."""
+    steps = (1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)
+    axis.set_major_locator(LogLocator(subs=steps))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def label_points(axes: Axes, names: Iterable[Any], x: Iterable[float], y: Iterable[float]) -> None:
+    """Write each name beside its point, on the side that is free of other points."""
+    points = [(str(name), float(a), float(b)) for name, a, b in zip(names, x, y, strict=True)]
+    to_pixels = axes.transData.transform
+    axes.figure.canvas.draw()
+    placed = np.array([to_pixels((a, b)) for _, a, b in points])
+    for index, (name, a, b) in enumerate(points):
+        others = np.delete(placed, index, axis=0) - placed[index]
+        near = others[np.abs(others[:, 1]) < 12] if len(others) else others
+        blocked = bool(len(near) and ((near[:, 0] >= 0) & (near[:, 0] < 60)).any())
+        # A long name on the right of a point far to the right would push the axes together.
+        share = axes.transAxes.inverted().transform(placed[index])[0]
+        blocked = (blocked and share > 0.3) or (len(name) > LONG_NAME and share > 0.5)
+        offset, align = ((-7, 4), "right") if blocked else ((7, 4), "left")
+        axes.annotate(name, (a, b), xytext=offset, textcoords="offset points", ha=align, fontsize=8.5)
+
+
+def finish(sketch: Sketch, caption: str) -> Figure:
+    """Return the figure as SVG and PNG."""
+    svg, png = io.StringIO(), io.BytesIO()
+    with mpl.rc_context(RC | {"svg.hashsalt": sketch.name}):
+        sketch.canvas.savefig(svg, format="svg", dpi=PRINT_DPI, metadata={"Date": None})
+        sketch.canvas.savefig(png, format="png", dpi=PRINT_DPI)
+    width = float(sketch.canvas.get_figwidth())
+    return Figure(sketch.name, caption, _with_tips(svg.getvalue(), sketch), png.getvalue(), width)
+
+
+def _with_tips(svg: str, sketch: Sketch) -> str:
+    """Give each point its tooltip, and make identifiers unique among the figures of one page."""
+    for prefix, uri in (("", SVG), ("xlink", "http://www.w3.org/1999/xlink")):
+        ElementTree.register_namespace(prefix, uri)
+    root = ElementTree.fromstring(svg)
+    for element in root.iter():
+        identifier = element.get("id", "")
+        if sketch.families.get(identifier):
+            element.set("data-family", sketch.families[identifier])
+        tip = sketch.tips.get(identifier)
+        if tip is not None:
+            element.set("class", "point")
+            element.set("data-tip", tip)
+            ElementTree.SubElement(element, f"{{{SVG}}}title").text = tip
+    root.set("role", "img")
+    root.set("width", "100%")
+    root.attrib.pop("height", None)
+    root.set("aria-label", sketch.name)
+    text = ElementTree.tostring(root, encoding="unicode")
+    for kind in ('id="', 'href="#', "url(#"):
+        text = text.replace(kind, f"{kind}{sketch.name}_")
+    return text.replace(f'id="{sketch.name}_{sketch.name}-', f'id="{sketch.name}-')
