@@ -264,10 +264,15 @@ def measure(
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    other: Annotated[Path | None, typer.Argument(help="A second run, to set beside the first.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the report of two runs.")] = Path("reports/pair"),
 ) -> None:
-    """Build the report of a run again from its rows."""
-    from mlip_bench.report import build
+    """Build the report of a run again from its rows, or one of two runs side by side."""
+    from mlip_bench.report import build, pair
 
+    if other is not None:
+        pair.merge(folder, other, out)
+        folder = out
     for path in build(folder):
         say(f"report: {path}")
 

@@ -44,7 +44,7 @@ def page(tmp_path_factory):
 
 
 def probe(page, script, width, folder):
-    """Run a script, whose last expression is its result, in the page; return the result and Chromium's log."""
+    """Run the body of a function in the page; return its result and Chromium's log."""
     probed = folder / "probed.html"
     end = f"""<script>window.addEventListener("load", () => {{
       const found = (() => {{ {script} }})();

@@ -3,13 +3,15 @@
 import dataclasses
 import io
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from mlip_bench.report import build, content, direct, pdf, scaling, tables
-from mlip_bench.report.figures import Figure
+from mlip_bench.errors import UserError
+from mlip_bench.report import build, content, direct, pair, pdf, scaling, tables
+from mlip_bench.report.drawing import Figure
 from mlip_bench.results import RESULTS, read_rows, write_rows
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +34,9 @@ def test_a_tall_figure_stays_with_its_heading():
 @pytest.fixture
 def folder(tmp_path):
     """A run with the rows of the two SevenNets on mlearn Mo."""
-    shutil.copy(ROOT / "reports" / "example" / "run.toml", tmp_path)
+    described = (ROOT / "reports" / "example" / "run.toml").read_text()
+    of_example = tomllib.loads(described)["dataset"]["sha256"]
+    (tmp_path / "run.toml").write_text(described.replace(of_example, read_rows(MO)[0].dataset_sha256))
     shutil.copy(MO, tmp_path / RESULTS)
     return tmp_path
 
@@ -118,3 +122,38 @@ def test_an_explosion_is_shown(folder):
     assert row == ["sevennet: 2606 K", "0.10", "1", "58.70"]
     build(folder)
     assert "Dynamics that hold" in (folder / "report.html").read_text()
+
+
+def copied(folder, rows, **changes):
+    """A run folder with the example's description and these rows."""
+    folder.mkdir()
+    shutil.copy(ROOT / "reports" / "example" / "run.toml", folder)
+    write_rows(folder / RESULTS, [dataclasses.replace(row, **changes) for row in rows])
+    return folder
+
+
+def test_two_runs_stand_side_by_side(tmp_path):
+    rows = read_rows(ROOT / "reports" / "example" / RESULTS)
+    old, new = copied(tmp_path / "old", rows), copied(tmp_path / "new", rows, cpu="another processor")
+    shutil.copytree(ROOT / "reports" / "example" / "predictions", new / "predictions")
+    pair.merge(old, new, tmp_path / "pair")
+    build(tmp_path / "pair")
+    read = content.read(tmp_path / "pair")
+    names = {row.potential for row in rows}
+    assert set(read.ranking.index) == {f"{name} ({label})" for name in names for label in ("old", "new")}
+    assert set(read.predictions) == {f"{name} (new)" for name in names}
+    assert any("different processors" in warning for warning in read.warnings)
+
+
+def test_runs_on_other_data_are_kept_apart(tmp_path):
+    rows = read_rows(ROOT / "reports" / "example" / RESULTS)
+    old, new = copied(tmp_path / "old", rows), copied(tmp_path / "new", rows)
+    described = (new / "run.toml").read_text()
+    own = content.read(old).run["dataset"]["sha256"]
+    (new / "run.toml").write_text(described.replace(own, "0" * 64))
+    with pytest.raises(UserError, match="runs on different data"):
+        pair.merge(old, new, tmp_path / "pair")
+    # Rows of other data in one folder are left out, and that is said.
+    other = [dataclasses.replace(row, dataset_sha256="0" * 64, dataset="other") for row in rows[:3]]
+    write_rows(old / RESULTS, rows + other)
+    assert any("3 rows belong to other data (other)" in warning for warning in content.read(old).warnings)

@@ -65,8 +65,12 @@ def compute(
     *,
     migration: bool = True,
     surfaces: bool = True,
+    force_tolerance: float = FORCE_TOLERANCE,
 ) -> Found:
-    """Return the energies of defects; ``migration`` and ``surfaces`` leave these out where they are false."""
+    """Return the energies of defects; ``migration`` and ``surfaces`` leave these out where they are false.
+
+    Atoms around a vacancy are relaxed until no force exceeds ``force_tolerance`` (eV/Å).
+    """
     crystal = crystals.relaxed(atoms, calculator, "defects")
     if not crystal.is_element:
         raise UserError(
@@ -79,7 +83,7 @@ def compute(
     del vacancy[0]
     vacancy.calc = calculator
     values = [Value("vacancy_formation_unrelaxed", vacancy.get_potential_energy() - per_atom * len(vacancy))]
-    _relax(vacancy, "a vacancy")
+    _relax(vacancy, "a vacancy", force_tolerance)
     values.insert(0, Value("vacancy_formation", vacancy.get_potential_energy() - per_atom * len(vacancy)))
     progress(0.2, "vacancy")
     if migration:
@@ -144,10 +148,10 @@ def _slab(build: Callable[..., Atoms], symbol: str, lattice_constant: float) -> 
         layers += 2
 
 
-def _relax(atoms: Atoms, what: str) -> None:
+def _relax(atoms: Atoms, what: str, force_tolerance: float = FORCE_TOLERANCE) -> None:
     """Relax positions; a potential that throws atoms apart is a UserError."""
     optimiser = BFGS(atoms, logfile=None)
-    if not optimiser.run(fmax=FORCE_TOLERANCE, steps=MOST_STEPS):
+    if not optimiser.run(fmax=force_tolerance, steps=MOST_STEPS):
         raise UserError(f"defects: the atoms around {what} do not come to rest within {MOST_STEPS} steps")
 
 

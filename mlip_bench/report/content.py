@@ -98,6 +98,7 @@ def read(folder: Path) -> Content:
         run = tomllib.loads((folder / DESCRIPTION).read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{folder / DESCRIPTION}: cannot be read ({error})") from error
+    rows, foreign = _of_data(rows, run["dataset"]["sha256"])
     good = _pooled(rows[rows["error"].isna()])
     errors = good[good["measure"] == "errors"]
     ranking = _ranking(good)
@@ -122,10 +123,19 @@ def read(folder: Path) -> Content:
         curves=_curves(folder, good),
         failures=failures,
         findings=_findings(ranking),
-        warnings=_warnings(run, good, failures),
+        warnings=[*_warnings(run, good, failures), *foreign],
         predictions=predictions,
         threads=good.groupby("measure")["threads"].max().to_dict(),
     )
+
+
+def _of_data(rows: pd.DataFrame, sha256: str) -> tuple[pd.DataFrame, list[str]]:
+    """Keep the rows of the run's data, and say how many are left out because they belong to other data."""
+    own = rows["dataset_sha256"] == sha256
+    if own.all():
+        return rows, []
+    names = ", ".join(sorted(rows.loc[~own, "dataset"].unique()))
+    return rows[own], [f"{(~own).sum()} rows belong to other data ({names}) and are not shown."]
 
 
 def _pooled(good: pd.DataFrame) -> pd.DataFrame:
@@ -231,8 +241,9 @@ def _warnings(run: dict[str, Any], good: pd.DataFrame, failures: pd.DataFrame) -
         for row in good.drop_duplicates("potential").itertuples()
         if row.family in known and not family(row.family).conservative
     ]
-    if good.loc[good["measure"] == "cost", "cpu"].nunique() > 1:
-        found.append("Timings of different processors are in this run; compare ratios only.")
+    processors = good.loc[good["measure"] == "cost", "cpu"].unique()
+    if len(processors) > 1:
+        found.append(f"Timings of different processors, compare ratios only: {', '.join(processors)}.")
     if not failures.empty:
         found.append(f"{len(failures)} of the tasks failed; see the section on failures.")
     return found
