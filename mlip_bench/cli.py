@@ -56,7 +56,7 @@ DatasetName = Annotated[
 ]
 Train = Annotated[Path | None, typer.Option("--train", help="Own training data: any file that ASE reads.")]
 Test = Annotated[Path | None, typer.Option("--test", help="Own test data; without it a tenth is set aside.")]
-Preset = Annotated[str, typer.Option("--preset", help="quick, standard or paper.")]
+Preset = Annotated[str, typer.Option("--preset", help="quick, standard, paper or tuned.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="A hyper-parameter, e.g. snap.twojmax=8; repeatable.")
 ]
@@ -166,6 +166,37 @@ def sweep(
         say(f"left out, about {size.seconds:.0f} s on the machine of the ladders: {size.potential.name}")
     say(f"report: {folder / report.HTML} and {report.PDF}")
     finish(done.outcome)
+
+
+@app.command()
+def tune(
+    potential: Annotated[str, typer.Argument(help="Name of a family, e.g. snap.")],
+    system: System = None,
+    dataset: DatasetName = "auto",
+    train: Train = None,
+    trials: Annotated[int, typer.Option(min=1, help="Fits to spend, about.")] = 200,
+    folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 3,
+    settings: Settings = None,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder; default reports/<system>-tune-<family>.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Trials side by side.")] = 2,
+) -> None:
+    """Search cutoff and weights on the training data; what was tried is kept."""
+    from mlip_bench import study, tuning
+
+    (name,) = chosen(potential, family_names(), "potential")
+    overrides = parse_settings(settings or [], [name])
+    plan_potentials([name], "standard", system or "", overrides)
+    data = read_dataset(system, dataset, train, None, seed, whole=True)
+    (planned,) = plan_potentials([name], "standard", data.system, overrides)
+    task = tuning.problem(name, planned.hypers, data, folds, seed)
+    folder = out or Path("reports") / f"{data.system}-tune-{name}"
+    say(f"data: {data.origin} ({len(data.train)} training); {len(task.dimensions)} numbers to tune")
+    with study.sole_writer(folder):
+        start, best = tuning.tune(task, folder, trials, jobs, say)
+        table = folder / f"{name}.toml"
+        table.write_text(tuning.entry(task, data, start, best))
+    say(f"winner: {table}; put it into potentials/{name}.toml and run with --preset tuned")
 
 
 @app.command()

@@ -6,7 +6,10 @@ from typing import Any
 from mlip_bench.data.shipped import shipped_folder
 from mlip_bench.errors import UserError, did_you_mean
 
-PRESETS = ("quick", "standard", "paper")
+PRESETS = ("quick", "standard", "paper", "tuned")
+
+# A preset that another one fills where it says nothing.
+BASED_ON = {"tuned": "standard"}
 
 
 def tables(family: str) -> dict[str, Any]:
@@ -19,11 +22,12 @@ def with_sources(family: str, preset: str, system: str) -> dict[str, tuple[Any, 
     """Return value and source of each hyper-parameter that the preset sets for this system.
 
     The tables ``[all]``, ``[<system>]``, ``[<preset>.all]`` and ``[<preset>.<system>]`` are read in this
-    order, and later ones win.
+    order, and later ones win; ``tuned`` comes after those of ``standard``.
     """
     if preset not in PRESETS:
         raise UserError(f"unknown preset '{preset}'{did_you_mean(preset, PRESETS)}")
     content = tables(family)
+    based_on = content.get(BASED_ON.get(preset, ""), {})
     of_preset = content.get(preset, {})
     found: dict[str, tuple[Any, str]] = {}
     # The names of presets are tables of tables, also where someone calls a system so.
@@ -31,6 +35,8 @@ def with_sources(family: str, preset: str, system: str) -> dict[str, tuple[Any, 
     for table in (
         content.get("all", {}),
         of_system,
+        based_on.get("all", {}),
+        based_on.get(system, {}),
         of_preset.get("all", {}),
         of_preset.get(system, {}),
     ):

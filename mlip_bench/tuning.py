@@ -1,0 +1,262 @@
+"""Tuning of hyper-parameters on training data alone: the outer of the two steps of Zuo et al.
+
+The inner step is the family's own fit. The outer one searches cutoff and weights by differential evolution
+(seeds/004, section on SNAP; R. Storn and K. Price, J. Global Optim. 11, 341 (1997),
+doi:10.1023/A:1008202821328) for the least score
+
+    E / E₀ + F / F₀ + W <|C / C_ref - 1|> / 0.05,
+
+where E and F are energy and force RMSE on held-out folds of the training data, E₀ and F₀ those of the values
+that one starts from, and C the elastic constants, where a reference ships (W is 0 elsewhere). Test data is
+never read.
+"""
+
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+from ase import Atoms
+from scipy.optimize import differential_evolution
+
+from mlip_bench.data import structures as labels
+from mlip_bench.data.dataset import Dataset
+from mlip_bench.errors import UserError
+from mlip_bench.measure import elastic, reference
+from mlip_bench.measure.errors import comparison, summary
+from mlip_bench.potentials import family, presets
+from mlip_bench.potentials.base import silent
+from mlip_bench.potentials.linear_fit import stratified_folds
+
+KEPT = "evaluations.jsonl"
+GROUPS = "group_weights"
+
+# What the elastic constants count beside the errors: 5 % off as much as an error that is half as large again.
+ELASTIC_WEIGHT = 0.5
+ELASTIC_SCALE = 0.05
+
+# Members of a generation per dimension.
+POPULATION = 6
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One number to tune: a hyper-parameter or the weight of a group, as a factor on its first value."""
+
+    name: str
+    low: float
+    high: float
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Everything that decides the score of a trial; it can be sent to another process."""
+
+    family: str
+    start: Mapping[str, Any]
+    dimensions: tuple[Dimension, ...]
+    train: tuple[Atoms, ...]
+    crystal: Atoms | None
+    system: str
+    n_folds: int
+    seed: int
+
+    def hypers(self, factors: Sequence[float]) -> dict[str, Any]:
+        """Return the hyper-parameters of a trial."""
+        values = dict(self.start)
+        groups = dict(values.get(GROUPS, {}))
+        for dimension, factor in zip(self.dimensions, factors, strict=True):
+            if dimension.group is not None:
+                groups[dimension.group] = _rounded(groups.get(dimension.group, 1.0) * factor)
+            else:
+                values[dimension.name] = _rounded(values[dimension.name] * factor)
+        return values | ({GROUPS: groups} if groups else {})
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a trial gave: held-out errors (meV/atom, meV/Å) and elastic constants (mean deviation, share)."""
+
+    hypers: dict[str, Any]
+    energy_rmse: float
+    force_rmse: float
+    elastic_deviation: float | None
+
+    def score(self, start: "Trial") -> float:
+        """Return the score, lower is better; see the module's equation."""
+        errors = self.energy_rmse / start.energy_rmse + self.force_rmse / start.force_rmse
+        if self.elastic_deviation is None:
+            return errors if start.elastic_deviation is None else float("inf")
+        return errors + ELASTIC_WEIGHT * self.elastic_deviation / ELASTIC_SCALE
+
+
+def problem(name: str, hypers: Mapping[str, Any], data: Dataset, n_folds: int, seed: int) -> Problem:
+    """Return the problem of a family; raises UserError where its table names nothing to tune."""
+    ranges = presets.tables(name).get("tune", {})
+    if not ranges:
+        raise UserError(f"{name}: its table in potentials/ has no key 'tune', so nothing to tune")
+    start = dataclasses.asdict(family(name)(**hypers).hypers)
+    groups = sorted({labels.group(atoms) for atoms in data.train})
+    dimensions = []
+    for key, (low, high) in ranges.items():
+        named: list[str | None] = [*groups] if key == GROUPS else [None]
+        # With one group only, its weight is that of all.
+        if key != GROUPS or len(groups) > 1:
+            dimensions += [Dimension(key, low, high, group) for group in named]
+    return Problem(
+        name, start, tuple(dimensions), tuple(data.train), data.crystal, data.system, n_folds, seed
+    )
+
+
+def evaluate(task: Problem, factors: Sequence[float]) -> Trial:
+    """Fit on all folds but one, each in turn, and predict the one left out."""
+    hypers = task.hypers(factors)
+    folds = np.array(stratified_folds(task.train, task.n_folds, task.seed))
+    errors, deviations = [], []
+    for fold in range(task.n_folds):
+        fitted = [atoms for atoms, place in zip(task.train, folds, strict=True) if place != fold]
+        held_out = [atoms for atoms, place in zip(task.train, folds, strict=True) if place == fold]
+        potential = family(task.family)(**hypers).fit(fitted, seed=task.seed)
+        found = summary(comparison(held_out, potential.predict(held_out)))
+        errors.append((found["energy_rmse"], found["force_rmse"]))
+        deviations.append(elastic_deviation(task, potential.calculator()))
+    energy, force = np.sqrt(np.mean(np.square(errors), axis=0))
+    known = [value for value in deviations if value is not None]
+    return Trial(hypers, float(energy), float(force), float(np.mean(known)) if known else None)
+
+
+def elastic_deviation(task: Problem, calculator: Any) -> float | None:
+    """Return the mean deviation of the elastic constants from the reference, as a share; None without one."""
+    expected = reference.of(task.system, task.crystal, "elastic")
+    if expected is None or task.crystal is None:
+        return None
+    found = elastic.compute(task.crystal, calculator, silent)
+    pairs = [(found.value(name), expected.value(name)) for name in elastic.CUBIC]
+    return float(np.mean([abs(value / reference_value - 1) for value, reference_value in pairs]))
+
+
+def tune(
+    task: Problem, folder: Path, n_trials: int, jobs: int, say: Callable[[str], None]
+) -> tuple[Trial, Trial]:
+    """Return the first trial and the best one; trials are kept in ``folder`` and not repeated."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = Kept(folder / KEPT)
+    bounds = [(np.log(dimension.low), np.log(dimension.high)) for dimension in task.dimensions]
+    members = POPULATION * len(bounds)
+    with _workers(jobs) as run:
+        (start,) = kept.all(task, [np.zeros(len(bounds))], run)
+        if start is None:
+            raise UserError(f"{task.family}: the values to start from do not fit the data")
+        best = start
+        say(f"start: {_told(start, start)}")
+
+        def generation(points: np.ndarray) -> np.ndarray:
+            """Return the scores of points (n_dimensions, n_points), as scipy hands over a generation."""
+            nonlocal best
+            trials = kept.all(task, list(np.atleast_2d(points.T)), run)
+            scores = np.array([np.inf if trial is None else trial.score(start) for trial in trials])
+            winner = trials[int(np.argmin(scores))]
+            if winner is not None and winner.score(start) < best.score(start):
+                best = winner
+            say(f"{len(kept.trials)} trials: {_told(best, start)}")
+            return scores
+
+        differential_evolution(
+            generation,
+            bounds,
+            maxiter=max(0, n_trials // members - 1),
+            popsize=POPULATION,
+            rng=task.seed,
+            polish=False,
+            vectorized=True,
+            updating="deferred",
+            x0=np.zeros(len(bounds)),
+        )
+    return start, best
+
+
+class Kept:
+    """Trials by their hyper-parameters, in a file: a repeated search finds them again."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self.trials: dict[str, Trial | None] = {}
+        lines = path.read_text().splitlines() if path.is_file() else []
+        for line in lines:
+            entry = json.loads(line)
+            self.trials[entry["key"]] = Trial(**entry["trial"]) if entry["trial"] else None
+
+    def all(
+        self, task: Problem, points: Sequence[np.ndarray], run: Callable[..., Iterator[Trial | None]]
+    ) -> list[Trial | None]:
+        """Return the trials at points (logarithms of factors); new ones are computed and written down."""
+        factors = [np.exp(point).tolist() for point in points]
+        keys = [_key(task, task.hypers(values)) for values in factors]
+        missing = {key: values for key, values in zip(keys, factors, strict=True) if key not in self.trials}
+        for key, trial in zip(missing, run(_safely, [task] * len(missing), missing.values()), strict=True):
+            self.trials[key] = trial
+            entry = {"key": key, "trial": dataclasses.asdict(trial) if trial else None}
+            with self._path.open("a") as file:
+                file.write(json.dumps(entry) + "\n")
+        return [self.trials[key] for key in keys]
+
+
+def _safely(task: Problem, factors: Sequence[float]) -> Trial | None:
+    """Evaluate a trial; None where its fit, or its elastic constants, cannot be had."""
+    try:
+        return evaluate(task, factors)
+    except (UserError, np.linalg.LinAlgError, ArithmeticError, RuntimeError):
+        return None
+
+
+@contextmanager
+def _workers(jobs: int) -> Iterator[Callable[..., Iterator[Trial | None]]]:
+    if jobs == 1:
+        yield map
+        return
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool.map
+
+
+def _key(task: Problem, hypers: Mapping[str, Any]) -> str:
+    data = labels.fingerprint(task.train)
+    content = json.dumps([task.family, dict(hypers), data, task.n_folds, task.seed], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _rounded(value: float) -> float:
+    """Keep three digits: more mean nothing, and a table is read by people."""
+    return float(f"{value:.3g}")
+
+
+def _told(trial: Trial, start: Trial) -> str:
+    elastic_part = (
+        "" if trial.elastic_deviation is None else f", C off by {100 * trial.elastic_deviation:.1f} %"
+    )
+    return (
+        f"{trial.energy_rmse:.2f} meV/atom, {trial.force_rmse:.1f} meV/Å held out{elastic_part}; "
+        f"score {trial.score(start):.3f}"
+    )
+
+
+def entry(task: Problem, data: Dataset, start: Trial, best: Trial) -> str:
+    """Return the winner as a table of ``potentials/<family>.toml``, each value with where it comes from."""
+    source = (
+        f"mlip-bench tune, {task.n_folds} folds of {data.name} {data.system} training "
+        f"(SHA-256 {data.sha256[:12]}), seed {task.seed}: {_told(best, start)}; before: {_told(start, start)}"
+    )
+    changed = {
+        name: {"value": value, "source": source}
+        for name, value in best.hypers.items()
+        if value != start.hypers.get(name)
+    }
+    return tomli_w.dumps({"tuned": {task.system: changed}})

@@ -1,0 +1,118 @@
+"""Tuning on training data: what is searched, how it is scored, and that it goes on from where it was."""
+
+import dataclasses
+import tomllib
+
+import numpy as np
+import pytest
+
+from mlip_bench import tuning
+from mlip_bench.data import records
+from mlip_bench.errors import UserError
+from mlip_bench.lammps_session import potentials_folder
+from mlip_bench.measure import elastic, reference
+from mlip_bench.potentials import load, presets
+from mlip_bench.potentials.base import silent
+
+
+@pytest.fixture(scope="module")
+def data():
+    return records.load("embedded", "Mo")
+
+
+@pytest.fixture
+def task(data):
+    hypers = presets.hypers("snap", "standard", "Mo") | {"twojmax": 2}
+    return tuning.problem("snap", hypers, dataclasses.replace(data, crystal=None), 2, 0)
+
+
+def test_factors_of_one_are_the_values_that_one_starts_from(task):
+    hypers = task.hypers([1.0] * len(task.dimensions))
+    assert hypers["cutoff"] == presets.hypers("snap", "standard", "Mo")["cutoff"]
+    assert set(hypers["group_weights"].values()) == {1.0}
+    names = [dimension.name for dimension in task.dimensions]
+    assert names.count("group_weights") == 4
+    assert {"cutoff", "energy_weight", "stress_weight"} < set(names)
+
+
+def test_factors_multiply(task):
+    factors = [2.0 if dimension.name == "energy_weight" else 1.0 for dimension in task.dimensions]
+    assert task.hypers(factors)["energy_weight"] == 2 * task.start["energy_weight"]
+
+
+def test_the_score_is_the_equation():
+    start = tuning.Trial({}, 10.0, 300.0, 0.1)
+    assert start.score(start) == pytest.approx(1 + 1 + 0.5 * 0.1 / 0.05)
+    better = tuning.Trial({}, 5.0, 150.0, 0.02)
+    assert better.score(start) == pytest.approx(0.5 + 0.5 + 0.5 * 0.02 / 0.05)
+    assert tuning.Trial({}, 5.0, 150.0, None).score(start) == np.inf
+    without = tuning.Trial({}, 10.0, 300.0, None)
+    assert without.score(without) == 2
+
+
+def test_held_out_errors_are_those_of_structures_that_were_not_fitted(task):
+    trial = tuning.evaluate(task, [1.0] * len(task.dimensions))
+    # By hand, with the family itself.
+    folds = np.array(tuning.stratified_folds(task.train, 2, 0))
+    squares = []
+    for fold in range(2):
+        fitted = [atoms for atoms, place in zip(task.train, folds, strict=True) if place != fold]
+        held_out = [atoms for atoms, place in zip(task.train, folds, strict=True) if place == fold]
+        potential = tuning.family("snap")(**trial.hypers).fit(fitted, seed=0)
+        difference = np.concatenate(
+            [
+                (prediction.forces - atoms.get_forces()).ravel()
+                for atoms, prediction in zip(held_out, potential.predict(held_out), strict=True)
+            ]
+        )
+        squares.append(1e6 * np.mean(difference**2))
+    assert trial.force_rmse == pytest.approx(np.sqrt(np.mean(squares)), rel=1e-6)
+
+
+def test_a_search_finds_something_better_and_is_not_repeated(task, tmp_path, monkeypatch):
+    said = []
+    start, best = tuning.tune(task, tmp_path, 1, 1, said.append)
+    assert best.score(start) < start.score(start)
+    assert said[0].startswith("start: ")
+    lines = (tmp_path / tuning.KEPT).read_text().splitlines()
+    assert len(lines) == tuning.POPULATION * len(task.dimensions)
+
+    def never(*_):
+        raise AssertionError("a trial was repeated")
+
+    monkeypatch.setattr(tuning, "evaluate", never)
+    again = tuning.tune(task, tmp_path, 1, 1, said.append)
+    assert again == (start, best)
+
+
+def test_a_trial_that_cannot_be_fitted_is_passed_over(task, tmp_path, monkeypatch):
+    def broken(*_):
+        raise UserError("no")
+
+    monkeypatch.setattr(tuning, "evaluate", broken)
+    with pytest.raises(UserError, match="the values to start from do not fit"):
+        tuning.tune(task, tmp_path, 1, 1, print)
+
+
+def test_the_winner_is_a_table_of_its_family(task, data):
+    start = tuning.Trial(dict(task.start), 10.0, 300.0, None)
+    best = dataclasses.replace(start, hypers=dict(task.start) | {"cutoff": 4.2}, energy_rmse=5.0)
+    table = tomllib.loads(tuning.entry(task, data, start, best))["tuned"]["Mo"]
+    assert set(table) == {"cutoff"}
+    assert table["cutoff"]["value"] == 4.2
+    assert "5.00 meV/atom" in table["cutoff"]["source"]
+    assert "before: 10.00 meV/atom" in table["cutoff"]["source"]
+
+
+def test_the_preset_tuned_is_standard_where_nothing_is_tuned():
+    assert presets.hypers("mtp", "tuned", "Cu") == presets.hypers("mtp", "standard", "Cu")
+
+
+def test_elastic_constants_count_where_a_reference_ships(data):
+    task = tuning.problem("snap", presets.hypers("snap", "standard", "Mo"), data, 2, 0)
+    calculator = load(potentials_folder() / "Mo_Zuo_JPCA2020.snapcoeff").calculator()
+    expected = reference.shipped("Mo").properties["elastic"]
+    found = elastic.compute(data.crystal, calculator, silent)
+    deviations = [abs(found.value(name) / expected.value(name) - 1) for name in ("c11", "c12", "c44")]
+    assert tuning.elastic_deviation(task, calculator) == pytest.approx(np.mean(deviations), rel=1e-6)
+    assert tuning.elastic_deviation(dataclasses.replace(task, crystal=None), calculator) is None
