@@ -13,8 +13,9 @@ from mlip_bench import study
 from mlip_bench.data import records
 from mlip_bench.errors import UserError
 from mlip_bench.potentials.presets import hypers
-from mlip_bench.report import build, figures
-from mlip_bench.report.content import _on_front, read
+from mlip_bench.report import build, drawing
+from mlip_bench.report.content import read
+from mlip_bench.report.fronts import on_front
 from mlip_bench.results import read_rows, write_rows
 
 
@@ -81,7 +82,7 @@ def test_no_identifier_occurs_twice(run_folder):
 def test_figures_are_pictures_with_marks(run_folder):
     for name in ("front", "parameters", "parity", "groups"):
         svg = ElementTree.parse(run_folder / "figures" / f"{name}.svg").getroot()
-        assert len(list(svg.iter(f"{{{figures.SVG}}}path"))) > 20
+        assert len(list(svg.iter(f"{{{drawing.SVG}}}path"))) > 20
         assert (run_folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -151,11 +152,11 @@ def test_errors_without_cost_still_make_a_report(run_folder, tmp_path):
 def test_front_is_the_points_that_nothing_beats():
     cost = pd.Series({"a": 1.0, "b": 2.0, "c": 3.0, "d": 2.0, "e": np.nan})
     error = pd.Series({"a": 9.0, "b": 5.0, "c": 6.0, "d": 5.0, "e": 1.0})
-    assert _on_front(cost, error).to_dict() == {"a": True, "b": True, "c": False, "d": True, "e": False}
+    assert on_front(cost, error).to_dict() == {"a": True, "b": True, "c": False, "d": True, "e": False}
 
 
 def test_colours_differ_between_families():
-    looks = [figures.style(name) for name in figures.STYLES]
+    looks = [drawing.style(name) for name in drawing.STYLES]
     assert len({look["color"] for look in looks}) == len(looks)
     assert len({look["marker"] for look in looks}) == len(looks)
 
