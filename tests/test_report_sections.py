@@ -124,6 +124,13 @@ def test_an_explosion_is_shown(folder):
     assert "Dynamics that hold" in (folder / "report.html").read_text()
 
 
+def test_imaginary_phonons_are_a_warning(folder):
+    add(folder, "phonons", [{"metric": "lowest_frequency", "value": -1.25}])
+    assert any(
+        "imaginary phonons (down to -1.25 THz)" in warning for warning in content.read(folder).warnings
+    )
+
+
 def copied(folder, rows, **changes):
     """A run folder with the example's description and these rows."""
     folder.mkdir()

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mlip_bench.errors import UserError
-from mlip_bench.measure import BY_GROUP, MEASURES, PROPERTIES, direct, scaling, stability
+from mlip_bench.measure import BY_GROUP, MEASURES, PROPERTIES, direct, phonons, scaling, stability
 from mlip_bench.measure import reference as reference_of
 from mlip_bench.measure.base import Curves, Found
 from mlip_bench.potentials import family, family_names
@@ -233,6 +233,11 @@ def _warnings(run: dict[str, Any], good: pd.DataFrame, failures: pd.DataFrame) -
         f"{row.potential} extrapolates for {row.value:.0f} atoms of the test data: their surroundings lie "
         "outside those of training."
         for row in outside.itertuples()
+    ]
+    lowest = good[(good["metric"] == "lowest_frequency") & (good["value"] < phonons.IMAGINARY)]
+    found += [
+        f"{row.potential} has imaginary phonons (down to {row.value:.2f} THz): the crystal is not stable."
+        for row in lowest.itertuples()
     ]
     known = set(family_names())
     found += [
