@@ -332,13 +332,14 @@ def test_a_recipe_is_checked(tmp_path):
         read_recipe(str(wrong))
 
 
-SHIPPED = sorted(path.name for path in (shipped_folder("datasets") / reference.REFERENCES).glob("*"))
+FOLDER = shipped_folder("datasets") / reference.REFERENCES
+SHIPPED = sorted(path.parent.name for path in FOLDER.glob(f"*/{reference.PROPERTIES}"))
 
 
 @pytest.mark.parametrize("system", SHIPPED)
 def test_shipped_references_follow_from_their_labels(system):
     found = reference.shipped(system)
-    known = Labels(shipped_folder("datasets") / reference.REFERENCES / system / reference.LABELS)
+    known = Labels(FOLDER / system / reference.LABELS)
     recipe = read_recipe(system)
     chosen = {name: settings for name, settings in recipe.measures.items() if name in found.properties}
     again = reference.compute(dataclasses.replace(recipe, measures=chosen), known, PROPERTIES, silent)
