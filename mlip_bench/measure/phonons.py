@@ -60,11 +60,16 @@ class Path:
 def compute(atoms: Atoms, calculator: Calculator, progress: Progress, *, symmetrised: bool = True) -> Found:
     """Return phonons of a crystal, relaxed first.
 
-    Where ``symmetrised`` is false every atom of the primitive cell is displaced along every axis, so that
-    forces that break the crystal's symmetry, or have no energy, are not made up for by it.
+    Where ``symmetrised`` is false every atom of the primitive cell is displaced along every axis, and force
+    constants stay as they are: forces that break the crystal's symmetry, or have no energy, are not made up
+    for. Elsewhere they are made symmetric and translationally invariant, which takes off the noise of a
+    first-principles code's grid.
     """
     crystal = crystals.relaxed(atoms, calculator, "phonons")
     phonons = force_constants(crystal, calculator, progress, symmetrised)
+    as_computed = np.array(phonons.force_constants)
+    if symmetrised:
+        phonons.symmetrize_force_constants(use_symfc_projector=True)
     path = standard_path(crystal)
     bands = phonons.run_band_structure(path.segments)
     frequencies = np.concatenate(bands.frequencies)
@@ -74,7 +79,7 @@ def compute(atoms: Atoms, calculator: Calculator, progress: Progress, *, symmetr
         Value("highest_frequency", float(frequencies.max())),
         Value("lowest_frequency", float(frequencies.min())),
         Value("imaginary_share", 100 * imaginary_share(modes.frequencies, modes.weights)),
-        Value("force_constant_asymmetry", asymmetry(np.asarray(phonons.force_constants))),
+        Value("force_constant_asymmetry", asymmetry(as_computed)),
         Value("n_displacements", float(len(phonons.supercells_with_displacements or []))),
         Value("free_energy", free_energy(phonons) / len(phonons.primitive)),
     ]
