@@ -124,6 +124,9 @@ def _cell(value: float, expected: float | None, which: Property) -> str:
 def _number(value: float) -> str:
     if pd.isna(value):
         return MISSING
-    if value and abs(value) < 1e-3:
+    if float(value).is_integer():
+        return f"{value:.0f}"
+    if abs(value) < 1e-3:
         return f"{value:.0e}"
-    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+    # Lattice constants agree to more digits than anything else.
+    return f"{value:.4f}" if 1 <= abs(value) < 10 else f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
