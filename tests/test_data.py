@@ -52,12 +52,12 @@ def test_every_hyper_parameter_has_a_source():
 
 
 def test_every_table_of_the_presets_is_read():
-    from mlip_bench.potentials.presets import PRESETS
+    from mlip_bench.potentials.presets import PRESETS, RESERVED
 
     systems = {system for record in records.records().values() for system in record.systems}
     for path in shipped_folder("potentials").glob("*.toml"):
         content = tomllib.loads(path.read_text())
-        assert set(content) <= systems | {"all", *PRESETS}
+        assert set(content) <= systems | {"all", *RESERVED}
         for preset in PRESETS:
             assert set(content.get(preset, {})) <= systems | {"all"}
 

@@ -51,10 +51,10 @@ SURFACES: dict[int, dict[str, Callable[..., Atoms]]] = {
 }
 
 METRICS = {
-    "vacancy_formation": Metric("eV", "formation energy of a vacancy", None),
-    "vacancy_formation_unrelaxed": Metric("eV", "the same with the atoms on their sites", None),
-    "vacancy_migration": Metric("eV", "barrier of a vacancy's migration", None),
-    "surface_energy": Metric("J/m²", "energy of an unreconstructed surface", None),
+    "vacancy_formation": Metric("eV", "vacancy formation", None),
+    "vacancy_formation_unrelaxed": Metric("eV", "vacancy formation, unrelaxed", None),
+    "vacancy_migration": Metric("eV", "vacancy migration", None),
+    "surface_energy": Metric("J/m²", "surface energy", None),
 }
 
 

@@ -29,7 +29,7 @@ CUBIC = {"c11": (0, 0), "c12": (0, 1), "c44": (3, 3)}
 ALL = {f"c{i + 1}{j + 1}": (i, j) for i in range(6) for j in range(i, 6)}
 
 METRICS = {
-    **{name: Metric("GPa", f"elastic constant {name.upper()}", None) for name in ALL},
+    **{name: Metric("GPa", name.upper(), None) for name in ALL},
     "bulk_modulus": Metric("GPa", "bulk modulus (Hill)", None),
     "shear_modulus": Metric("GPa", "shear modulus (Hill)", None),
     "youngs_modulus": Metric("GPa", "Young's modulus (Hill)", None),

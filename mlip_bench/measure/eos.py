@@ -26,12 +26,12 @@ VOLUMES = np.linspace(0.94, 1.06, 7)
 STRUCTURES = {"bcc": 8, "fcc": 12, "hcp": 12, "sc": 6, "diamond": 4}
 
 METRICS = {
-    "volume_per_atom": Metric("Å³/atom", "volume per atom of the relaxed crystal", None),
-    "volume_change": Metric("%", "change of the volume when the crystal as given was relaxed", None),
-    "lattice_constant": Metric("Å", "lattice constant of the relaxed crystal", None),
-    "bulk_modulus_eos": Metric("GPa", "bulk modulus of the equation of state", None),
-    "bulk_modulus_derivative": Metric("1", "derivative of the bulk modulus by pressure", None),
-    "structure_energy": Metric("meV/atom", "energy of a structure relative to the crystal", None),
+    "volume_per_atom": Metric("Å³/atom", "volume per atom", None),
+    "volume_change": Metric("%", "change of volume on relaxing", None),
+    "lattice_constant": Metric("Å", "lattice constant", None),
+    "bulk_modulus_eos": Metric("GPa", "bulk modulus of E(V)", None),
+    "bulk_modulus_derivative": Metric("1", "its derivative by pressure", None),
+    "structure_energy": Metric("meV/atom", "energy above the crystal", None),
 }
 
 

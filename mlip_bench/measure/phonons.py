@@ -35,17 +35,15 @@ IMAGINARY = -0.05
 TEMPERATURE_K = 300.0
 
 METRICS = {
-    "frequency_rms_deviation": Metric(
-        "THz", "RMS deviation of frequencies from the reference, over the path"
-    ),
-    "frequency_max_deviation": Metric("THz", "largest deviation of a frequency from the reference"),
-    "free_energy_deviation": Metric("meV/atom", "deviation of the vibrational free energy at 300 K", None),
-    "free_energy": Metric("meV/atom", "vibrational free energy at 300 K", None),
-    "highest_frequency": Metric("THz", "highest frequency on the path", None),
-    "lowest_frequency": Metric("THz", "lowest frequency on the path, negative where imaginary", None),
-    "imaginary_share": Metric("%", "share of modes on the mesh that are imaginary"),
+    "frequency_rms_deviation": Metric("THz", "RMS deviation of frequencies"),
+    "frequency_max_deviation": Metric("THz", "largest deviation of a frequency"),
+    "free_energy_deviation": Metric("meV/atom", "deviation of the free energy", None),
+    "free_energy": Metric("meV/atom", "vibrational free energy, 300 K", None),
+    "highest_frequency": Metric("THz", "highest frequency", None),
+    "lowest_frequency": Metric("THz", "lowest frequency", None),
+    "imaginary_share": Metric("%", "imaginary modes"),
     "force_constant_asymmetry": Metric("1", "‖Φ - Φᵀ‖ / ‖Φ‖ of the force constants"),
-    "n_displacements": Metric("1", "supercells that symmetry asks for", None),
+    "n_displacements": Metric("1", "displaced supercells", None),
 }
 
 

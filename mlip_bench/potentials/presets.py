@@ -8,6 +8,9 @@ from mlip_bench.errors import UserError, did_you_mean
 
 PRESETS = ("quick", "standard", "paper", "tuned")
 
+# Keys of a table that are no systems: presets, and what a sweep and a tuning go through.
+RESERVED = (*PRESETS, "ladder", "tune")
+
 # A preset that another one fills where it says nothing.
 BASED_ON = {"tuned": "standard"}
 
@@ -31,7 +34,7 @@ def with_sources(family: str, preset: str, system: str) -> dict[str, tuple[Any, 
     of_preset = content.get(preset, {})
     found: dict[str, tuple[Any, str]] = {}
     # The names of presets are tables of tables, also where someone calls a system so.
-    of_system = {} if system in PRESETS else content.get(system, {})
+    of_system = {} if system in RESERVED else content.get(system, {})
     for table in (
         content.get("all", {}),
         of_system,
