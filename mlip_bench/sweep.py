@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from itertools import product, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,8 @@ def ladder(
     rungs = presets.ladder(name)
     if varied:
         seconds = float(np.median([rung["seconds"] for rung in rungs])) if rungs else 60.0
-        grid = np.array(np.meshgrid(*varied.values(), indexing="ij"), dtype=object).reshape(len(varied), -1).T
-        rungs = [dict(zip(varied, values, strict=True)) | {"seconds": seconds} for values in grid.tolist()]
+        grid = product(*varied.values())
+        rungs = [dict(zip(varied, values, strict=True)) | {"seconds": seconds} for values in grid]
     sizes = []
     for rung in rungs or [{"seconds": 60.0}]:
         sizing = {key: value for key, value in rung.items() if key != "seconds"}

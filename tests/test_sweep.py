@@ -62,6 +62,13 @@ def test_own_sizes_replace_the_ladder():
     assert sizes[0].potential.hypers["cutoff"] == presets.hypers("gap", "standard", "Mo")["cutoff"]
 
 
+def test_own_sizes_may_be_lists():
+    """Values that are lists were taken apart into single numbers."""
+    sizes = sweep.ladder("nnp", "Mo", {}, {"hidden": [[8, 8], [16, 16]]})
+    assert [size.potential.hypers["hidden"] for size in sizes] == [[8, 8], [16, 16]]
+    assert [size.potential.name for size in sizes] == ["nnp-hidden8x8", "nnp-hidden16x16"]
+
+
 def test_other_seeds_come_last_and_only_where_there_is_chance():
     ladders = [sweep.ladder(name, "Mo", {}, {}) for name in ("snap", "nnp")]
     order = sweep.rounds(ladders, 2, 5)
