@@ -150,7 +150,7 @@ def sweep(
     data = read_dataset(system, dataset, train, test, seed)
     refuse_untimed(data)
     ladders = [sweeping.ladder(name, data.system, overrides[name], varied[name]) for name in names]
-    order = sweeping.rounds(ladders, seeds, seed)
+    order = sweeping.batches(ladders, seeds, seed)
     plan = study.Plan(data, (), sweeping.MEASURES, seed, device)
     folder = out or Path("reports") / f"{data.system}-sweep"
     say(f"data: {data.origin} ({len(data.train)} training, {len(data.test)} test)")

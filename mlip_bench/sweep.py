@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product, zip_longest
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ ATOMS_OF_LADDERS = 10087
 
 # The measured seconds over the estimated ones of this many last sizes correct the next estimates.
 LAST = 3
+
+# Sizes that are planned together; after each such batch the estimates are corrected.
+BATCH = 4
 
 UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
@@ -94,18 +97,17 @@ def _name(family_name: str, sizing: Mapping[str, Any]) -> str:
     return "-".join([family_name, *(f"{key}{plain(value)}" for key, value in sizing.items())])
 
 
-def rounds(ladders: Sequence[Sequence[Size]], n_seeds: int, seed: int) -> list[list[Size]]:
-    """Return the sizes in the order of doing: one of each family at a time, then again with other seeds."""
-    found = []
-    for repeat in range(n_seeds):
-        for level in zip_longest(*ladders):
-            sizes = [size for size in level if size is not None]
-            if repeat:
-                sizes = [
-                    _seeded(size, seed + repeat) for size in sizes if family(size.potential.family).stochastic
-                ]
-            found.append(sizes)
-    return [sizes for sizes in found if sizes]
+def batches(ladders: Sequence[Sequence[Size]], n_seeds: int, seed: int) -> list[list[Size]]:
+    """Return the sizes in the order of doing: from cheap to dear, and then again with other seeds.
+
+    What is alike in seconds is done side by side, so that no core waits long for the end of a batch.
+    """
+    first = sorted((size for sizes in ladders for size in sizes), key=lambda size: size.seconds)
+    by_chance = [size for size in first if family(size.potential.family).stochastic]
+    repeats = [[_seeded(size, seed + repeat) for size in by_chance] for repeat in range(1, n_seeds)]
+    return [
+        sizes[start : start + BATCH] for sizes in (first, *repeats) for start in range(0, len(sizes), BATCH)
+    ]
 
 
 def _seeded(size: Size, seed: int) -> Size:

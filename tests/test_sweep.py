@@ -69,13 +69,25 @@ def test_own_sizes_may_be_lists():
     assert [size.potential.name for size in sizes] == ["nnp-hidden8x8", "nnp-hidden16x16"]
 
 
+def test_cheap_sizes_of_all_families_come_first():
+    """One size of each family at a time let the smallest networks take the time of what was cheaper."""
+    ladders = [sweep.ladder(name, "Mo", {}, {}) for name in family_names()]
+    order = [size for sizes in sweep.batches(ladders, 1, 0) for size in sizes]
+    assert sorted(size.potential.name for size in order) == sorted(
+        size.potential.name for sizes in ladders for size in sizes
+    )
+    seconds = [size.seconds for size in order]
+    assert seconds == sorted(seconds)
+
+
 def test_other_seeds_come_last_and_only_where_there_is_chance():
     ladders = [sweep.ladder(name, "Mo", {}, {}) for name in ("snap", "nnp")]
-    order = sweep.rounds(ladders, 2, 5)
-    n_levels = max(map(len, ladders))
-    names = [size.potential.name for sizes in order[n_levels:] for size in sizes]
-    assert names == [f"{size.potential.name}-seed6" for size in ladders[1]]
-    assert {size.potential.seed for sizes in order[n_levels:] for size in sizes} == {6}
+    order = [size for sizes in sweep.batches(ladders, 2, 5) for size in sizes]
+    repeated = order[sum(map(len, ladders)) :]
+    assert [size.potential.name for size in repeated] == [
+        f"{size.potential.name}-seed6" for size in ladders[1]
+    ]
+    assert {size.potential.seed for size in repeated} == {6}
 
 
 @pytest.fixture
