@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +11,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from mlip_bench.data import records
-from mlip_bench.data.dataset import Dataset, own_data, with_crystal
+from mlip_bench.data.dataset import Dataset, with_crystal
 from mlip_bench.errors import UserError, did_you_mean, is_disk_full
+from mlip_bench.options import (
+    apart,
+    chosen,
+    parse_settings,
+    parse_varied,
+    plan_files,
+    plan_potentials,
+    read_dataset,
+)
 from mlip_bench.potentials import family, family_names, presets
 from mlip_bench.potentials.base import refuse_missing_gpu, silent
 
@@ -29,9 +37,6 @@ app.add_typer(data_app, name="data")
 # Without a terminal (a file, CI) there is no width to keep to: tables stay whole.
 console = Console(width=None if sys.stdout.isatty() else 160)
 errors = Console(stderr=True)
-
-# A potential of a run that is read from a file rather than fitted.
-FILE = "file:"
 
 # The folder in which a sweep leaves the potential that it recommends.
 RECOMMENDED = "recommended"
@@ -476,126 +481,6 @@ def data_label(
 
 
 # -- shared --------------------------------------------------------------------------------------------
-
-
-def read_dataset(
-    system: str | None,
-    dataset: str,
-    train: Path | None,
-    test: Path | None,
-    seed: int,
-    whole: bool = False,
-) -> Dataset:
-    """Return the data that the options name: own files, or a named dataset.
-
-    ``whole`` keeps own data without a test file together instead of setting a tenth aside.
-    """
-    is_file = Path(dataset).suffix or Path(dataset).exists()
-    if train is None and is_file and dataset not in records.records():
-        train = Path(dataset)
-    if train is None and test is not None:
-        raise UserError("--test needs --train; to evaluate a saved potential use: mlip-bench evaluate")
-    if train is not None:
-        return own_data(train, train if whole else test, seed, system)
-    if system is None:
-        raise UserError("give --system (for example Mo) or your own data with --train FILE")
-    return records.load(dataset, system)
-
-
-def chosen(text: str, known: list[str], what: str) -> list[str]:
-    """Return the names in a comma-separated list, or all of them for ``all``."""
-    if text == "all":
-        return known
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    for name in names:
-        if name not in known:
-            raise UserError(f"unknown {what} '{name}'{did_you_mean(name, known)}")
-    if not names:
-        raise UserError(f"no {what} named; known: {', '.join(known)}")
-    return list(dict.fromkeys(names))
-
-
-def parse_settings(settings: list[str], names: list[str], option: str = "--set") -> dict[str, dict[str, Any]]:
-    """Return ``{family: {hyper-parameter: value}}`` from texts like ``snap.twojmax=8``."""
-    parsed: dict[str, dict[str, Any]] = {name: {} for name in names}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        name, dot, hyper = key.strip().partition(".")
-        if not equals or not dot:
-            raise UserError(f"{option} {setting}: write it as family.name=value, for example snap.twojmax=8")
-        if name not in parsed:
-            raise UserError(f"{option} {setting}: '{name}' is not in this run{did_you_mean(name, parsed)}")
-        parsed[name][hyper] = _value(text.strip())
-    return parsed
-
-
-def _value(text: str) -> Any:
-    """Read a value as TOML does; what is no TOML value is a word."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def plan_potentials(
-    names: list[str], preset: str, system: str, overrides: dict[str, dict[str, Any]]
-) -> tuple[Any, ...]:
-    """Return the potentials of a plan, with their hyper-parameters checked."""
-    from mlip_bench.study import PotentialPlan
-
-    planned = []
-    for name in names:
-        potential = PotentialPlan(name, name, presets.hypers(name, preset, system) | overrides[name])
-        potential.resolved()
-        planned.append(potential)
-    return tuple(planned)
-
-
-def apart(potentials: str) -> tuple[list[Path], str]:
-    """Return the files that ``file:PATH`` names in a comma-separated list, and the rest of the list."""
-    words = [word.strip() for word in potentials.split(",") if word.strip()]
-    files = [Path(word.removeprefix(FILE)) for word in words if word.startswith(FILE)]
-    rest = ",".join(word for word in words if not word.startswith(FILE))
-    return files, rest if files else potentials
-
-
-def plan_files(files: list[Path], taken: list[str], device: str) -> tuple[Any, ...]:
-    """Return the plan of potentials that are read, not fitted, each under a name of its own."""
-    import dataclasses
-
-    from mlip_bench.potentials import load
-    from mlip_bench.study import PotentialPlan
-
-    planned, names = [], set(taken)
-    for path in files:
-        potential = load(path).on(device)
-        name = path.stem
-        if name in names:
-            raise UserError(
-                f"{path}: another potential of this run is called '{name}' already; rename the file"
-            )
-        names.add(name)
-        planned.append(
-            PotentialPlan(name, potential.family, dataclasses.asdict(potential.hypers), path.resolve())
-        )
-    return tuple(planned)
-
-
-def parse_varied(settings: list[str], names: list[str]) -> dict[str, dict[str, list[Any]]]:
-    """Return ``{family: {hyper-parameter: values}}`` from texts like ``snap.twojmax=2,4,6``."""
-    varied = parse_settings(settings, names, "--vary")
-    return {
-        name: {hyper: value if isinstance(value, list) else _values(value) for hyper, value in hypers.items()}
-        for name, hypers in varied.items()
-    }
-
-
-def _values(value: Any) -> list[Any]:
-    """Return the values of a comma-separated list that is no TOML value as a whole."""
-    if not isinstance(value, str):
-        return [value]
-    whole = _value(f"[{value}]")
-    return whole if isinstance(whole, list) else [word.strip() for word in value.split(",")]
 
 
 def refuse_untimed(data: Dataset) -> None:

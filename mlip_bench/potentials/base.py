@@ -13,7 +13,7 @@ import json
 import types
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -141,6 +141,18 @@ class Potential(ABC):
         self._checkpoint = checkpoint
         self._fit(train, seed, progress)
         return self
+
+    def fits_without(self, train: Sequence[Atoms], folds: Sequence[int], *, seed: int = 0) -> Iterator[Self]:
+        """Yield, for each fold in order, a potential fitted to the structures of all other folds.
+
+        Their hyper-parameters are those of this one. ``folds`` has the fold of each structure, from 0.
+        """
+        for held_out in range(max(folds) + 1):
+            kept = [atoms for atoms, fold in zip(train, folds, strict=True) if fold != held_out]
+            yield self._unfitted().fit(kept, seed=seed)
+
+    def _unfitted(self) -> Self:
+        return type(self)(**dataclasses.asdict(self.hypers)).on(self.device)
 
     def on(self, device: str) -> Self:
         """Compute on ``cpu`` or ``cuda`` from now on, in fit and predict; return the potential itself."""

@@ -13,7 +13,7 @@ Forces and stress are linear in the same coefficients (seeds/004 equations 14 an
 their derivatives come from LAMMPS's ``compute snap``; prediction runs its ``pair_style snap``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -26,7 +26,7 @@ from mlip_bench.data import structures as reference
 from mlip_bench.data import voigt
 from mlip_bench.errors import UserError, did_you_mean
 from mlip_bench.lammps_session import LammpsSession, LammpsStyle, in_periodic_box
-from mlip_bench.potentials.base import Potential, Prediction, Progress, require
+from mlip_bench.potentials.base import Potential, Prediction, Progress, require, silent
 from mlip_bench.potentials.linear_fit import NormalEquations, stratified_folds
 
 COEFFICIENTS = "potential.snapcoeff"
@@ -34,6 +34,9 @@ PARAMETERS = "potential.snapparam"
 
 # Keywords of .snapparam files that change the physics and that we do not offer; their default is harmless.
 UNSUPPORTED = {"chemflag": 0, "bnormflag": 0, "wselfallflag": 0, "switchflag": 1, "switchinnerflag": 0}
+
+# The design rows and the targets of one structure, by quantity: energy, forces, stress.
+Design = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
 
 
 class SNAP(Potential):
@@ -115,6 +118,22 @@ class SNAP(Potential):
 
     def _fit(self, train: Sequence[Atoms], seed: int, progress: Progress) -> None:
         self._refuse_unknown_names(self.elements_)
+        self._solve(train, self._rows(train), seed, progress)
+
+    def fits_without(self, train: Sequence[Atoms], folds: Sequence[int], *, seed: int = 0) -> Iterator[Self]:
+        """Yield the potentials of the base class's contract; descriptors are computed once for all folds."""
+        self.elements_ = reference.elements(train)
+        self._refuse_unknown_names(self.elements_)
+        rows = list(self._rows(train))
+        for held_out in range(max(folds) + 1):
+            kept = [index for index, fold in enumerate(folds) if fold != held_out]
+            potential = self._unfitted()
+            potential.elements_ = self.elements_
+            potential._solve([train[index] for index in kept], [rows[index] for index in kept], seed, silent)
+            yield potential
+
+    def _solve(self, train: Sequence[Atoms], design: Iterable[Design], seed: int, progress: Progress) -> None:
+        """Find the coefficients from the rows and targets of each structure."""
         weights = {"energy": self.hypers.energy_weight, "forces": 1.0, "stress": self.hypers.stress_weight}
         n_folds = min(self.hypers.n_folds, len(train))
         folds = stratified_folds(train, n_folds, seed)
@@ -124,10 +143,10 @@ class SNAP(Potential):
         shares = reference.composition(train, self.elements_)
         shares /= shares.sum(axis=1, keepdims=True)
         equations = NormalEquations(weights)
-        for index, (fold, (rows, targets)) in enumerate(zip(folds, self._rows(train), strict=True)):
-            targets["energy"] -= shares[index] @ baseline
+        for index, (fold, (rows, targets)) in enumerate(zip(folds, design, strict=True)):
+            reduced = targets | {"energy": targets["energy"] - shares[index] @ baseline}
             factor = self.hypers.group_weights.get(reference.group(train[index]), 1.0)
-            for quantity, target in targets.items():
+            for quantity, target in reduced.items():
                 equations.add(fold, quantity, factor * rows[quantity], factor * target)
             progress(0.9 * (index + 1) / len(train), f"bispectrum {index + 1}/{len(train)}")
         progress(0.9, "least squares")
@@ -143,9 +162,7 @@ class SNAP(Potential):
                     hint = did_you_mean(element, known)
                     raise UserError(f"{self.family}.{name}: no '{element}' in the training data{hint}")
 
-    def _rows(
-        self, structures: Sequence[Atoms]
-    ) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    def _rows(self, structures: Sequence[Atoms]) -> Iterator[Design]:
         """Yield the design rows and the targets of each structure, by quantity.
 
         Energy per atom (1 row, eV), forces (3 n_atoms rows, eV/Å) and stress (6 rows, eV/Å³), forces and

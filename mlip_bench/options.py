@@ -1,0 +1,136 @@
+"""What the options of the command line mean: data, families, hyper-parameters, potentials of a plan."""
+
+import dataclasses
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlip_bench.data import records
+from mlip_bench.data.dataset import Dataset, own_data
+from mlip_bench.errors import UserError, did_you_mean
+from mlip_bench.potentials import load, presets
+
+if TYPE_CHECKING:  # it takes most of a second to import, which `mlip-bench list` need not wait for
+    from mlip_bench.study import PotentialPlan
+
+# A potential of a run that is read from a file rather than fitted.
+FILE = "file:"
+
+
+def read_dataset(
+    system: str | None,
+    dataset: str,
+    train: Path | None,
+    test: Path | None,
+    seed: int,
+    whole: bool = False,
+) -> Dataset:
+    """Return the data that the options name: own files, or a named dataset.
+
+    ``whole`` keeps own data without a test file together instead of setting a tenth aside.
+    """
+    is_file = Path(dataset).suffix or Path(dataset).exists()
+    if train is None and is_file and dataset not in records.records():
+        train = Path(dataset)
+    if train is None and test is not None:
+        raise UserError("--test needs --train; to evaluate a saved potential use: mlip-bench evaluate")
+    if train is not None:
+        return own_data(train, train if whole else test, seed, system)
+    if system is None:
+        raise UserError("give --system (for example Mo) or your own data with --train FILE")
+    return records.load(dataset, system)
+
+
+def chosen(text: str, known: list[str], what: str) -> list[str]:
+    """Return the names in a comma-separated list, or all of them for ``all``."""
+    if text == "all":
+        return known
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in known:
+            raise UserError(f"unknown {what} '{name}'{did_you_mean(name, known)}")
+    if not names:
+        raise UserError(f"no {what} named; known: {', '.join(known)}")
+    return list(dict.fromkeys(names))
+
+
+def parse_settings(
+    settings: list[str], names: list[str], option: str = "--set", example: str = "snap.twojmax=8"
+) -> dict[str, dict[str, Any]]:
+    """Return ``{family: {hyper-parameter: value}}`` from texts like ``snap.twojmax=8``."""
+    parsed: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        name, dot, hyper = key.strip().partition(".")
+        if not equals or not dot:
+            raise UserError(f"{option} {setting}: write it as family.name=value, for example {example}")
+        if name not in parsed:
+            raise UserError(f"{option} {setting}: '{name}' is not in this run{did_you_mean(name, parsed)}")
+        parsed[name][hyper] = _value(text.strip())
+    return parsed
+
+
+def parse_varied(settings: list[str], names: list[str]) -> dict[str, dict[str, list[Any]]]:
+    """Return ``{family: {hyper-parameter: values}}`` from texts like ``snap.twojmax=2,4,6``."""
+    varied = parse_settings(settings, names, "--vary", "snap.twojmax=4,6,8")
+    return {
+        name: {hyper: value if isinstance(value, list) else _values(value) for hyper, value in hypers.items()}
+        for name, hypers in varied.items()
+    }
+
+
+def plan_potentials(
+    names: list[str], preset: str, system: str, overrides: dict[str, dict[str, Any]]
+) -> tuple["PotentialPlan", ...]:
+    """Return the potentials of a plan, with their hyper-parameters checked."""
+    from mlip_bench.study import PotentialPlan
+
+    planned = []
+    for name in names:
+        potential = PotentialPlan(name, name, presets.hypers(name, preset, system) | overrides[name])
+        potential.resolved()
+        planned.append(potential)
+    return tuple(planned)
+
+
+def apart(potentials: str) -> tuple[list[Path], str]:
+    """Return the files that ``file:PATH`` names in a comma-separated list, and the rest of the list."""
+    words = [word.strip() for word in potentials.split(",") if word.strip()]
+    files = [Path(word.removeprefix(FILE)) for word in words if word.startswith(FILE)]
+    rest = ",".join(word for word in words if not word.startswith(FILE))
+    return files, rest if files else potentials
+
+
+def plan_files(files: list[Path], taken: list[str], device: str) -> tuple["PotentialPlan", ...]:
+    """Return the plan of potentials that are read, not fitted, each under a name of its own."""
+    from mlip_bench.study import PotentialPlan
+
+    planned, names = [], set(taken)
+    for path in files:
+        potential = load(path).on(device)
+        name = path.stem
+        if name in names:
+            raise UserError(
+                f"{path}: another potential of this run is called '{name}' already; rename the file"
+            )
+        names.add(name)
+        planned.append(
+            PotentialPlan(name, potential.family, dataclasses.asdict(potential.hypers), path.resolve())
+        )
+    return tuple(planned)
+
+
+def _value(text: str) -> Any:
+    """Read a value as TOML does; what is no TOML value is a word."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _values(value: Any) -> list[Any]:
+    """Return the values of a comma-separated list that is no TOML value as a whole."""
+    if not isinstance(value, str):
+        return [value]
+    whole = _value(f"[{value}]")
+    return whole if isinstance(whole, list) else [word.strip() for word in value.split(",")]
