@@ -85,7 +85,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a trial gave: held-out errors (meV/atom, meV/Å), largest deviation of elastic constants (share)."""
+    """What a trial gave: held-out errors (meV/atom, meV/Å) and the largest share that a C_ij is off."""
 
     hypers: dict[str, Any]
     energy_rmse: float
