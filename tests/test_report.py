@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
+import pypdfium2 as pdfium
 import pytest
 
 from mlip_bench import study
@@ -86,10 +87,18 @@ def test_figures_are_pictures_with_marks(run_folder):
         assert (run_folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_pdf_has_pages_and_the_title(run_folder):
-    content = (run_folder / "report.pdf").read_bytes()
-    assert content.startswith(b"%PDF")
-    assert int(re.search(rb"/Count (\d+)", content)[1]) >= 3
+def test_no_page_of_the_pdf_is_blank(run_folder):
+    pages = [page.render(scale=0.5).to_numpy() for page in pdfium.PdfDocument(run_folder / "report.pdf")]
+    assert len(pages) >= 3
+    for number, page in enumerate(pages, 1):
+        # Below the header and above the page number.
+        body = page[len(page) // 20 : -len(page) // 12]
+        assert np.mean(body.min(axis=2) < 200) > 0.01, f"page {number}"
+
+
+def test_the_pdf_begins_with_the_title(run_folder):
+    text = pdfium.PdfDocument(run_folder / "report.pdf")[0].get_textpage().get_text_range()
+    assert "Mo" in text[:80]
 
 
 def test_a_failure_is_shown(run_folder, tmp_path):

@@ -131,6 +131,20 @@ def test_imaginary_phonons_are_a_warning(folder):
     )
 
 
+def test_what_is_true_of_many_is_said_once(folder):
+    """A sweep of 35 sizes had 35 warnings of a busy machine."""
+    rows = [row for row in read_rows(folder / RESULTS) if row.metric == "ruler_s_per_step"]
+    assert rows
+    busy = [
+        dataclasses.replace(rows[0], potential=f"size{index}", value=1.0, spread=0.1 + 0.01 * index)
+        for index in range(9)
+    ]
+    write_rows(folder / RESULTS, [*read_rows(folder / RESULTS), *busy])
+    warnings = [text for text in content.read(folder).warnings if "busy" in text]
+    assert len(warnings) == 1
+    assert "more: the ruler's blocks spread by up to 18 %" in warnings[0]
+
+
 def copied(folder, rows, **changes):
     """A run folder with the example's description and these rows."""
     folder.mkdir()

@@ -1,7 +1,7 @@
 """What the report says: tables and sentences, taken from the rows of a run and nothing else."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,10 @@ NOISY_RULER = 0.05
 REFERENCE = "DFT"
 
 # Details of more potentials than this would fill pages.
-MOST_DETAILED = 12
+MOST_DETAILED = 8
+
+# A warning names no more potentials than these.
+MOST_NAMED = 4
 
 ERROR_METRICS = ("energy_mae", "energy_rmse", "force_mae", "force_rmse", "stress_mae", "stress_rmse")
 
@@ -82,6 +85,15 @@ class Content:
     def is_sweep(self) -> bool:
         """Whether there are several sizes of the families."""
         return len(self.shown) < len(self.ranking)
+
+    @property
+    def lead(self) -> str:
+        """What is compared, in one sentence."""
+        names = list(map(str, self.ranking.index))
+        if not self.is_sweep:
+            return f"Test error against measured cost: {', '.join(names)}."
+        families = ", ".join(sorted(self.ranking["family"].unique()))
+        return f"Test error against measured cost: {len(names)} sizes of {families}."
 
     @property
     def title(self) -> str:
@@ -221,37 +233,54 @@ def _warnings(run: dict[str, Any], good: pd.DataFrame, failures: pd.DataFrame) -
         found.append(
             f"The test errors come from {dataset['n_test']} structures and are themselves uncertain."
         )
-    ruler = good[(good["measure"] == "cost") & (good["metric"] == "ruler_s_per_step")]
-    noisy = ruler[ruler["spread"] > NOISY_RULER * ruler["value"]]
-    found += [
-        f"The machine was busy while {row.potential} was timed: the ruler's blocks spread by "
-        f"{100 * row.spread / row.value:.0f} %. Trust the ratio, not the seconds."
-        for row in noisy.itertuples()
-    ]
-    outside = good[(good["metric"] == "extrapolating_atoms") & (good["split"] == "test")]
-    found += [
-        f"{row.potential} extrapolates for {row.value:.0f} atoms of the test data: their surroundings lie "
-        "outside those of training."
-        for row in outside.itertuples()
-    ]
-    lowest = good[(good["metric"] == "lowest_frequency") & (good["value"] < phonons.IMAGINARY)]
-    found += [
-        f"{row.potential} has imaginary phonons (down to {row.value:.2f} THz): the crystal is not stable."
-        for row in lowest.itertuples()
-    ]
-    known = set(family_names())
-    found += [
-        f"{row.potential} predicts forces directly: they are not the gradient of its energy, so molecular "
-        "dynamics with it does not conserve energy."
-        for row in good.drop_duplicates("potential").itertuples()
-        if row.family in known and not family(row.family).conservative
-    ]
+    found += _warnings_of_potentials(good)
     processors = good.loc[good["measure"] == "cost", "cpu"].unique()
     if len(processors) > 1:
         found.append(f"Timings of different processors, compare ratios only: {', '.join(processors)}.")
     if not failures.empty:
         found.append(f"{len(failures)} of the tasks failed; see the section on failures.")
     return found
+
+
+def _warnings_of_potentials(good: pd.DataFrame) -> list[str]:
+    """Say it once of all potentials that it is true of: a sweep has many."""
+    found = []
+    ruler = good[(good["measure"] == "cost") & (good["metric"] == "ruler_s_per_step")]
+    spread = ruler["spread"] / ruler["value"]
+    noisy = ruler[spread > NOISY_RULER]
+    if not noisy.empty:
+        found.append(
+            f"The machine was busy while it timed {_several(noisy['potential'])}: the ruler's blocks spread "
+            f"by up to {100 * spread.max():.0f} %. Trust the ratios, not the seconds."
+        )
+    outside = good[(good["metric"] == "extrapolating_atoms") & (good["split"] == "test")]
+    if not outside.empty:
+        counts = [f"{row.potential} ({row.value:.0f})" for row in outside.itertuples()]
+        found.append(
+            f"Atoms of the test data whose surroundings lie outside those of training, where a potential "
+            f"extrapolates: {_several(counts)}."
+        )
+    lowest = good[(good["metric"] == "lowest_frequency") & (good["value"] < phonons.IMAGINARY)]
+    found += [
+        f"{row.potential} has imaginary phonons (down to {row.value:.2f} THz): the crystal is not stable."
+        for row in lowest.itertuples()
+    ]
+    known = set(family_names())
+    families = [name for name in good["family"].unique() if name in known]
+    found += [
+        f"{name} predicts forces directly: they are not the gradient of its energy, so molecular dynamics "
+        "with it does not conserve energy."
+        for name in families
+        if not family(name).conservative
+    ]
+    return found
+
+
+def _several(names: Iterable[str]) -> str:
+    """Join names, of many only the first."""
+    names = list(map(str, names))
+    more = len(names) - MOST_NAMED
+    return ", ".join(names) if more <= 1 else f"{', '.join(names[:MOST_NAMED])} and {more} more"
 
 
 def _direct(good: pd.DataFrame, ranking: pd.DataFrame) -> pd.DataFrame:

@@ -190,7 +190,7 @@ def _parity(content: Content) -> tuple[Sketch, str] | None:
     names = [name for name in content.shown if name in content.predictions]
     quantities = [("energy", "energy (meV/atom)"), ("force", "force (meV/Å)"), ("stress", "stress (GPa)")]
     quantities = [q for q in quantities if any(len(content.predictions[n][f"test_{q[0]}"]) for n in names)]
-    sketch = new_sketch("parity", 2.45 * len(quantities) + 0.1, 2.3 * len(names) + 0.1)
+    sketch = new_sketch("parity", 2.45 * len(quantities) + 0.1, 2.45 * len(names) + 0.1)
     grid = sketch.canvas.subplots(len(names), len(quantities), squeeze=False)
     for row, name in zip(grid, names, strict=True):
         look = style(content.ranking.at[name, "family"])
@@ -198,7 +198,8 @@ def _parity(content: Content) -> tuple[Sketch, str] | None:
             _draw_parity(
                 axes, content.predictions[name][f"test_{quantity}"], look["color"], quantity == "energy"
             )
-            axes.set(xlabel=f"reference {label}", ylabel=f"{name} {label}")
+            axes.set(xlabel=f"reference {label}", ylabel=f"predicted {label}")
+        row[0].set_title(name, loc="left")
     return sketch, (
         "Prediction against reference on the test data; energies relative to the mean reference. The line is "
         f"perfect agreement. At most {MOST_PARITY_POINTS} points per panel are drawn, chosen at random."

@@ -55,7 +55,7 @@ def ranking(content: Content) -> Table:
     """The potentials by test force error, with cost and size."""
     columns = (
         *ERROR_COLUMNS,
-        Column("cost (µs per atom and step)", "us_per_atom_step", ".1f"),
+        Column("cost (µs/atom/step)", "us_per_atom_step", ".1f"),
         Column("cost (× ruler)", "cost_ratio", ".2f"),
         Column("parameters", "n_parameters", ".0f"),
     )
