@@ -31,7 +31,7 @@ ATOMS_OF_LADDERS = 10087
 LAST = 3
 
 # Sizes that are planned together; after each such batch the estimates are corrected.
-BATCH = 4
+BATCH = 8
 
 UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
