@@ -27,6 +27,7 @@ import tomli_w
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from scipy.optimize import differential_evolution
+from scipy.stats.qmc import LatinHypercube
 
 from mlip_bench.data import structures as labels
 from mlip_bench.data.dataset import Dataset
@@ -44,8 +45,9 @@ GROUPS = "group_weights"
 ELASTIC_WEIGHT = 0.5
 ELASTIC_SCALE = 0.05
 
-# Members of a generation per dimension.
+# Members of a generation per dimension, and the share of the ranges over which the first is spread.
 POPULATION = 6
+SPREAD = 0.4
 
 
 @dataclass(frozen=True)
@@ -181,9 +183,20 @@ def tune(
             polish=False,
             vectorized=True,
             updating="deferred",
-            x0=np.zeros(len(bounds)),
+            init=_first_generation(np.array(bounds), members, task.seed),
         )
     return start, best
+
+
+def _first_generation(bounds: np.ndarray, members: int, seed: int) -> np.ndarray:
+    """Return points (members, n_dimensions) evenly spread around the start, which is the first of them.
+
+    Over the whole ranges nearly all would be far worse than the start, and their search lost.
+    """
+    spread = LatinHypercube(len(bounds), rng=seed).random(members) - 0.5
+    points = SPREAD * spread * (bounds[:, 1] - bounds[:, 0])
+    points[0] = 0.0
+    return np.clip(points, bounds[:, 0], bounds[:, 1])
 
 
 class Kept:
