@@ -26,6 +26,9 @@ from mlip_bench.report.drawing import (
 # More points than this per parity panel only make the file large; a fixed random choice is drawn.
 MOST_PARITY_POINTS = 1500
 
+# Letters of names that fit beside each other in the legend above a figure.
+LETTERS_OF_LEGEND = 84
+
 # First principles, and several potentials of one family.
 GREY = "#7B8794"
 DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)))
@@ -247,7 +250,9 @@ def _groups(content: Content) -> tuple[Sketch, str] | None:
         axes.grid(axis="y", visible=False)
         axes.margins(x=0.12)
     grid[0].invert_yaxis()
-    sketch.canvas.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(names))
+    # As many in a row as the page is wide for.
+    columns = max(1, min(len(names), LETTERS_OF_LEGEND // max(map(len, names))))
+    sketch.canvas.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=columns)
     return sketch, "Test errors of each group of structures."
 
 

@@ -20,6 +20,10 @@ LINE = (217, 222, 228)
 MM_PER_INCH = 25.4
 
 
+# Room (mm) beside the text of a table's cell.
+PADDING = 4.2
+
+
 class Document(FPDF):
     """An A4 page with the project's fonts and a page number."""
 
@@ -75,12 +79,25 @@ class Document(FPDF):
         self.ln(1)
         self.paragraph(figure.caption, size=7.5, soft=True)
 
-    def show(self, table: Table, widths: tuple[int, ...] | None = None, text: bool = False) -> None:
+    def _column_widths(self, table: Table) -> tuple[float, ...]:
+        """Return widths (mm) that break no word: names on one line, headings between words."""
+        self.set_font(FONT, "B", 7.5)
+        rows = [row for row in (table.headings, *table.rows) if row]
+        needed = []
+        for column, cells in enumerate(zip(*rows, strict=True)):
+            pieces = cells if column == 0 else [word for cell in cells for word in cell.split()]
+            needed.append(PADDING + max(map(self.get_string_width, pieces), default=0.0))
+        needed[0] = min(needed[0], self.epw / 2)
+        room = max(0.0, self.epw - sum(needed)) / len(needed)
+        return tuple(width + room for width in needed)
+
+    def show(self, table: Table, widths: tuple[float, ...] | None = None, text: bool = False) -> None:
         """Write a table; numbers to the right unless it holds text."""
         if not table.rows:
             return
         n_columns = len(table.rows[0])
         align = ("LEFT",) * n_columns if text else ("LEFT",) + ("RIGHT",) * (n_columns - 1)
+        widths = widths or self._column_widths(table)
         self.set_font(FONT, size=7.5)
         head = FontFace(emphasis="BOLD", color=INK)
         with self.table(
