@@ -115,7 +115,7 @@ def test_tables_and_figures_can_be_saved(page, tmp_path):
       document.querySelector('[data-save="svg"]').click();
       return saved;"""
     saved, _ = probe(page, script, 1440, tmp_path)
-    assert [item for item in saved if isinstance(item, str)] == ["ranking.csv", "front.svg"]
+    assert [item for item in saved if isinstance(item, str)] == ["families.csv", "front.svg"]
     assert all(size > 300 for _, size in (item for item in saved if isinstance(item, list)))
 
 
