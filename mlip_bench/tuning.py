@@ -14,9 +14,7 @@ never read.
 import dataclasses
 import hashlib
 import json
-import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +27,7 @@ from ase.calculators.calculator import Calculator
 from scipy.optimize import differential_evolution
 from scipy.stats.qmc import LatinHypercube
 
+from mlip_bench.child import pinned_pool
 from mlip_bench.data import structures as labels
 from mlip_bench.data.dataset import Dataset
 from mlip_bench.errors import UserError
@@ -238,7 +237,7 @@ def _workers(jobs: int) -> Iterator[Callable[..., Iterator[Trial | None]]]:
     if jobs == 1:
         yield map
         return
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with pinned_pool(jobs) as pool:
         yield pool.map
 
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from mlip_bench.child import ChildFailed, available_cores, run_in_child
+from mlip_bench.child import ChildFailed, available_cores, pinned_pool, run_in_child
 from mlip_bench.errors import UserError
 from mlip_bench.potentials.base import silent
 
@@ -170,3 +170,19 @@ def test_locks_of_a_finished_child_are_given_back(tmp_path):
     ended = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True)
     assert ended.returncode == 0
     assert "leaked" not in ended.stderr
+
+
+def own_cores(_):
+    # Long enough for the other process to get the next one.
+    time.sleep(0.5)
+    return sorted(os.sched_getaffinity(0)), os.environ["OMP_NUM_THREADS"]
+
+
+def test_processes_of_a_pool_have_cores_of_their_own():
+    """Two trials of a search had all cores each, and their threads waited for each other."""
+    cores = available_cores()
+    jobs = min(2, len(cores))
+    with pinned_pool(2) as pool:
+        found = list(pool.map(own_cores, range(2 * jobs)))
+    assert sorted(core for share in {tuple(share) for share, _ in found} for core in share) == cores
+    assert {threads for _, threads in found} == {str(len(cores) // jobs)}

@@ -124,7 +124,7 @@ def test_direct_forces_are_pointed_out(run_folder, tmp_path):
     (tmp_path / "run.toml").write_text((run_folder / "run.toml").read_text())
     warnings = read(tmp_path).warnings
     (told,) = [text for text in warnings if "not the gradient" in text]
-    assert told.startswith("direct predicts forces")
+    assert told.startswith("sevennet-dfs predicts forces")
     assert not any(text.startswith("snap predicts") for text in warnings)
 
 
