@@ -131,7 +131,10 @@ def test_fits_without_a_fold_are_those_of_the_others(name, data):
     train = data.train[::3]
     folds = tuning.stratified_folds(train, 2, 0)
     kept = [atoms for atoms, place in zip(train, folds, strict=True) if place != 1]
-    _, second = tuning.family(name)(**sizes[name]).fits_without(train, folds, seed=3)
+    own = tuning.family(name)(**sizes[name])
+    _, second = own.fits_without(train, folds, seed=3)
+    with pytest.raises(UserError, match="not fitted yet"):
+        own.predict(data.test[:1])  # it lends its hyper-parameters and stays as it was
     alone = tuning.family(name)(**sizes[name]).fit(kept, seed=3)
     for one, other in zip(second.predict(data.test[:3]), alone.predict(data.test[:3]), strict=True):
         assert one.energy == pytest.approx(other.energy, abs=1e-9)

@@ -122,13 +122,14 @@ class SNAP(Potential):
 
     def fits_without(self, train: Sequence[Atoms], folds: Sequence[int], *, seed: int = 0) -> Iterator[Self]:
         """Yield the potentials of the base class's contract; descriptors are computed once for all folds."""
-        self.elements_ = reference.elements(train)
-        self._refuse_unknown_names(self.elements_)
-        rows = list(self._rows(train))
+        whole = self._unfitted()
+        whole.elements_ = reference.elements(train)
+        whole._refuse_unknown_names(whole.elements_)
+        rows = list(whole._rows(train))
         for held_out in range(max(folds) + 1):
             kept = [index for index, fold in enumerate(folds) if fold != held_out]
             potential = self._unfitted()
-            potential.elements_ = self.elements_
+            potential.elements_ = whole.elements_
             potential._solve([train[index] for index in kept], [rows[index] for index in kept], seed, silent)
             yield potential
 
