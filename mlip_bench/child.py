@@ -84,7 +84,7 @@ def pinned_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
     """Give a pool of processes, each on its share of the cores with as many threads.
 
     Threads that share cores with those of another process wait for each other: a network trained beside one
-    more fit takes four times as long as on a core of its own.
+    more fit takes more than three times as long as on a core of its own.
     """
     cores = available_cores()
     jobs = min(jobs, len(cores))
