@@ -1,15 +1,20 @@
-"""GAP: files, multi-element sparse points, failure of gap_fit, memory."""
+"""GAP: our kernels against QUIP, files, multi-element sparse points, failure of gap_fit, memory."""
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.emt import EMT
+from quippy.descriptors import Descriptor
 
 from mlip_bench.data.structures import labelled
 from mlip_bench.errors import UserError
 from mlip_bench.potentials import load
 from mlip_bench.potentials.base import silent
-from mlip_bench.potentials.gap import GAP, XML, _refuse_if_too_large, _refuse_lost_energies, _run_gap_fit
+from mlip_bench.potentials.edges import Edges
+from mlip_bench.potentials.gap import GAP, kernel
+from mlip_bench.potentials.gap.files import XML
+from mlip_bench.potentials.gap.model import _refuse_if_too_large, _refuse_lost_energies, _run_gap_fit
+from mlip_bench.potentials.gap.soap import Soap
 
 SMALL = {"n_max": 3, "l_max": 3, "n_sparse": 20, "cutoff": 4.0}
 
@@ -17,6 +22,98 @@ SMALL = {"n_max": 3, "l_max": 3, "n_sparse": 20, "cutoff": 4.0}
 @pytest.fixture(scope="module")
 def fitted(alloys):
     return GAP(**SMALL).fit(alloys[:12])
+
+
+@pytest.mark.parametrize(("n_max", "l_max", "sigma"), [(8, 8, 0.5), (5, 1, 0.4), (12, 6, 0.5), (3, 0, 0.7)])
+def test_power_spectra_are_those_of_quip(alloys, n_max, l_max, sigma):
+    atoms = alloys[3]
+    centres = np.flatnonzero(atoms.numbers == 29)
+    words = f"cutoff=4.5 cutoff_transition_width=0.8 n_max={n_max} l_max={l_max} atom_sigma={sigma}"
+    expected = Descriptor(f"soap {words} n_species=2 species_Z={{29 79}} Z=29").calc(atoms)["data"]
+    soap = Soap(29, (29, 79), 4.5, 0.8, n_max, l_max, sigma)
+    edges = Edges(("Cu", "Au"), 4.5)
+    vectors = edges.update(atoms)
+    densities = np.empty((len(centres), 2 * n_max, (l_max + 1) ** 2))
+    shape = kernel.Shape(soap.cutoff, soap.cutoff_transition_width, soap.table, soap.norms)
+    kinds = edges.species[edges.neighbours]
+    kernel.densities(centres, edges.first, kinds, vectors, shape, soap.central, densities)
+    spectra = np.empty((len(centres), soap.dimensions))
+    kernel.power_spectra(densities, l_max, spectra)
+    np.testing.assert_allclose(spectra, expected, atol=1e-9)
+
+
+def assert_as_quip(potential, atoms):
+    ours, theirs = potential.predict([atoms])[0], potential.quip()
+    theirs.calculate(atoms, ["energy", "forces", *(["stress"] if atoms.cell.rank == 3 else [])])
+    assert ours.energy == pytest.approx(theirs.results["energy"], abs=1e-6)
+    np.testing.assert_allclose(ours.forces, theirs.results["forces"].reshape(-1, 3), atol=2e-6)
+    if atoms.cell.rank == 3:
+        np.testing.assert_allclose(ours.stress, theirs.results["stress"], atol=1e-7)
+
+
+def test_energies_forces_and_stresses_are_those_of_quip(fitted, alloys):
+    for atoms in alloys[12:16]:
+        assert_as_quip(fitted, atoms.copy())
+
+
+@pytest.mark.parametrize("zeta", [1, 2, 3])
+def test_other_powers_are_those_of_quip(alloys, zeta):
+    assert_as_quip(GAP(**SMALL, zeta=zeta).fit(alloys[:8]), alloys[12].copy())
+
+
+def test_more_atoms_than_go_at_once_are_as_in_quip(embedded):
+    potential = GAP(**SMALL).fit(embedded.train[:4])
+    atoms = embedded.crystal.repeat((6, 6, 5))
+    atoms.rattle(0.1, seed=2)
+    assert_as_quip(potential, atoms)
+
+
+def test_a_cluster_and_a_lone_atom_are_as_in_quip():
+    free = molecules(12)
+    potential = GAP(**SMALL).fit(free)
+    for atoms in (free[0], Atoms("Cu", positions=[[0, 0, 0]])):
+        in_a_box = atoms.copy()
+        in_a_box.set_cell([20, 20, 20])
+        in_a_box.pbc = True
+        assert_as_quip(potential, in_a_box)
+        alone, boxed = potential.predict([atoms])[0], potential.predict([in_a_box])[0]
+        assert alone.energy == pytest.approx(boxed.energy, abs=1e-9)
+        assert np.isnan(alone.stress).all()
+
+
+def test_kernels_follow_molecular_dynamics_with_a_skin(fitted, alloys):
+    calculator, atoms = fitted.calculator(), alloys[14].copy()
+    for step in range(4):
+        atoms.rattle(0.05, seed=step)
+        expected = fitted.predict([atoms])[0]
+        calculator.calculate(atoms)
+        assert calculator.results["energy"] == pytest.approx(expected.energy, abs=1e-9)
+        np.testing.assert_allclose(calculator.results["forces"], expected.forces, atol=1e-9)
+
+
+@pytest.mark.parametrize("extra", ["normalise=F", "radial_basis=GTO", "cutoff_dexp=2", "a_key_of_tomorrow=3"])
+def test_what_our_kernels_do_not_know_goes_through_quip(fitted, tmp_path, alloys, extra):
+    fitted.save(tmp_path)
+    path = tmp_path / XML
+    path.write_text(
+        path.read_text().replace("add_species=F</descriptor>", f"add_species=F {extra}</descriptor>")
+    )
+    foreign = load(path)
+    assert foreign.parts_ is None
+    # What QUIP makes of it is QUIP's: a key that it does not know is an error of its own.
+    if not extra.startswith("a_key"):
+        found = foreign.predict(alloys[12:13])[0]
+        assert np.isfinite(found.energy)
+        assert abs(found.energy - fitted.predict(alloys[12:13])[0].energy) > 1e-3
+
+
+def test_the_weight_of_the_centre_is_honoured(fitted, tmp_path, alloys):
+    fitted.save(tmp_path)
+    path = tmp_path / XML
+    path.write_text(path.read_text().replace("add_species=F</desc", "add_species=F central_weight=0.4</desc"))
+    foreign = load(path)
+    assert foreign.parts_ is not None
+    assert_as_quip(foreign, alloys[12].copy())
 
 
 def test_sparse_points_per_element(fitted):

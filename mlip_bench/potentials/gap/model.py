@@ -1,4 +1,4 @@
-r"""GAP: Gaussian process regression of atomic energies with the SOAP kernel, through QUIP's ``gap_fit``.
+r"""GAP: Gaussian process regression of atomic energies with the SOAP kernel, fitted by QUIP's ``gap_fit``.
 
 The energy of an atom is a sum over sparse points k (seeds/004 equations 4 to 8; Bartók et al.,
 doi:10.1103/PhysRevLett.104.136403 and doi:10.1103/PhysRevB.87.184115, equation 36):
@@ -7,6 +7,9 @@ doi:10.1103/PhysRevLett.104.136403 and doi:10.1103/PhysRevB.87.184115, equation 
 
 where the normalised power spectrum p of the smoothed neighbour density is invariant under rotation and
 permutation. One set of sparse points per element, chosen by CUR decomposition.
+
+Energies and forces come from our kernels (``soap``, ``evaluation``), which take a fifteenth of QUIP's time;
+files of others that have other descriptors as well go through QUIP itself.
 """
 
 import os
@@ -30,9 +33,13 @@ from mlip_bench.data import structures as reference
 from mlip_bench.data import voigt
 from mlip_bench.errors import UserError
 from mlip_bench.lammps_session import in_periodic_box
-from mlip_bench.potentials.base import Potential, Prediction, Progress, require
+from mlip_bench.potentials.base import Potential, PotentialCalculator, Prediction, Progress, require
+from mlip_bench.potentials.gap import files
+from mlip_bench.potentials.gap.evaluation import Evaluator
+from mlip_bench.potentials.gap.files import XML
 
-XML = "potential.xml"
+# Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
+SKIN = 0.5
 
 # Added to the sparse covariance matrix to keep it positive definite; QUIP's documentation uses 1e-8.
 SPARSE_JITTER = 1e-8
@@ -97,6 +104,8 @@ class GAP(Potential):
         super().__init__(**hypers)
         self.files_: dict[str, bytes] = {}
         """The XML file and its side files with the sparse points, by name."""
+        self.parts_: list[files.Part] | None = None
+        """What our kernels evaluate; None where QUIP must."""
 
     @property
     def n_parameters(self) -> int:
@@ -104,8 +113,15 @@ class GAP(Potential):
         return self._xml().count("<sparseX ")
 
     def calculator(self) -> Calculator:
-        """Return QUIP's own ASE calculator, which is also the code path of molecular dynamics."""
+        """Return an ASE calculator by our kernels that keeps its neighbour list while the skin allows.
+
+        It is QUIP's own, by :meth:`quip`, where the file has more than SOAP with dot-product kernels.
+        """
         self._refuse_unfitted()
+        return self.quip() if self.parts_ is None else PotentialCalculator(self._evaluator(self.parts_, SKIN))
+
+    def quip(self) -> Calculator:
+        """Return QUIP's own ASE calculator of this potential."""
         from quippy.potential import Potential as QuipPotential
 
         with tempfile.TemporaryDirectory(prefix="mlip-bench-") as folder:
@@ -113,8 +129,14 @@ class GAP(Potential):
             return QuipPotential("", param_filename=str(Path(folder) / XML))
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
-        calculator = self.calculator()
-        return [_single_point(calculator, atoms) for atoms in structures]
+        if self.parts_ is None:
+            calculator = self.quip()
+            return [_single_point(calculator, atoms) for atoms in structures]
+        evaluator = self._evaluator(self.parts_, skin=0.0)
+        return [evaluator(atoms) for atoms in structures]
+
+    def _evaluator(self, parts: Sequence[files.Part], skin: float) -> Evaluator:
+        return Evaluator(parts, files.zeros(self.files_), skin)
 
     # -- fitting ---------------------------------------------------------------------------------------
 
@@ -131,9 +153,9 @@ class GAP(Potential):
             _write_training_file(folder / "train.extxyz", structures, self.hypers.cutoff)
             arguments = self._arguments(zero, environments, has_virial, seed)
             _run_gap_fit(arguments, folder, len(structures), int((environments > 0).sum()), progress)
-            self.files_ = {
-                path.name: path.read_bytes() for path in folder.glob(f"{XML}*") if path.suffix != ".idx"
-            }
+            self._take(
+                {path.name: path.read_bytes() for path in folder.glob(f"{XML}*") if path.suffix != ".idx"}
+            )
 
     def _arguments(
         self, zero: dict[str, float], environments: np.ndarray, has_virial: bool, seed: int
@@ -184,13 +206,16 @@ class GAP(Potential):
             (folder / name).write_bytes(content)
 
     def _read(self, folder: Path) -> None:
-        self.files_ = _read_files(folder / XML)
+        self._take(files.read(folder / XML))
+
+    def _take(self, content: dict[str, bytes]) -> None:
+        self.files_, self.parts_ = content, files.parts(content)
 
     @classmethod
     def from_native(cls, path: Path) -> Self:
         """Read a GAP ``.xml`` file with the sparse points in the files beside it."""
-        files = _read_files(path)
-        xml = files[XML].decode(errors="replace")
+        content = files.read(path)
+        xml = content[XML].decode(errors="replace")
         descriptors = re.findall(r"<descriptor>(.*?)</descriptor>", xml, flags=re.DOTALL)
         soaps = [text for text in descriptors if text.split()[0] == "soap"]
         if not soaps:
@@ -204,7 +229,7 @@ class GAP(Potential):
         potential = cls(**hypers)
         numbers = {int(number) for text in soaps for number in re.findall(r"\bZ=(\d+)", text)}
         potential.elements_ = tuple(sorted(chemical_symbols[number] for number in numbers))
-        potential.files_ = files
+        potential._take(content)
         return potential
 
 
@@ -323,14 +348,3 @@ def _refuse_lost_energies(line: str, n_structures: int) -> None:
     found = re.match(r"Number of target energies .* found: (\d+)", line)
     if found and int(found[1]) != n_structures:
         raise RuntimeError(f"gap_fit read {found[1]} energies of {n_structures} structures")
-
-
-def _read_files(path: Path) -> dict[str, bytes]:
-    """Return the XML, under our name for it, and the side files that it names."""
-    try:
-        content = path.read_bytes()
-        names = re.findall(r'sparseX_filename="([^"]+)"', content.decode(errors="replace"))
-        files = {name: (path.parent / name).read_bytes() for name in names}
-    except OSError as error:
-        raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
-    return {XML: content} | files

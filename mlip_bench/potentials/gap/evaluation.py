@@ -1,0 +1,77 @@
+"""Energy, forces and stress of a GAP with SOAP by our kernels.
+
+QUIP derives each component of the power spectrum by each neighbour, and then multiplies by the derivative of
+the energy. Here the derivative goes backwards instead: energy, kernels, power spectra, densities, neighbours.
+What is left are two products of matrices (atoms, components) x (components, sparse points).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+
+from mlip_bench.data import voigt
+from mlip_bench.potentials.base import Prediction
+from mlip_bench.potentials.edges import Edges
+from mlip_bench.potentials.gap import kernel
+from mlip_bench.potentials.gap.files import Part
+
+# Atoms at once: their kernels with all sparse points should stay in the cache.
+BATCH = 256
+
+
+class Evaluator:
+    """Predicts one structure after the other; keeps its neighbour list while the skin (Å) allows."""
+
+    def __init__(self, parts: Sequence[Part], zeros: Mapping[int, float], skin: float):
+        self._parts = parts
+        self._zeros = np.zeros(119)
+        self._zeros[list(zeros)] = list(zeros.values())
+        numbers = sorted({number for part in parts for number in (part.soap.centre, *part.soap.species)})
+        elements = [chemical_symbols[number] for number in numbers]
+        self._edges = Edges(elements, max(part.soap.cutoff for part in parts), skin)
+
+    def __call__(self, atoms: Atoms) -> Prediction:
+        """Predict energy (eV), forces (eV/Å) and stress (eV/Å³, ASE's sign and order)."""
+        vectors = self._edges.update(atoms)
+        forces, virial = np.zeros((len(atoms), 3)), np.zeros((3, 3))
+        energy = float(self._zeros[atoms.numbers].sum())
+        for part in self._parts:
+            kinds = np.full(119, -1)
+            kinds[list(part.soap.species)] = np.arange(len(part.soap.species))
+            ends = kinds[atoms.numbers[self._edges.neighbours]]
+            centres = np.flatnonzero(atoms.numbers == part.soap.centre)
+            for start in range(0, len(centres), BATCH):
+                chosen = centres[start : start + BATCH]
+                energy += self._add(part, chosen, ends, vectors, forces, virial)
+        stress = np.full(6, np.nan)
+        if atoms.cell.rank == 3:
+            stress = voigt.from_matrix(-virial / atoms.get_volume())
+        return Prediction(energy, forces, stress)
+
+    def _add(
+        self,
+        part: Part,
+        centres: np.ndarray,
+        kinds: np.ndarray,
+        vectors: np.ndarray,
+        forces: np.ndarray,
+        virial: np.ndarray,
+    ) -> float:
+        """Add the forces and virial that come from some atoms; return their energy."""
+        soap, edges = part.soap, self._edges
+        shape = kernel.Shape(soap.cutoff, soap.cutoff_transition_width, soap.table, soap.norms)
+        densities = np.empty((len(centres), len(soap.species) * soap.n_max, (soap.l_max + 1) ** 2))
+        kernel.densities(centres, edges.first, kinds, vectors, shape, soap.central, densities)
+        spectra = np.empty((len(centres), soap.dimensions))
+        lengths = kernel.power_spectra(densities, soap.l_max, spectra)
+        products = spectra @ part.points.T
+        energies = kernel.kernel_sums(products, part.weights, part.zeta)
+        by_densities = kernel.pull_back_spectra(
+            spectra, lengths, products @ part.points, densities, soap.l_max
+        )
+        kernel.add_forces(
+            centres, edges.first, edges.neighbours, kinds, vectors, shape, by_densities, forces, virial
+        )
+        return float(energies.sum())
