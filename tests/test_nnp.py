@@ -368,6 +368,33 @@ def test_a_perfect_crystal_keeps_its_functions():
     assert np.isfinite(fitted.predict([atoms])[0].energy)
 
 
+def test_the_functions_kept_explain_the_others(alloys):
+    training = alloys[:18]
+    settings = SMALL | {"epochs": 1, "lbfgs_iterations": 0}
+    everything = NNP(**settings).fit(training)
+    few = NNP(**settings, n_functions=6).fit(training)
+    assert tables(few.functions_, few.elements_).n_inputs == (6, 6)
+    assert few.networks_[0].n_inputs == 6
+    order = tables(everything.functions_, everything.elements_).order
+    for species, functions in enumerate(order):
+        rows = [
+            values[around.species == species, : len(functions)]
+            for around, values, _ in everything._describe(training)
+        ]
+        scaled = np.concatenate(rows) * everything.ranges_.factors[species]
+        scaled -= scaled.mean(0)
+        of_few = {*few.functions_.radial, *few.functions_.angular}
+        kept = [index for index, function in enumerate(functions) if function in of_few]
+
+        def unexplained(columns, scaled=scaled):
+            coefficients = np.linalg.lstsq(scaled[:, columns], scaled, rcond=None)[0]
+            return np.sum((scaled - scaled[:, columns] @ coefficients) ** 2)
+
+        generator = np.random.default_rng(0)
+        by_chance = [generator.choice(len(functions), 6, replace=False) for _ in range(20)]
+        assert unexplained(kept) < np.median([unexplained(columns) for columns in by_chance])
+
+
 def test_truncated_weights(fitted, tmp_path):
     fitted.save(tmp_path)
     path = tmp_path / "weights.029.data"

@@ -20,6 +20,7 @@ import numpy as np
 from array_api_compat import to_device
 from ase import Atoms
 from ase.calculators.calculator import Calculator
+from scipy import linalg
 from threadpoolctl import threadpool_limits
 
 from mlip_bench.child import available_cores
@@ -62,6 +63,10 @@ class NNP(Potential):
         least_range: float = 0.001
         """Functions that vary by less over the training data are left out: scaled to 0..1 they would blow up
         the smallest step out of the training range. n2p2 has ``nnp-prune`` for the same purpose."""
+        n_functions: int = 0
+        """Functions kept per element; 0 keeps all. They are the first columns of a QR decomposition with
+        pivoting of the scaled functions of all training atoms: each is the one that those before it explain
+        least. Imbalzano et al. (doi:10.1063/1.5024611) select by CUR to the same end."""
         hidden: list[int] = field(default_factory=lambda: [16, 16])
         """Nodes of the two hidden layers."""
         epochs: int = 60
@@ -100,6 +105,7 @@ class NNP(Potential):
                 self.epochs + n_iterations > 0, "epochs", 0, "without lbfgs_iterations there is no training"
             )
             require(self.batch >= 1, "batch", self.batch, "must be at least 1")
+            require(self.n_functions >= 0, "n_functions", self.n_functions, "must not be negative")
             share = self.validation_fraction
             require(0 <= share < 1, "validation_fraction", share, "must be from 0 to below 1")
             require(
@@ -151,8 +157,10 @@ class NNP(Potential):
         self.functions_ = self._choose_functions(structures)
         self.baseline_ = reference.energies_per_element(structures, self.elements_)
         raw = self._describe(structures)
-        if self._leave_out_flat_functions():
-            raw = self._describe(structures)
+        for unwanted in (self._flat, self._explained_by_others):
+            if leave_out := unwanted(raw):
+                self.functions_ = self.functions_.without(leave_out)
+                raw = self._describe(structures)
         all_forces = np.concatenate([reference.forces(atoms).ravel() for atoms in structures])
         unit = float(np.sqrt(np.mean(all_forces**2))) or 1.0
         shares = reference.composition(structures, self.elements_) @ self.baseline_
@@ -191,8 +199,8 @@ class NNP(Potential):
         self.ranges_ = scaling(raw, layout)
         return raw
 
-    def _leave_out_flat_functions(self) -> bool:
-        """Drop the functions that hardly vary over the training data; tell whether there were any.
+    def _flat(self, raw: Sequence[Descriptors]) -> set[Radial | Angular]:
+        """Return the functions that hardly vary over the training data.
 
         An element of which all functions are flat (one perfect crystal) keeps them.
         """
@@ -202,8 +210,20 @@ class NNP(Potential):
             is_flat = high - low < self.hypers.least_range
             if not is_flat.all():
                 flat |= {function for function, drop in zip(functions, is_flat, strict=True) if drop}
-        self.functions_ = self.functions_.without(flat)
-        return bool(flat)
+        return flat
+
+    def _explained_by_others(self, raw: Sequence[Descriptors]) -> set[Radial | Angular]:
+        """Return the functions of each element that are not among its ``n_functions`` first."""
+        if not self.hypers.n_functions:
+            return set()
+        order = tables(self.functions_, self.elements_).order
+        dropped: set[Radial | Angular] = set()
+        for species, functions in enumerate(order):
+            rows = [values[around.species == species, : len(functions)] for around, values, _ in raw]
+            scaled = np.concatenate(rows) * self.ranges_.factors[species]
+            _, pivots = linalg.qr(scaled - scaled.mean(0), mode="r", pivoting=True)
+            dropped |= {functions[index] for index in pivots[self.hypers.n_functions :]}
+        return dropped
 
     def _choose_functions(self, structures: Sequence[Atoms]) -> SymmetryFunctions:
         hypers = self.hypers
