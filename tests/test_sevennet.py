@@ -246,8 +246,10 @@ def test_the_last_layer_of_the_heads_stops_at_tensors(alloys):
     """Higher degrees would be computed and read by nobody."""
     deep = SevenNetDirect(**SMALL | {"lmax": 3, "epochs": 1}).fit(alloys[:4])
     assert deep.config_[keys.IRREPS_MANUAL][1:] == [
-        "4x0e + 4x1e + 4x2e + 4x3e",
-        "4x0e + 4x1e + 4x2e",
+        "4x0e + 4x1o + 4x2e + 4x3o",
+        "4x0e + 4x1o + 4x2e",
+        # The layer that sevenn takes odd vectors from, and that is left out again.
+        "4x0e + 4x1o + 4x2e",
     ]
 
 
@@ -317,15 +319,55 @@ def test_heads_start_from_the_pretrained_model(alloys):
     assert np.abs(prediction.forces).max() > 0
 
 
-def test_heads_on_features_with_parity_are_refused(fitted, alloys, tmp_path):
-    """sevenn's last layer drops odd vectors then, so that a force head would see no messages."""
-    config = fitted.config_ | {keys.IS_PARITY: True}
-    model = backbone.build(config)
-    last = model.get_submodule("1_convolution").convolution.irreps_out
-    assert "1o" not in str(last), "the trap is gone: parity could be allowed"
-    backbone.write(tmp_path / "parity.pth", config, model)
-    with pytest.raises(UserError, match=r"parity\.pth tells even from odd features"):
+@pytest.mark.parametrize("family", [SevenNet, SevenNetDirect])
+def test_forces_turn_round_with_the_structure(family, alloys):
+    """Inversion is exact, in three layers too, where products of both parities would be possible."""
+    potential = family(**SMALL | {"layers": 3, "epochs": 1}, double_precision=True).fit(alloys[:4])
+    atoms = alloys[17].copy()
+    turned = atoms.copy()
+    turned.positions *= -1
+    turned.wrap()
+    one, other = potential.predict([atoms, turned])
+    assert other.energy == pytest.approx(one.energy, abs=1e-8)
+    np.testing.assert_allclose(other.forces, -one.forces, atol=1e-8)
+    np.testing.assert_allclose(other.stress, one.stress, atol=1e-8)
+    assert np.abs(one.forces).max() > 1e-3
+
+
+def test_products_that_nothing_uses_are_left_out(alloys):
+    """The middle of three layers: sevenn makes features of both parities, and drops half of them."""
+    potential = SevenNet(**SMALL | {"layers": 3, "epochs": 1}).fit(alloys[:4])
+    middle = potential.model_.get_submodule("1_convolution")
+    kept = middle.weights(torch.rand(3, 8)).shape[1]
+    assert kept < middle.weight_nn(torch.rand(3, 8)).shape[1]
+    stored = sum(one.numel() for one in potential.model_.parameters() if one.requires_grad)
+    assert potential.n_parameters == stored - middle.n_unused < stored
+    # The same as e3nn's own convolution in the whole network.
+    atoms = alloys[17]
+    graph = next(iter(DataLoader([backbone.graph(atoms, 4.0)], 1)))
+    plain = backbone.build_E3_equivariant_model(dict(potential.config_))
+    plain.load_state_dict(potential.model_.state_dict())
+    plain.set_is_batch_data(True)
+    expected = plain.eval()(graph)
+    ours = potential.predict([atoms])[0]
+    assert ours.energy == pytest.approx(float(expected[keys.PRED_TOTAL_ENERGY].detach()[0]), abs=1e-4)
+    np.testing.assert_allclose(ours.forces, expected[keys.PRED_FORCE].detach().numpy(), atol=1e-4)
+
+
+def test_heads_on_features_of_both_parities_are_refused(fitted, alloys, tmp_path):
+    config = fitted.config_ | {keys.IRREPS_MANUAL: False}
+    backbone.write(tmp_path / "parity.pth", config, backbone.build(config))
+    with pytest.raises(UserError, match=r"parity\.pth has features of both parities"):
         SevenNetDirect(checkpoint=str(tmp_path / "parity.pth"), epochs=1).fit(alloys[:4])
+
+
+def test_heads_start_from_a_checkpoint_without_parity(fitted, alloys, tmp_path):
+    """As SevenNet-0 and potentials of ours from before features had a parity."""
+    config = fitted.config_ | {keys.IRREPS_MANUAL: False, keys.IS_PARITY: False}
+    backbone.write(tmp_path / "none.pth", config, backbone.build(config))
+    direct = SevenNetDirect(checkpoint=str(tmp_path / "none.pth"), epochs=1).fit(alloys[:4])
+    assert "1x1e" in str(direct.model_.get_submodule("direct_heads").force.irreps_out)
+    assert np.isfinite(direct.predict(alloys[:1])[0].forces).all()
 
 
 # -- memory of a GPU -----------------------------------------------------------------------------------

@@ -79,8 +79,10 @@ def configuration(
         keys.READOUT_FCN_HIDDEN_NEURONS: list(readout_nodes),
         # Smooth, as forces must be; sevenn's own default is relu.
         keys.READOUT_FCN_ACTIVATION: "silu",
-        # Vectors and tensors of one parity only, as in SevenNet-0: half the paths, nearly the same accuracy.
-        keys.IS_PARITY: False,
+        # Features of degree l have the parity (-1)^l of the spherical harmonics: inversion is exact, and half
+        # of the products of SevenNet-0, whose features have no parity, are not there.
+        keys.IS_PARITY: True,
+        keys.IRREPS_MANUAL: [f"{channels}x0e", *[natural(channels, lmax)] * (layers - 1), f"{channels}x0e"],
         keys.SHIFT: [float(value) for value in shift],
         keys.SCALE: float(scale),
         # Messages of a disordered structure add up like a random walk. With the number itself, as in
@@ -88,6 +90,11 @@ def configuration(
         keys.CONV_DENOMINATOR: float(neighbours) ** 0.5,
         "version": sevenn.__version__,
     }
+
+
+def natural(channels: int, lmax: int) -> str:
+    """Return features of all degrees up to ``lmax``, each with the parity of its spherical harmonics."""
+    return " + ".join(f"{channels}x{degree}{'eo'[degree % 2]}" for degree in range(lmax + 1))
 
 
 def build(config: dict[str, Any]) -> AtomGraphSequential:
@@ -134,8 +141,8 @@ def read(checkpoint: str | Path) -> tuple[dict[str, Any], AtomGraphSequential]:
 def plain(config: dict[str, Any], model: AtomGraphSequential) -> AtomGraphSequential:
     """Return the part of a model that sevenn builds from its configuration, without heads of ours."""
     made = build(config)
-    state = model.state_dict()
-    made.load_state_dict({name: state[name] for name in made.state_dict()})
+    own, state = made.state_dict(), model.state_dict()
+    made.load_state_dict({name: state.get(name, values) for name, values in own.items()})
     return made
 
 

@@ -49,15 +49,15 @@ def from_rows(found: torch.Tensor, irreps: Irreps) -> torch.Tensor:
     return torch.cat(parts, 1)
 
 
-def paths_of(product: Any, number: type) -> Paths:
-    """Tabulate an e3nn "uvu" ``TensorProduct``."""
+def paths_of(product: Any, wanted: Sequence[Any], number: type) -> Paths:
+    """Tabulate those paths of an e3nn "uvu" ``TensorProduct`` that end in a ``wanted`` irrep."""
     sources, filters, targets = (
         [block.start for block in irreps.slices()]
         for irreps in (product.irreps_in1, product.irreps_in2, product.irreps_out)
     )
     channels, starts, pair_first = [], [0], [0]
     source, target, term_first, of_filter, coefficient = [], [], [0], [], []
-    for path in product.instructions:
+    for path in used(product, wanted):
         width = product.irreps_in1[path.i_in1].mul
         degrees = [
             product.irreps_in1[path.i_in1].ir.l,
@@ -79,6 +79,27 @@ def paths_of(product: Any, number: type) -> Paths:
     integers = channels, starts[:-1], pair_first, source, target, term_first, of_filter
     arrays = [np.array(values, np.uint64) for values in integers]
     return Paths(*arrays, np.array(coefficient, number))  # type: ignore[call-arg]
+
+
+def used(product: Any, wanted: Sequence[Any]) -> list[Any]:
+    """Return the instructions of a tensor product that end in a wanted irrep.
+
+    sevenn makes every product of features and spherical harmonics, of either parity; the linear map that
+    follows drops what its output has not.
+    """
+    return [path for path in product.instructions if product.irreps_out[path.i_out].ir in wanted]
+
+
+def columns_of(product: Any, wanted: Sequence[Any]) -> torch.Tensor | None:
+    """Return where the weights of the used paths stand among all; None where all are used."""
+    kept, start = used(product, wanted), 0
+    chosen: list[int] = []
+    for path in product.instructions:
+        width = product.irreps_in1[path.i_in1].mul
+        if path in kept:
+            chosen += range(start, start + width)
+        start += width
+    return None if len(chosen) == start else torch.tensor(chosen)
 
 
 def _over_edges(n_edges: int, summed: Sequence[torch.Tensor], call: Kernel) -> None:
@@ -177,17 +198,30 @@ class Convolution(IrrepsConvolution):
     convolution: Any
     weight_nn: Any
     paths: dict[torch.dtype, Paths]
+    columns: torch.Tensor | None
 
     @classmethod
-    def of(cls, source: IrrepsConvolution) -> Self:
-        """Take over a convolution of sevenn with its weights."""
+    def of(cls, source: IrrepsConvolution, wanted: Sequence[Any]) -> Self:
+        """Take over a convolution of sevenn with its weights; of what it makes, ``wanted`` is used."""
         made = cls.__new__(cls)
         made.__dict__ = source.__dict__
         made.paths = {
-            torch.float32: paths_of(made.convolution, np.float32),
-            torch.float64: paths_of(made.convolution, np.float64),
+            torch.float32: paths_of(made.convolution, wanted, np.float32),
+            torch.float64: paths_of(made.convolution, wanted, np.float64),
         }
+        made.columns = columns_of(made.convolution, wanted)
         return made
+
+    @property
+    def n_unused(self) -> int:
+        """Weights that sevenn keeps for paths that are not used."""
+        *_, last = self.weight_nn.parameters()
+        return 0 if self.columns is None else len(last) * (last.shape[1] - len(self.columns))
+
+    def weights(self, radial: torch.Tensor) -> torch.Tensor:
+        """Return the weights of the used paths, from the radial functions of edges."""
+        every = self.weight_nn(radial)
+        return every if self.columns is None else every[:, self.columns]
 
     def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Replace features by the sum of messages."""
@@ -198,7 +232,7 @@ class Convolution(IrrepsConvolution):
         sums = _Messages.apply(
             rows(x, product.irreps_in1),
             data[self.key_filter],
-            self.weight_nn(data[self.key_weight_input]),
+            self.weights(data[self.key_weight_input]),
             tuple(_arrays(*data[self.key_edge_idx])),
             self.paths[x.dtype],
             product.irreps_out.dim,
@@ -214,7 +248,14 @@ def put_into(model: torch.nn.Module) -> None:
         embedding.spherical = Harmonics.of(embedding.spherical)
     for name, module in list(model.named_children()):
         if isinstance(module, IrrepsConvolution):
-            model.add_module(name, Convolution.of(module))
+            following: Any = model.get_submodule(name.replace("convolution", "self_interaction_2"))
+            wanted = [irrep for _, irrep in following.linear.irreps_out]
+            model.add_module(name, Convolution.of(module, wanted))
+
+
+def n_unused(model: torch.nn.Module) -> int:
+    """Return how many weights of a model no prediction depends on."""
+    return sum(module.n_unused for module in model.children() if isinstance(module, Convolution))
 
 
 class Directions(torch.nn.Module):
@@ -247,7 +288,7 @@ class TabulatedConvolution(torch.nn.Module):
         # Bessel functions divide by the distance.
         points = torch.tensor(np.maximum(distances, 1e-4), dtype=number)
         with torch.no_grad():
-            weights = source.weight_nn(radial(points)).double().numpy()
+            weights = source.weights(radial(points)).double().numpy()
         spline = CubicSpline(distances, weights)
         nodes = np.stack([spline(distances), spline(distances, 1) * cutoff / INTERVALS], axis=1)
         self._table = np.ascontiguousarray(nodes, paths.coefficient.dtype), cutoff / INTERVALS, paths

@@ -5,7 +5,7 @@ From the features x of the last layer (seeds/000; reference/sevennet-dfs.md 1.3 
 .. math:: F_i = a_F\, f_i, \quad
           σ = \frac{1}{V} \sum_i \left\{ [a_{iso} s_i + b]_{xx,yy,zz} + a_{aniso}\, A\, t_i \right\}
 
-with f_i (1x1e), s_i (1x0e) and t_i (1x2e) linear in x_i, and A (6x5) the change of basis from e3nn's l = 2
+with f_i (1x1o), s_i (1x0e) and t_i (1x2e) linear in x_i, and A (6x5) the change of basis from e3nn's l = 2
 components to xx yy zz xy yz zx. Nothing is differentiated, so forces are not the gradient of the energy.
 
 The slide leaves open, and here it is chosen:
@@ -14,6 +14,8 @@ The slide leaves open, and here it is chosen:
 - scales are taken from σV/N of the training data in sevenn's sign: b the mean of the normal components, a_iso
   the RMS of what is left of them, a_aniso the RMS of the shear components; none of them is trained;
 - a_F is the RMS force, and forces have no shift, which would break equivariance;
+- the slide's f_i is 1x1e, of features without parity, as in SevenNet-0: right under rotation, not under
+  inversion. Here features have the parity of their degree, if a checkpoint's have any, and F(-r) = -F(r);
 - the energy head is kept.
 
 The mean force is taken off each structure unless ``remove_net_force`` is off.
@@ -82,7 +84,7 @@ class DirectHeads(torch.nn.Module):
 
     def __init__(self, irreps: Irreps, scaled: Scales, remove_net_force: bool):
         super().__init__()
-        self.force = Linear(irreps, "1x1e")
+        self.force = Linear(irreps, "1x1o" if "1o" in irreps else "1x1e")
         self.stress = Linear(irreps, "1x0e + 1x2e")
         self._remove_net_force = remove_net_force
         numbers = [scaled.force, scaled.isotropic, scaled.shift, scaled.anisotropic]
@@ -113,30 +115,40 @@ def configuration(
 ) -> dict[str, Any]:
     """Extend sevenn's configuration of a network so that its last layer keeps degrees 0 to 2.
 
-    Raises :class:`UserError` for a network that tells even from odd features: sevenn's last layer makes no
-    odd vectors then, and a force head would see none of the messages.
+    With parity sevenn's last layer makes no odd vectors, and a force head would see none of the messages.
+    Then the configuration has one more layer, which ``with_heads`` leaves out again. Raises
+    :class:`UserError` for features without degrees 1 and 2.
     """
-    if config[keys.IS_PARITY]:
-        raise UserError(
-            f"{checkpoint} tells even from odd features (is_parity); sevennet-dfs needs one without"
-        )
     given = config.get(keys.IRREPS_MANUAL)
     channels, lmax = config[keys.NODE_FEATURE_MULTIPLICITY], config[keys.LMAX]
     hidden = " + ".join(f"{channels}x{degree}e" for degree in range(lmax + 1))
     layers = [str(irreps) for irreps in given] if given else []
+    if config[keys.IS_PARITY] and not given:
+        raise UserError(
+            f"{checkpoint} has features of both parities; sevennet-dfs needs one parity per degree"
+        )
     if not layers:
         layers = [f"{channels}x0e", *[hidden] * config[keys.NUM_CONVOLUTION]]
+    if config[keys.IS_PARITY]:
+        hidden = backbone.natural(channels, lmax)
     if len(layers) > 2:
         hidden = layers[-2]
     if not {1, 2} <= set(Irreps(hidden).ls):
         raise UserError(f"{checkpoint} has features {hidden}; sevennet-dfs needs degrees 1 and 2 among them")
     nodes = config[keys.READOUT_FCN_HIDDEN_NEURONS] if config[keys.READOUT_AS_FCN] else []
     last = " + ".join(str(part) for part in Irreps(hidden) if part.ir.l <= 2)
+    spare = bool(config[keys.IS_PARITY])
     return config | {
-        keys.IRREPS_MANUAL: [*layers[:-1], last],
+        keys.NUM_CONVOLUTION: config[keys.NUM_CONVOLUTION] + spare,
+        keys.IRREPS_MANUAL: [*layers[:-1], last, *[last] * spare],
         # sevenn's network for the energy takes scalars only; ``with_heads`` puts it behind a linear map.
         keys.READOUT_AS_FCN: False,
-        HEADS: {"scales": vars(scaled), "remove_net_force": remove_net_force, "readout_nodes": nodes},
+        HEADS: {
+            "scales": vars(scaled),
+            "remove_net_force": remove_net_force,
+            "readout_nodes": nodes,
+            "spare_layer": spare,
+        },
     }
 
 
@@ -152,8 +164,11 @@ def take_over(model: AtomGraphSequential, trained: AtomGraphSequential, freeze: 
 def with_heads(config: dict[str, Any]) -> AtomGraphSequential:
     """Build the backbone of a configuration, its heads before the readout, and no differentiation."""
     model = backbone.build(config)
+    spare = f"{config[keys.NUM_CONVOLUTION] - 1}_" if config[HEADS].get("spare_layer") else None
     modules: OrderedDict[str, torch.nn.Module] = OrderedDict()
     for name, module in model.named_children():
+        if spare and name.startswith(spare):
+            continue
         if name == "reduce_input_to_hidden":
             irreps = Irreps(config[keys.IRREPS_MANUAL][-1])
             heads = config[HEADS]

@@ -126,8 +126,11 @@ class SevenNet(Potential):
 
     @property
     def n_parameters(self) -> int:
-        """The number of trained weights."""
-        return sum(weights.numel() for weights in self.model_.parameters() if weights.requires_grad)
+        """The number of trained weights that predictions depend on."""
+        from mlip_bench.potentials.sevennet import convolution
+
+        trained = sum(weights.numel() for weights in self.model_.parameters() if weights.requires_grad)
+        return trained - convolution.n_unused(self.model_)
 
     # -- fitting ---------------------------------------------------------------------------------------
 

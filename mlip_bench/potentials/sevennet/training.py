@@ -7,8 +7,8 @@ quarter of the epochs w_E is larger, when errors of forces no longer fall much. 
 the first steps and falls along a cosine to the end, so a run of any length ends with small steps. What is
 validated and kept is an exponential moving average of the weights.
 
-Half of the structures, others in each epoch, are shown inverted: networks whose features have no parity must
-learn that F(-r) = -F(r).
+Half of the structures, others in each epoch, are shown inverted: networks whose features have no parity, as
+those of many checkpoints, must learn that F(-r) = -F(r). For all others it makes no difference.
 """
 
 import contextlib
