@@ -143,11 +143,11 @@ class Potential(ABC):
         return self
 
     def fits_without(self, train: Sequence[Atoms], folds: Sequence[int], *, seed: int = 0) -> Iterator[Self]:
-        """Yield, for each fold in order, a potential fitted to the structures of all other folds.
+        """Yield, for each fold in order, a potential fitted to all others; and last, one fitted to all.
 
         Their hyper-parameters are those of this one. ``folds`` has the fold of each structure, from 0.
         """
-        for held_out in range(max(folds) + 1):
+        for held_out in range(max(folds) + 2):
             kept = [atoms for atoms, fold in zip(train, folds, strict=True) if fold != held_out]
             yield self._unfitted().fit(kept, seed=seed)
 

@@ -126,7 +126,7 @@ class SNAP(Potential):
         whole.elements_ = reference.elements(train)
         whole._refuse_unknown_names(whole.elements_)
         rows = list(whole._rows(train))
-        for held_out in range(max(folds) + 1):
+        for held_out in range(max(folds) + 2):
             kept = [index for index, fold in enumerate(folds) if fold != held_out]
             potential = self._unfitted()
             potential.elements_ = whole.elements_
