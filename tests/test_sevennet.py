@@ -1,5 +1,7 @@
 """SevenNet and SevenNet-dFS against the package's own calculator, e3nn, and each other."""
 
+import platform
+import resource
 import subprocess
 import sys
 
@@ -224,6 +226,21 @@ def test_many_channels_train(embedded):
     """A copy of this very model has its buffers in another order; the average of torch fell over that."""
     potential = SevenNetDirect(channels=16, cutoff=4.0, epochs=1).fit(embedded.train[:4])
     assert np.isfinite(potential.predict(embedded.test[:1])[0].forces).all()
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="only glibc's malloc can be told to keep memory"
+)
+def test_memory_of_a_step_is_kept_for_the_next(fitted):
+    """Getting it anew from the system is a page fault per 4 KiB, which large systems paid in every step."""
+    fitted.calculator()
+    fitted.on("cpu").predict([bulk("Cu", a=3.6, cubic=True)])
+    n_faults = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.zeros(50 * 2**20 // 4)
+        n_faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    assert n_faults[-1] < 0.05 * 50 * 2**20 / resource.getpagesize()
 
 
 def test_some_structures_are_shown_inverted(alloys):
