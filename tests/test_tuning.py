@@ -46,7 +46,7 @@ def test_the_score_is_the_equation():
     assert start.score(start) == pytest.approx(1 + 1 + 0.5 * 0.1 / 0.05)
     better = tuning.Trial({}, 5.0, 150.0, 0.02)
     assert better.score(start) == pytest.approx(0.5 + 0.5 + 0.5 * 0.02 / 0.05)
-    assert tuning.Trial({}, 5.0, 150.0, None).score(start) == np.inf
+    assert tuning.Trial({}, 5.0, 150.0, None).score(start) == tuning.FAILED
     without = tuning.Trial({}, 10.0, 300.0, None)
     assert without.score(without) == 2
 
@@ -84,6 +84,18 @@ def test_a_search_finds_something_better_and_is_not_repeated(task, tmp_path, mon
     monkeypatch.setattr(tuning, "evaluate", never)
     again = tuning.tune(task, tmp_path, 1, 1, said.append)
     assert again == (start, best)
+
+
+def test_a_trust_region_goes_on_where_evolution_ends(task, tmp_path):
+    """With a third of the trials left it improves on the same generation, within the number asked for."""
+    narrow = dataclasses.replace(task, dimensions=task.dimensions[:2])
+    members = tuning.POPULATION * 2
+    start, evolved = tuning.tune(narrow, tmp_path, members, 1, print)
+    assert len((tmp_path / tuning.KEPT).read_text().splitlines()) == members
+    _, refined = tuning.tune(narrow, tmp_path, members + 12, 1, print)
+    n_trials = len((tmp_path / tuning.KEPT).read_text().splitlines())
+    assert members + 5 < n_trials <= members + 12
+    assert refined.score(start) < evolved.score(start)
 
 
 def test_a_trial_that_cannot_be_fitted_is_passed_over(task, tmp_path, monkeypatch):

@@ -138,18 +138,27 @@ def configuration(
     nodes = config[keys.READOUT_FCN_HIDDEN_NEURONS] if config[keys.READOUT_AS_FCN] else []
     last = " + ".join(str(part) for part in Irreps(hidden) if part.ir.l <= 2)
     spare = bool(config[keys.IS_PARITY])
-    return config | {
-        keys.NUM_CONVOLUTION: config[keys.NUM_CONVOLUTION] + spare,
-        keys.IRREPS_MANUAL: [*layers[:-1], last, *[last] * spare],
-        # sevenn's network for the energy takes scalars only; ``with_heads`` puts it behind a linear map.
-        keys.READOUT_AS_FCN: False,
-        HEADS: {
-            "scales": vars(scaled),
-            "remove_net_force": remove_net_force,
-            "readout_nodes": nodes,
-            "spare_layer": spare,
-        },
+    per_layer = {
+        key: [*config[key], config[key][-1]]
+        for key in (keys.CONV_DENOMINATOR, keys.SELF_CONNECTION_TYPE)
+        if spare and isinstance(config[key], list)
     }
+    return (
+        config
+        | per_layer
+        | {
+            keys.NUM_CONVOLUTION: config[keys.NUM_CONVOLUTION] + spare,
+            keys.IRREPS_MANUAL: [*layers[:-1], last, *[last] * spare],
+            # sevenn's network for the energy takes scalars only; ``with_heads`` puts it behind a linear map.
+            keys.READOUT_AS_FCN: False,
+            HEADS: {
+                "scales": vars(scaled),
+                "remove_net_force": remove_net_force,
+                "readout_nodes": nodes,
+                "spare_layer": spare,
+            },
+        }
+    )
 
 
 def take_over(model: AtomGraphSequential, trained: AtomGraphSequential, freeze: bool) -> None:
