@@ -56,9 +56,9 @@ def test_energies_forces_and_stresses_are_those_of_quip(fitted, alloys):
         assert_as_quip(fitted, atoms.copy())
 
 
-@pytest.mark.parametrize("zeta", [1, 2, 3])
-def test_other_powers_are_those_of_quip(alloys, zeta):
-    assert_as_quip(GAP(**SMALL, zeta=zeta).fit(alloys[:8]), alloys[12].copy())
+@pytest.mark.parametrize(("zeta", "delta"), [(1, 1.0), (2, 0.5), (3, 3.0)])
+def test_other_powers_and_scales_are_those_of_quip(alloys, zeta, delta):
+    assert_as_quip(GAP(**SMALL, zeta=zeta, delta=delta).fit(alloys[:8]), alloys[12].copy())
 
 
 def test_more_atoms_than_go_at_once_are_as_in_quip(embedded):
@@ -91,7 +91,10 @@ def test_kernels_follow_molecular_dynamics_with_a_skin(fitted, alloys):
         np.testing.assert_allclose(calculator.results["forces"], expected.forces, atol=1e-9)
 
 
-@pytest.mark.parametrize("extra", ["normalise=F", "radial_basis=GTO", "cutoff_dexp=2", "a_key_of_tomorrow=3"])
+@pytest.mark.parametrize(
+    "extra",
+    ["normalise=F", "radial_basis=GTO", "cutoff_dexp=2", "a_key_of_tomorrow=3", "diagonal_radial", "K='4'"],
+)
 def test_what_our_kernels_do_not_know_goes_through_quip(fitted, tmp_path, alloys, extra):
     fitted.save(tmp_path)
     path = tmp_path / XML
@@ -100,11 +103,63 @@ def test_what_our_kernels_do_not_know_goes_through_quip(fitted, tmp_path, alloys
     )
     foreign = load(path)
     assert foreign.parts_ is None
-    # What QUIP makes of it is QUIP's: a key that it does not know is an error of its own.
-    if not extra.startswith("a_key"):
+    # What QUIP makes of it is QUIP's: some of these are errors of its own.
+    if extra in ("normalise=F", "radial_basis=GTO", "cutoff_dexp=2"):
         found = foreign.predict(alloys[12:13])[0]
         assert np.isfinite(found.energy)
         assert abs(found.energy - fitted.predict(alloys[12:13])[0].energy) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('gap_version="', 'gap_version="1" was="'),
+        ('init_args="IP GAP', 'init_args="E_scale=2 IP GAP'),
+        ('do_core="F"', 'do_core="T"'),
+        ('do_core="F"', 'do_core="F" e0="-3.0"'),
+        ("n_species=2 species_Z={79 29}", "n_species=1 species_Z={47}"),
+    ],
+)
+def test_more_than_a_plain_gap_goes_through_quip(fitted, tmp_path, old, new):
+    fitted.save(tmp_path)
+    path = tmp_path / XML
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    assert load(path).parts_ is None
+
+
+def test_a_braced_list_and_a_quoted_one(fitted, tmp_path):
+    fitted.save(tmp_path)
+    path = tmp_path / XML
+    text = path.read_text()
+    path.write_text(text.replace("species_Z={79 29}", "species_Z={{79 29}}"))
+    assert load(path).parts_ is not None
+    path.write_text(text.replace("species_Z={79 29}", "species_Z='79 29'"))
+    assert load(path).parts_ is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("</GAP_params>", "", "not an XML file"),
+        (' alpha="', ' beta="', "not a GAP that can be read"),
+        ('signal_variance="', 'signal_variance="one', "not a GAP that can be read"),
+    ],
+)
+def test_a_damaged_file_is_named(fitted, tmp_path, old, new, message):
+    fitted.save(tmp_path)
+    path = tmp_path / XML
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(UserError, match=rf"potential\.xml: {message}"):
+        load(path)
+
+
+@pytest.mark.parametrize("content", ["0.1 0.2", "some text", ""])
+def test_a_damaged_side_file_is_named(fitted, tmp_path, content):
+    fitted.save(tmp_path)
+    next(path for path in tmp_path.iterdir() if "sparseX" in path.name).write_text(content)
+    with pytest.raises(UserError, match=r"potential\.xml: not a GAP that can be read"):
+        load(tmp_path / XML)
 
 
 def test_the_weight_of_the_centre_is_honoured(fitted, tmp_path, alloys):

@@ -395,6 +395,14 @@ def test_the_functions_kept_explain_the_others(alloys):
         assert unexplained(kept) < np.median([unexplained(columns) for columns in by_chance])
 
 
+def test_of_functions_that_are_nearly_the_same_one_is_kept(alloys):
+    """By their own sizes alone, without what the others explain, both would be."""
+    settings = SMALL | {"radial_etas": [0.3, 0.3001], "angular_etas": [0.05], "epochs": 1}
+    few = NNP(**settings, n_functions=12).fit(alloys[:18])
+    radial = [(f.centre, f.neighbour, f.shift) for f in few.functions_.radial]
+    assert len(radial) == len(set(radial)) > 4
+
+
 def test_truncated_weights(fitted, tmp_path):
     fitted.save(tmp_path)
     path = tmp_path / "weights.029.data"

@@ -1,4 +1,4 @@
-"""GAP with SOAP: fitted by ``gap_fit`` of quippy (``model``), evaluated by kernels of our own (``soap``)."""
+"""GAP with SOAP: fitted by ``gap_fit`` of quippy (``model``), evaluated by our kernels (``evaluation``)."""
 
 from mlip_bench.potentials.gap.model import GAP
 

@@ -8,7 +8,7 @@ doi:10.1103/PhysRevLett.104.136403 and doi:10.1103/PhysRevB.87.184115, equation 
 where the normalised power spectrum p of the smoothed neighbour density is invariant under rotation and
 permutation. One set of sparse points per element, chosen by CUR decomposition.
 
-Energies and forces come from our kernels (``soap``, ``evaluation``), which take a fifteenth of QUIP's time;
+Energies and forces come from our kernels (``evaluation``), which take a fifteenth of QUIP's time;
 files of others that have other descriptors as well go through QUIP itself.
 """
 
@@ -153,9 +153,8 @@ class GAP(Potential):
             _write_training_file(folder / "train.extxyz", structures, self.hypers.cutoff)
             arguments = self._arguments(zero, environments, has_virial, seed)
             _run_gap_fit(arguments, folder, len(structures), int((environments > 0).sum()), progress)
-            self._take(
-                {path.name: path.read_bytes() for path in folder.glob(f"{XML}*") if path.suffix != ".idx"}
-            )
+            found = {path.name: path.read_bytes() for path in folder.glob(f"{XML}*") if path.suffix != ".idx"}
+            self._take(found, folder / XML)
 
     def _arguments(
         self, zero: dict[str, float], environments: np.ndarray, has_virial: bool, seed: int
@@ -206,10 +205,10 @@ class GAP(Potential):
             (folder / name).write_bytes(content)
 
     def _read(self, folder: Path) -> None:
-        self._take(files.read(folder / XML))
+        self._take(files.read(folder / XML), folder / XML)
 
-    def _take(self, content: dict[str, bytes]) -> None:
-        self.files_, self.parts_ = content, files.parts(content)
+    def _take(self, content: dict[str, bytes], path: Path) -> None:
+        self.files_, self.parts_ = content, files.parts(content, path)
 
     @classmethod
     def from_native(cls, path: Path) -> Self:
@@ -229,7 +228,7 @@ class GAP(Potential):
         potential = cls(**hypers)
         numbers = {int(number) for text in soaps for number in re.findall(r"\bZ=(\d+)", text)}
         potential.elements_ = tuple(sorted(chemical_symbols[number] for number in numbers))
-        potential._take(content)
+        potential._take(content, path)
         return potential
 
 

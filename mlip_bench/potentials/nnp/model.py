@@ -157,10 +157,12 @@ class NNP(Potential):
         self.functions_ = self._choose_functions(structures)
         self.baseline_ = reference.energies_per_element(structures, self.elements_)
         raw = self._describe(structures)
-        for unwanted in (self._flat, self._explained_by_others):
-            if leave_out := unwanted(raw):
-                self.functions_ = self.functions_.without(leave_out)
-                raw = self._describe(structures)
+        if flat := self._flat():
+            self.functions_ = self.functions_.without(flat)
+            raw = self._describe(structures)
+        if explained := self._explained_by_others(raw):
+            self.functions_ = self.functions_.without(explained)
+            raw = self._describe(structures)
         all_forces = np.concatenate([reference.forces(atoms).ravel() for atoms in structures])
         unit = float(np.sqrt(np.mean(all_forces**2))) or 1.0
         shares = reference.composition(structures, self.elements_) @ self.baseline_
@@ -199,7 +201,7 @@ class NNP(Potential):
         self.ranges_ = scaling(raw, layout)
         return raw
 
-    def _flat(self, raw: Sequence[Descriptors]) -> set[Radial | Angular]:
+    def _flat(self) -> set[Radial | Angular]:
         """Return the functions that hardly vary over the training data.
 
         An element of which all functions are flat (one perfect crystal) keeps them.

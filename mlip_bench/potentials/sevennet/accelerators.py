@@ -45,7 +45,8 @@ def refuse_missing(name: str) -> None:
 def accelerated(name: str, config: dict[str, Any], model: AtomGraphSequential) -> AtomGraphSequential:
     """Return the same network with its convolutions by an accelerator, for prediction on a GPU.
 
-    sevenn converts a checkpoint; modules that it does not know (heads) are put back in their places.
+    sevenn converts a checkpoint; modules that it does not know (heads), and those from the features to the
+    energy, which may be ours, are put back in their places.
     """
     own = OrderedDict(model.named_children())
     with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +54,9 @@ def accelerated(name: str, config: dict[str, Any], model: AtomGraphSequential) -
         backbone.write(path, config, backbone.plain(config, model))
         made = load_checkpoint(str(path)).build_model(**{ACCELERATORS[name].switch: True})
     theirs = OrderedDict(made.named_children())
-    modules = OrderedDict((key, theirs.get(key, module)) for key, module in own.items())
+    modules = OrderedDict(
+        (key, module if key.startswith("reduce_") else theirs.get(key, module)) for key, module in own.items()
+    )
     rebuilt = AtomGraphSequential(
         modules, cutoff=model.cutoff, type_map=model.type_map, data_key_grad=model.key_grad
     )

@@ -141,8 +141,14 @@ def read(checkpoint: str | Path) -> tuple[dict[str, Any], AtomGraphSequential]:
 def plain(config: dict[str, Any], model: AtomGraphSequential) -> AtomGraphSequential:
     """Return the part of a model that sevenn builds from its configuration, without heads of ours."""
     made = build(config)
-    own, state = made.state_dict(), model.state_dict()
-    made.load_state_dict({name: state.get(name, values) for name, values in own.items()})
+    state = model.state_dict()
+    # Modules that the model lacks, or has of its own kind, stay as they are made: nothing is taken of them.
+    made.load_state_dict(
+        {
+            name: state[name] if name in state and state[name].shape == values.shape else values
+            for name, values in made.state_dict().items()
+        }
+    )
     return made
 
 

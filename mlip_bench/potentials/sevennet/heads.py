@@ -117,45 +117,44 @@ def configuration(
 
     With parity sevenn's last layer makes no odd vectors, and a force head would see none of the messages.
     Then the configuration has one more layer, which ``with_heads`` leaves out again. Raises
-    :class:`UserError` for features without degrees 1 and 2.
+    :class:`UserError` for features without vectors and tensors, and for features of both parities.
     """
     given = config.get(keys.IRREPS_MANUAL)
     channels, lmax = config[keys.NODE_FEATURE_MULTIPLICITY], config[keys.LMAX]
-    hidden = " + ".join(f"{channels}x{degree}e" for degree in range(lmax + 1))
-    layers = [str(irreps) for irreps in given] if given else []
-    if config[keys.IS_PARITY] and not given:
+    parity = bool(config[keys.IS_PARITY])
+    if parity and not given:
         raise UserError(
             f"{checkpoint} has features of both parities; sevennet-dfs needs one parity per degree"
         )
+    without = " + ".join(f"{channels}x{degree}e" for degree in range(lmax + 1))
+    hidden = backbone.natural(channels, lmax) if parity else without
+    layers = [str(irreps) for irreps in given] if given else []
     if not layers:
         layers = [f"{channels}x0e", *[hidden] * config[keys.NUM_CONVOLUTION]]
-    if config[keys.IS_PARITY]:
-        hidden = backbone.natural(channels, lmax)
     if len(layers) > 2:
         hidden = layers[-2]
-    if not {1, 2} <= set(Irreps(hidden).ls):
-        raise UserError(f"{checkpoint} has features {hidden}; sevennet-dfs needs degrees 1 and 2 among them")
+    if any(needed not in Irreps(hidden) for needed in ("1o" if parity else "1e", "2e")):
+        raise UserError(f"{checkpoint} has features {hidden}; sevennet-dfs needs vectors and tensors in them")
     nodes = config[keys.READOUT_FCN_HIDDEN_NEURONS] if config[keys.READOUT_AS_FCN] else []
     last = " + ".join(str(part) for part in Irreps(hidden) if part.ir.l <= 2)
-    spare = bool(config[keys.IS_PARITY])
     per_layer = {
         key: [*config[key], config[key][-1]]
         for key in (keys.CONV_DENOMINATOR, keys.SELF_CONNECTION_TYPE)
-        if spare and isinstance(config[key], list)
+        if parity and isinstance(config[key], list)
     }
     return (
         config
         | per_layer
         | {
-            keys.NUM_CONVOLUTION: config[keys.NUM_CONVOLUTION] + spare,
-            keys.IRREPS_MANUAL: [*layers[:-1], last, *[last] * spare],
+            keys.NUM_CONVOLUTION: config[keys.NUM_CONVOLUTION] + parity,
+            keys.IRREPS_MANUAL: [*layers[:-1], last, *[last] * parity],
             # sevenn's network for the energy takes scalars only; ``with_heads`` puts it behind a linear map.
             keys.READOUT_AS_FCN: False,
             HEADS: {
                 "scales": vars(scaled),
                 "remove_net_force": remove_net_force,
                 "readout_nodes": nodes,
-                "spare_layer": spare,
+                "spare_layer": parity,
             },
         }
     )
