@@ -391,6 +391,35 @@ def test_products_that_nothing_uses_are_left_out(alloys):
     np.testing.assert_allclose(ours.forces, expected[keys.PRED_FORCE].detach().numpy(), atol=1e-4)
 
 
+@pytest.mark.parametrize(("channels", "parity"), [(4, True), (12, True), (16, False)])
+def test_our_convolutions_train_as_sevenns_do(channels, parity, alloys):
+    """Rows of whole vectors, with a rest, and of less than one; with biases. Derivatives of forces too."""
+    elements = sorted(set(alloys[0].symbols))
+    shift = [0.0] * len(elements)
+    config = backbone.configuration(elements, 4.0, channels, 2, 2, [8], [], shift, 1.0, 20.0)
+    config |= {keys.IS_PARITY: parity, keys.USE_BIAS_IN_LINEAR: True}
+    if not parity:
+        config[keys.IRREPS_MANUAL] = False
+    torch.manual_seed(0)
+    ours, theirs = backbone.build(config), backbone.build_E3_equivariant_model(dict(config))
+    for name, weights in ours.named_parameters():
+        if "bias" in name:
+            torch.nn.init.normal_(weights)
+    theirs.load_state_dict(ours.state_dict())
+    derivatives = []
+    for model in (ours, theirs):
+        model.set_is_batch_data(True)
+        output = model.train()(next(iter(DataLoader([backbone.graph(alloys[0], 4.0)], 1))))
+        loss = output[keys.PRED_TOTAL_ENERGY].sum() + (output[keys.PRED_FORCE] ** 2).sum()
+        used = {name: one for name, one in model.named_parameters() if one.requires_grad}
+        found = torch.autograd.grad(loss, list(used.values()), allow_unused=True)
+        derivatives.append({name: one for name, one in zip(used, found, strict=True) if one is not None})
+    assert derivatives[0].keys() == derivatives[1].keys()
+    for name, expected in derivatives[1].items():
+        largest = float(expected.abs().max())
+        np.testing.assert_allclose(derivatives[0][name], expected, atol=1e-4 * largest + 1e-6, err_msg=name)
+
+
 def test_heads_on_features_of_both_parities_are_refused(fitted, alloys, tmp_path):
     config = fitted.config_ | {keys.IRREPS_MANUAL: False}
     backbone.write(tmp_path / "parity.pth", config, backbone.build(config))

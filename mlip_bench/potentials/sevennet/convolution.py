@@ -21,6 +21,7 @@ from mlip_bench.potentials.sevennet.package import (
     AtomGraphSequential,
     Irreps,
     IrrepsConvolution,
+    IrrepsLinear,
     keys,
     wigner_3j,
 )
@@ -33,30 +34,68 @@ Kernel = Callable[[tuple[int, int], list[np.ndarray]], None]
 
 def rows(features: torch.Tensor, irreps: Irreps) -> torch.Tensor:
     """Bring e3nn's features (channel outside, component inside) into rows of channels."""
+    # split, and not slices: their derivatives would each be as large as all features.
     parts = [
-        features[:, block].unflatten(1, (channels, irrep.dim)).transpose(1, 2).flatten(1)
-        for (channels, irrep), block in zip(irreps, irreps.slices(), strict=True)
+        part.unflatten(1, (channels, irrep.dim)).transpose(1, 2).flatten(1)
+        for (channels, irrep), part in zip(irreps, features.split([b.dim for b in irreps], 1), strict=True)
     ]
     return torch.cat(parts, 1)
 
 
-def from_rows(found: torch.Tensor, irreps: Irreps) -> torch.Tensor:
-    """Turn rows of channels into e3nn's features."""
-    parts = [
-        found[:, block].unflatten(1, (irrep.dim, channels)).transpose(1, 2).flatten(1)
-        for (channels, irrep), block in zip(irreps, irreps.slices(), strict=True)
-    ]
-    return torch.cat(parts, 1)
+class Target:
+    """Where the used paths of an e3nn ``TensorProduct`` write: rows of all channels of an irrep together.
+
+    Irrep by irrep, and in each component by component, the channels of all paths that end in it lie side by
+    side, in the order in which the linear map that follows takes them: its weights multiply these rows.
+    """
+
+    def __init__(self, product: Any, wanted: Sequence[Any]):
+        self.widths: dict[Any, int] = {}
+        offsets = {}
+        for path in sorted(used(product, wanted), key=lambda path: path.i_out):
+            irrep = product.irreps_out[path.i_out].ir
+            offsets[path.i_out] = self.widths.get(irrep, 0)
+            self.widths[irrep] = offsets[path.i_out] + product.irreps_out[path.i_out].mul
+        first, start = {}, 0
+        for irrep, width in self.widths.items():
+            first[irrep], start = start, start + irrep.dim * width
+        self.dim = start
+        self._irreps, self._offsets, self._first = product.irreps_out, offsets, first
+
+    def row(self, i_out: int, component: int) -> int:
+        """Return where the channels of a component of a path's output begin."""
+        irrep = self._irreps[i_out].ir
+        return self._first[irrep] + component * self.widths[irrep] + self._offsets[i_out]
+
+    def mixed(self, sums: torch.Tensor, linear: Any) -> torch.Tensor:
+        """Apply an e3nn ``Linear`` to rows (n_atoms, dim); features come out in e3nn's order."""
+        parts = sums.split([irrep.dim * width for irrep, width in self.widths.items()], 1)
+        blocks = {
+            irrep: part.unflatten(1, (irrep.dim, width))
+            for part, (irrep, width) in zip(parts, self.widths.items(), strict=True)
+        }
+        found = [sums.new_zeros(len(sums), block.dim) for block in linear.irreps_out]
+        # e3nn's ``weight_views`` fails where there are biases: their instructions come from no input, -1.
+        maps = [one for one in linear.instructions if one.i_in >= 0]
+        weights = linear.weight.split([one.path_shape[0] * one.path_shape[1] for one in maps])
+        for one, flat in zip(maps, weights, strict=True):
+            mixed = blocks[linear.irreps_in[one.i_in].ir] @ (one.path_weight * flat.view(one.path_shape))
+            found[one.i_out] = mixed.transpose(1, 2).flatten(1)
+        shifted = [one for one in linear.instructions if one.i_in < 0]
+        biases = linear.bias.split([one.path_shape[0] for one in shifted]) if shifted else []
+        for one, bias in zip(shifted, biases, strict=True):
+            found[one.i_out] = found[one.i_out] + bias
+        return torch.cat(found, 1)
 
 
 def paths_of(product: Any, wanted: Sequence[Any], number: type) -> Paths:
     """Tabulate those paths of an e3nn "uvu" ``TensorProduct`` that end in a ``wanted`` irrep."""
-    sources, filters, targets = (
-        [block.start for block in irreps.slices()]
-        for irreps in (product.irreps_in1, product.irreps_in2, product.irreps_out)
+    sources, filters = (
+        [block.start for block in irreps.slices()] for irreps in (product.irreps_in1, product.irreps_in2)
     )
+    target_rows = Target(product, wanted)
     channels, starts, pair_first = [], [0], [0]
-    source, target, term_first, of_filter, coefficient = [], [], [0], [], []
+    source, target, of_filter, coefficient = [], [], [], []
     for path in used(product, wanted):
         width = product.irreps_in1[path.i_in1].mul
         degrees = [
@@ -68,15 +107,15 @@ def paths_of(product: Any, wanted: Sequence[Any], number: type) -> Paths:
         symbols[np.abs(symbols) < 1e-12] = 0
         for m1, m3 in np.argwhere(symbols.any(axis=1)):
             source.append(sources[path.i_in1] + m1 * width)
-            target.append(targets[path.i_out] + m3 * width)
-            terms = np.flatnonzero(symbols[m1, :, m3])
-            of_filter += [filters[path.i_in2] + m2 for m2 in terms]
-            coefficient += symbols[m1, terms, m3].tolist()
-            term_first.append(len(coefficient))
+            target.append(target_rows.row(path.i_out, int(m3)))
+            # The largest two: at most two are not zero.
+            terms = np.argsort(-np.abs(symbols[m1, :, m3]))[[0, min(1, degrees[1])]]
+            of_filter.append(filters[path.i_in2] + terms)
+            coefficient.append(symbols[m1, terms, m3] * ([1, 1] if degrees[1] else [1, 0]))
         channels.append(width)
         starts.append(starts[-1] + width)
         pair_first.append(len(source))
-    integers = channels, starts[:-1], pair_first, source, target, term_first, of_filter
+    integers = channels, starts[:-1], pair_first, source, target, of_filter
     arrays = [np.array(values, np.uint64) for values in integers]
     return Paths(*arrays, np.array(coefficient, number))  # type: ignore[call-arg]
 
@@ -199,6 +238,7 @@ class Convolution(IrrepsConvolution):
     weight_nn: Any
     paths: dict[torch.dtype, Paths]
     columns: torch.Tensor | None
+    target: Target
 
     @classmethod
     def of(cls, source: IrrepsConvolution, wanted: Sequence[Any]) -> Self:
@@ -210,6 +250,7 @@ class Convolution(IrrepsConvolution):
             torch.float64: paths_of(made.convolution, wanted, np.float64),
         }
         made.columns = columns_of(made.convolution, wanted)
+        made.target = Target(made.convolution, wanted)
         return made
 
     @property
@@ -224,20 +265,42 @@ class Convolution(IrrepsConvolution):
         return every if self.columns is None else every[:, self.columns]
 
     def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Replace features by the sum of messages."""
+        """Replace features by the sum of messages, on a CPU in the rows that ``Mixing`` takes."""
         x = data[self.key_x]
         if x.device.type != "cpu":
             return super().forward(data)
-        product = self.convolution
         sums = _Messages.apply(
-            rows(x, product.irreps_in1),
+            rows(x, self.convolution.irreps_in1),
             data[self.key_filter],
             self.weights(data[self.key_weight_input]),
             tuple(_arrays(*data[self.key_edge_idx])),
             self.paths[x.dtype],
-            product.irreps_out.dim,
+            self.target.dim,
         )
-        data[self.key_x] = from_rows(sums, product.irreps_out) / self.denominator
+        data[self.key_x] = sums / self.denominator
+        return data
+
+
+class Mixing(IrrepsLinear):
+    """sevenn's linear map of the channels of all paths, after a convolution of ours."""
+
+    linear: Any
+    target: Target
+
+    @classmethod
+    def of(cls, source: IrrepsLinear, target: Target) -> Self:
+        """Take over a linear map of sevenn with its weights."""
+        made = cls.__new__(cls)
+        made.__dict__ = source.__dict__
+        made.target = target
+        return made
+
+    def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Replace sums of messages by features, in e3nn's order."""
+        sums = data[self.key_input]
+        if sums.device.type != "cpu":
+            return super().forward(data)
+        data[self.key_output] = self.target.mixed(sums, self.linear)
         return data
 
 
@@ -248,9 +311,12 @@ def put_into(model: torch.nn.Module) -> None:
         embedding.spherical = Harmonics.of(embedding.spherical)
     for name, module in list(model.named_children()):
         if isinstance(module, IrrepsConvolution):
-            following: Any = model.get_submodule(name.replace("convolution", "self_interaction_2"))
+            next_name = name.replace("convolution", "self_interaction_2")
+            following: Any = model.get_submodule(next_name)
             wanted = [irrep for _, irrep in following.linear.irreps_out]
-            model.add_module(name, Convolution.of(module, wanted))
+            ours = Convolution.of(module, wanted)
+            model.add_module(name, ours)
+            model.add_module(next_name, Mixing.of(following, ours.target))
 
 
 def n_unused(model: torch.nn.Module) -> int:
@@ -281,7 +347,8 @@ class TabulatedConvolution(torch.nn.Module):
 
     def __init__(self, source: Convolution, radial: Callable[[torch.Tensor], torch.Tensor], cutoff: float):
         super().__init__()
-        self._product, self._denominator = source.convolution, source.denominator
+        self._irreps, self._target = source.convolution.irreps_in1, source.target
+        self._denominator = source.denominator
         number = source.denominator.dtype
         paths = source.paths[number]
         distances = np.linspace(0, cutoff, INTERVALS + 1)
@@ -295,16 +362,15 @@ class TabulatedConvolution(torch.nn.Module):
 
     def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Replace features by the sum of messages."""
-        product = self._product
         sums = _TabulatedMessages.apply(
-            rows(data[keys.NODE_FEATURE], product.irreps_in1),
+            rows(data[keys.NODE_FEATURE], self._irreps),
             data[keys.EDGE_ATTR],
             data[keys.EDGE_LENGTH],
             tuple(_arrays(*data[keys.EDGE_IDX])),
             self._table,
-            product.irreps_out.dim,
+            self._target.dim,
         )
-        data[keys.NODE_FEATURE] = from_rows(sums, product.irreps_out) / self._denominator
+        data[keys.NODE_FEATURE] = sums / self._denominator
         return data
 
 

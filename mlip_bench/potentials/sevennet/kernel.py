@@ -7,7 +7,7 @@ the "uvu" tensor product of e3nn and the sum over edges, without the messages of
 derivatives are contractions of the same four-linear form T(g, x, Y, w) = Σ g·M, one argument left open.
 
 An atom's features are one row: for each block of equal l component by component, so that channels lie side by
-side. Inner loops run over them and write one array each, which is what the compiler turns into vector code.
+side. They are computed with eight at a time (``lanes``), and what is left of a row one by one.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-ONE = np.uint64(1)
+from mlip_bench.potentials.sevennet.lanes import LANES, load, store, total, zeros
+
+ZERO, ONE, WIDE = np.uint64(0), np.uint64(1), np.uint64(LANES)
 
 FAST = {"nsz", "arcp", "contract", "reassoc"}
 
@@ -24,9 +26,9 @@ class Paths(NamedTuple):
     """The products of a convolution, path by path, and for each the pairs (m1, m3) with their terms over m2.
 
     For path p: ``channels`` and ``weight_start`` of its weights, and the range ``pair_first[p:p+2]`` of its
-    pairs. For a pair: where its rows of channels begin in x (``source``) and in M (``target``), and the range
-    ``term_first[q:q+2]`` of its terms, C ``coefficient`` times Y ``filter``. Integers are unsigned: numba
-    then leaves out its handling of negative indices, which would keep loops from becoming vector code.
+    pairs. For a pair: where its rows of channels begin in x (``source``) and in M (``target``), and its terms
+    C Y (``coefficient`` and ``filter``, both (n_pairs, 2)): of real spherical harmonics at most two have
+    C ≠ 0. Integers are unsigned: numba then leaves out its handling of negative indices.
     """
 
     channels: np.ndarray
@@ -34,7 +36,6 @@ class Paths(NamedTuple):
     pair_first: np.ndarray
     source: np.ndarray
     target: np.ndarray
-    term_first: np.ndarray
     filter: np.ndarray
     coefficient: np.ndarray
 
@@ -43,10 +44,8 @@ class Paths(NamedTuple):
 def couple(filters: np.ndarray, paths: Paths, pairs: np.ndarray) -> None:
     """Sum Y over m2 for every pair of one edge."""
     for q in range(np.uint64(len(pairs))):
-        value = pairs[0] * 0
-        for t in range(paths.term_first[q], paths.term_first[q + ONE]):
-            value += paths.coefficient[t] * filters[paths.filter[t]]
-        pairs[q] = value
+        first, second = filters[paths.filter[q, 0]], filters[paths.filter[q, 1]]
+        pairs[q] = paths.coefficient[q, 0] * first + paths.coefficient[q, 1] * second
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
@@ -54,8 +53,8 @@ def uncouple(pairs: np.ndarray, paths: Paths, filters: np.ndarray) -> None:
     """Write the derivative by Y of one edge, from that by its pairs."""
     filters[:] = 0
     for q in range(np.uint64(len(pairs))):
-        for t in range(paths.term_first[q], paths.term_first[q + ONE]):
-            filters[paths.filter[t]] += paths.coefficient[t] * pairs[q]
+        filters[paths.filter[q, 0]] += paths.coefficient[q, 0] * pairs[q]
+        filters[paths.filter[q, 1]] += paths.coefficient[q, 1] * pairs[q]
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
@@ -65,11 +64,30 @@ def add_message(
     """Add the message of one edge; ``pairs`` is memory to work in."""
     couple(filters, paths, pairs)
     for p in range(np.uint64(len(paths.channels))):
-        n, k = paths.channels[p], paths.weight_start[p]
-        for q in range(paths.pair_first[p], paths.pair_first[p + ONE]):
-            factor, a, b = pairs[q], paths.source[q], paths.target[q]
-            for u in range(n):
-                target[b + u] += factor * w[k + u] * x[a + u]
+        n = paths.channels[p]
+        for u in range(ZERO, n - n % WIDE, WIDE):
+            add_path_message(p, u, LANES, x, w, paths, pairs, target)
+        for u in range(n - n % WIDE, n):
+            add_path_message(p, u, 1, x, w, paths, pairs, target)
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def add_path_message(
+    p: int,
+    u: int,
+    lanes: int,
+    x: np.ndarray,
+    w: np.ndarray,
+    paths: Paths,
+    pairs: np.ndarray,
+    target: np.ndarray,
+) -> None:
+    """Do so for the channels from u of one path."""
+    weights = load(w, paths.weight_start[p] + u, lanes)
+    for q in range(paths.pair_first[p], paths.pair_first[p + ONE]):
+        row = paths.target[q] + u
+        message = (pairs[q] * weights) * load(x, paths.source[q] + u, lanes)
+        store(target, row, load(target, row, lanes) + message)
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
@@ -86,22 +104,42 @@ def add_gradient(
     dw: np.ndarray,
 ) -> None:
     """Derive T of one edge by x (added), Y and w (written); ``pairs`` and ``by_pairs`` are working memory."""
-    zero = pairs[:1].sum() * 0
     couple(filters, paths, pairs)
-    dw[:] = 0
+    by_pairs[:] = 0
     for p in range(np.uint64(len(paths.channels))):
-        n, k = paths.channels[p], paths.weight_start[p]
-        for q in range(paths.pair_first[p], paths.pair_first[p + ONE]):
-            factor, a, b = pairs[q], paths.source[q], paths.target[q]
-            total = zero
-            for u in range(n):
-                product = x[a + u] * g[b + u]
-                total += product * w[k + u]
-                dw[k + u] += factor * product
-            for u in range(n):
-                dx[a + u] += factor * w[k + u] * g[b + u]
-            by_pairs[q] = total
+        n = paths.channels[p]
+        for u in range(ZERO, n - n % WIDE, WIDE):
+            add_path_gradient(p, u, LANES, x, w, g, paths, pairs, by_pairs, dx, dw)
+        for u in range(n - n % WIDE, n):
+            add_path_gradient(p, u, 1, x, w, g, paths, pairs, by_pairs, dx, dw)
     uncouple(by_pairs, paths, by_filters)
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def add_path_gradient(
+    p: int,
+    u: int,
+    lanes: int,
+    x: np.ndarray,
+    w: np.ndarray,
+    g: np.ndarray,
+    paths: Paths,
+    pairs: np.ndarray,
+    by_pairs: np.ndarray,
+    dx: np.ndarray,
+    dw: np.ndarray,
+) -> None:
+    """Do so for the channels from u of one path; ``by_pairs`` is added to."""
+    weights = load(w, paths.weight_start[p] + u, lanes)
+    by_weights = zeros(weights)
+    for q in range(paths.pair_first[p], paths.pair_first[p + ONE]):
+        row = paths.source[q] + u
+        by_message = load(g, paths.target[q] + u, lanes)
+        product = load(x, row, lanes) * by_message
+        by_weights = by_weights + pairs[q] * product
+        by_pairs[q] += total(weights * product)
+        store(dx, row, load(dx, row, lanes) + (pairs[q] * weights) * by_message)
+    store(dw, paths.weight_start[p] + u, by_weights)
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
@@ -242,26 +280,51 @@ def add_second_gradients(
     """
     pairs = np.zeros(len(paths.source), features.dtype)
     on_pairs, by_pairs = np.zeros_like(pairs), np.zeros_like(pairs)
-    zero = pairs[:1].sum()
     for e in range(edges[0], edges[1]):
-        x, w, g = features[senders[e]], weights[e], gradient[receivers[e]]
-        a, c = on_features[senders[e]], on_weights[e]
-        dg, dx, dw = by_gradient[receivers[e]], by_features[senders[e]], by_weights[e]
+        i, j = receivers[e], senders[e]
+        given = features[j], weights[e], gradient[i], on_features[j], on_weights[e]
+        wanted = by_gradient[i], by_features[j], by_weights[e]
         couple(filters[e], paths, pairs)
         couple(on_filters[e], paths, on_pairs)
-        dw[:] = 0
+        by_pairs[:] = 0
         for p in range(np.uint64(len(paths.channels))):
-            n, k = paths.channels[p], paths.weight_start[p]
-            for q in range(paths.pair_first[p], paths.pair_first[p + ONE]):
-                factor, other, i, o = pairs[q], on_pairs[q], paths.source[q], paths.target[q]
-                total = zero
-                for u in range(n):
-                    dw[k + u] += g[o + u] * (factor * a[i + u] + other * x[i + u])
-                    total += g[o + u] * (w[k + u] * a[i + u] + c[k + u] * x[i + u])
-                for u in range(n):
-                    mixed = factor * a[i + u] + other * x[i + u]
-                    dg[o + u] += w[k + u] * mixed + factor * c[k + u] * x[i + u]
-                for u in range(n):
-                    dx[i + u] += g[o + u] * (other * w[k + u] + factor * c[k + u])
-                by_pairs[q] = total
+            n = paths.channels[p]
+            for u in range(ZERO, n - n % WIDE, WIDE):
+                add_path_second_gradient(p, u, LANES, given, paths, pairs, on_pairs, by_pairs, wanted)
+            for u in range(n - n % WIDE, n):
+                add_path_second_gradient(p, u, 1, given, paths, pairs, on_pairs, by_pairs, wanted)
         uncouple(by_pairs, paths, by_filters[e])
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def add_path_second_gradient(
+    p: int,
+    u: int,
+    lanes: int,
+    given: tuple[np.ndarray, ...],
+    paths: Paths,
+    pairs: np.ndarray,
+    on_pairs: np.ndarray,
+    by_pairs: np.ndarray,
+    wanted: tuple[np.ndarray, ...],
+) -> None:
+    """Do so for the channels from u of one path of one edge; ``given`` x, w, g, a, c and ``wanted`` g, x, w.
+
+    Of ``by_pairs``, the derivative by what ``couple`` makes of Y, is added to.
+    """
+    x, w, g, a, c = given
+    dg, dx, dw = wanted
+    weights = load(w, paths.weight_start[p] + u, lanes)
+    on_weights = load(c, paths.weight_start[p] + u, lanes)
+    by_weights = zeros(weights)
+    for q in range(paths.pair_first[p], paths.pair_first[p + ONE]):
+        source, target = paths.source[q] + u, paths.target[q] + u
+        feature, on_feature = load(x, source, lanes), load(a, source, lanes)
+        by_message = load(g, target, lanes)
+        mixed = pairs[q] * on_feature + on_pairs[q] * feature
+        by_weights = by_weights + by_message * mixed
+        by_pairs[q] += total(by_message * (weights * on_feature + on_weights * feature))
+        store(dg, target, load(dg, target, lanes) + weights * mixed + (pairs[q] * on_weights) * feature)
+        on_product = on_pairs[q] * weights + pairs[q] * on_weights
+        store(dx, source, load(dx, source, lanes) + by_message * on_product)
+    store(dw, paths.weight_start[p] + u, by_weights)

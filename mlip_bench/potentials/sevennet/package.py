@@ -18,7 +18,7 @@ with warnings.catch_warnings():
     from sevenn.nn.cue_helper import is_cue_available
     from sevenn.nn.edge_embedding import SphericalEncoding
     from sevenn.nn.flash_helper import is_flash_available
-    from sevenn.nn.linear import FCN_e3nn
+    from sevenn.nn.linear import FCN_e3nn, IrrepsLinear
     from sevenn.nn.oeq_helper import is_oeq_available
     from sevenn.nn.sequential import AtomGraphSequential
     from sevenn.train.dataload import atoms_to_graph, unlabeled_atoms_to_graph
@@ -37,6 +37,7 @@ __all__ = [
     "ForceLoss",
     "Irreps",
     "IrrepsConvolution",
+    "IrrepsLinear",
     "Linear",
     "LossDefinition",
     "PerAtomEnergyLoss",

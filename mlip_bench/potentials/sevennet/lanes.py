@@ -1,0 +1,148 @@
+"""Vectors of numbers side by side for numba's kernels: loaded, computed with, and stored as one.
+
+numba leaves it to LLVM to make vector code of loops, and a loop of 16 channels is too short for that: most of
+its time goes into finding out that its arrays do not overlap. Here it is said outright. ``load(array, start,
+8)`` reads eight neighbours of a one-dimensional array; +, * and a factor act on all; ``store`` writes them
+back, ``total`` adds them up. The number of lanes is a literal; 1 does for what is left of a row.
+"""
+
+import operator
+from typing import Any
+
+import numba.extending
+from llvmlite import ir
+from numba.core import cgutils, errors, types
+from numba.core.datamodel import models, register_default
+from numba.extending import overload
+
+# Called in kernels without their first argument, which mypy cannot know.
+intrinsic: Any = numba.extending.intrinsic
+
+LANES = 8
+"""Numbers computed with at once: a vector of AVX in single precision."""
+
+
+class Lanes(types.Type):
+    """A vector of ``count`` numbers of a type."""
+
+    def __init__(self, number: types.Float, count: int):
+        self.number, self.count = number, count
+        super().__init__(name=f"Lanes({number}, {count})")
+
+
+@register_default(Lanes)
+class LanesModel(models.PrimitiveModel):
+    """Lanes are a vector of LLVM."""
+
+    def __init__(self, manager: Any, kind: Lanes):
+        bits = {32: ir.FloatType(), 64: ir.DoubleType()}[kind.number.bitwidth]
+        super().__init__(manager, kind, ir.VectorType(bits, kind.count))
+
+
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, start: Any, kind: Any) -> Any:
+    """Return a pointer to lanes that begin at an element of a contiguous array."""
+    data = context.make_array(array_type)(context, builder, array).data
+    vector = context.get_value_type(kind)
+    return builder.bitcast(builder.gep(data, [start]), vector.as_pointer())
+
+
+def _aligned(number: types.Float) -> int:
+    return number.bitwidth // 8
+
+
+@intrinsic
+def load(typing: Any, array: Any, start: Any, count: Any) -> Any:
+    """Read ``count`` elements of an array from ``start``."""
+    if not isinstance(count, types.IntegerLiteral):
+        raise errors.RequireLiteralValue("the number of lanes must be a literal")
+    kind = Lanes(array.dtype, count.literal_value)
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        place = _pointer(context, builder, signature.args[0], given[0], given[1], kind)
+        return builder.load(place, align=_aligned(array.dtype))
+
+    return kind(array, start, count), code
+
+
+@intrinsic
+def store(typing: Any, array: Any, start: Any, value: Any) -> Any:
+    """Write lanes to an array from ``start``."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        place = _pointer(context, builder, signature.args[0], given[0], given[1], value)
+        builder.store(given[2], place, align=_aligned(array.dtype))
+        return context.get_dummy_value()
+
+    return types.void(array, start, value), code
+
+
+@intrinsic
+def splat(typing: Any, factor: Any, like: Any) -> Any:
+    """Return a number in every lane."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        number = context.cast(builder, given[0], factor, like.number)
+        found = cgutils.get_null_value(context.get_value_type(like))
+        for lane in range(like.count):
+            found = builder.insert_element(found, number, ir.Constant(ir.IntType(32), lane))
+        return found
+
+    return like(factor, like), code
+
+
+@intrinsic
+def zeros(typing: Any, like: Any) -> Any:
+    """Return lanes of zeros."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return cgutils.get_null_value(context.get_value_type(like))
+
+    return like(like), code
+
+
+@intrinsic
+def total(typing: Any, value: Any) -> Any:
+    """Return the sum over lanes."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        lanes = [
+            builder.extract_element(given[0], ir.Constant(ir.IntType(32), lane))
+            for lane in range(value.count)
+        ]
+        while len(lanes) > 1:
+            half = len(lanes) // 2
+            lanes = [builder.fadd(one, other, flags=("fast",))
+                     for one, other in zip(lanes[:half], lanes[half:], strict=True)]  # fmt: skip
+        return lanes[0]
+
+    return value.number(value), code
+
+
+def _elementwise(name: str) -> Any:
+    @intrinsic
+    def compute(typing: Any, one: Any, other: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+            return getattr(builder, name)(*given, flags=("fast",))
+
+        return one(one, other), code
+
+    return compute
+
+
+add, multiply = _elementwise("fadd"), _elementwise("fmul")
+
+
+@overload(operator.add, strict=False)
+def _add(one: Any, other: Any) -> Any:
+    if isinstance(one, Lanes) and one == other:
+        return lambda one, other: add(one, other)
+    return None
+
+
+@overload(operator.mul, strict=False)
+def _multiply(one: Any, other: Any) -> Any:
+    if isinstance(one, Lanes) and one == other:
+        return lambda one, other: multiply(one, other)
+    if isinstance(one, types.Float) and isinstance(other, Lanes):
+        return lambda one, other: multiply(splat(one, other), other)
+    return None
