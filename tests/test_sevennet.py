@@ -11,6 +11,7 @@ import pytest
 import torch
 from ase.build import bulk
 
+from mlip_bench.data import structures as reference
 from mlip_bench.data.structures import labelled
 from mlip_bench.errors import UserError
 from mlip_bench.measure.errors import comparison, summary
@@ -222,6 +223,27 @@ def test_direct_heads_learn_stress(alloys):
         potential = SevenNetDirect(**settings).fit(alloys[:16])
         errors.append(summary(comparison(alloys[:16], potential.predict(alloys[:16])))["stress_rmse"])
     assert errors[1] < 0.7 * errors[0]
+
+
+def test_training_on_the_gradient_brings_the_energy_near_the_forces(alloys):
+    """The slope of the energy along the forces of the data; predictions take no gradient all the same."""
+    missed = []
+    for weight in (0.0, 1.0):
+        settings = SMALL | {"epochs": 30, "averaging": 0.5, "gradient_weight": weight}
+        potential = SevenNetDirect(**settings).fit(alloys[:16])
+        assert potential.model_.key_grad is None
+        slopes, expected = [], []
+        for atoms in alloys[:16]:
+            forces = reference.forces(atoms)
+            step = 0.01 * forces / np.linalg.norm(forces)
+            ahead, behind = atoms.copy(), atoms.copy()
+            ahead.positions += step
+            behind.positions -= step
+            energies = [one.energy for one in potential.predict([ahead, behind])]
+            slopes.append((energies[1] - energies[0]) / 0.02)
+            expected.append(np.linalg.norm(forces))
+        missed.append(np.sqrt(np.mean(np.subtract(slopes, expected) ** 2)))
+    assert missed[1] < 0.5 * missed[0]
 
 
 def test_many_channels_train(embedded):

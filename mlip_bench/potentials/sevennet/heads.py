@@ -18,6 +18,9 @@ The slide leaves open, and here it is chosen:
   inversion. Here features have the parity of their degree, if a checkpoint's have any, and F(-r) = -F(r);
 - the energy head is kept.
 
+Energies alone teach a network little: 400 numbers against 60000 of forces. Training can therefore show it the
+gradient of its energy too (``gradient_weight``), at the cost of second derivatives; no prediction takes it.
+
 The mean force is taken off each structure unless ``remove_net_force`` is off.
 """
 
@@ -34,9 +37,19 @@ from ase import Atoms
 from mlip_bench.data import structures as reference
 from mlip_bench.errors import UserError
 from mlip_bench.potentials.sevennet import backbone
-from mlip_bench.potentials.sevennet.package import AtomGraphSequential, FCN_e3nn, Irreps, Linear, keys
+from mlip_bench.potentials.sevennet.package import (
+    AtomGraphSequential,
+    FCN_e3nn,
+    ForceStressOutputFromEdge,
+    Irreps,
+    Linear,
+    keys,
+)
 
 HEADS = "direct_heads"
+
+# Where training finds the gradient of the energy, beside the forces of the head.
+GRADIENT_FORCE, GRADIENT_STRESS = "gradient_force", "gradient_stress"
 
 # xx yy zz xy yz zx from e3nn's l = 2 components (xz, xy, 2y² - x² - z², yz, z² - x²), of unit norm.
 TENSOR = np.array(
@@ -169,8 +182,11 @@ def take_over(model: AtomGraphSequential, trained: AtomGraphSequential, freeze: 
             own[name].requires_grad_(own[name].requires_grad and not freeze)
 
 
-def with_heads(config: dict[str, Any]) -> AtomGraphSequential:
-    """Build the backbone of a configuration, its heads before the readout, and no differentiation."""
+def with_heads(config: dict[str, Any], gradient: bool = False) -> AtomGraphSequential:
+    """Build the backbone of a configuration and its heads before the readout.
+
+    Nothing is differentiated, unless training asks for the ``gradient`` of the energy as well.
+    """
     model = backbone.build(config)
     spare = f"{config[keys.NUM_CONVOLUTION] - 1}_" if config[HEADS].get("spare_layer") else None
     modules: OrderedDict[str, torch.nn.Module] = OrderedDict()
@@ -185,7 +201,12 @@ def with_heads(config: dict[str, Any]) -> AtomGraphSequential:
             modules[name] = _network(module.irreps_in, config[HEADS]["readout_nodes"])
         elif name != "force_output":
             modules[name] = module
-    return AtomGraphSequential(modules, cutoff=model.cutoff, type_map=model.type_map, data_key_grad=None)
+    if gradient:
+        modules["gradient"] = ForceStressOutputFromEdge(
+            data_key_force=GRADIENT_FORCE, data_key_stress=GRADIENT_STRESS
+        )
+    key = keys.EDGE_VEC if gradient else None
+    return AtomGraphSequential(modules, cutoff=model.cutoff, type_map=model.type_map, data_key_grad=key)
 
 
 def _network(scalars: Irreps, nodes: Sequence[int]) -> FCN_e3nn:

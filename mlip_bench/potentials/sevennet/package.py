@@ -18,6 +18,7 @@ with warnings.catch_warnings():
     from sevenn.nn.cue_helper import is_cue_available
     from sevenn.nn.edge_embedding import SphericalEncoding
     from sevenn.nn.flash_helper import is_flash_available
+    from sevenn.nn.force_output import ForceStressOutputFromEdge
     from sevenn.nn.linear import FCN_e3nn, IrrepsLinear
     from sevenn.nn.oeq_helper import is_oeq_available
     from sevenn.nn.sequential import AtomGraphSequential
@@ -35,6 +36,7 @@ __all__ = [
     "DataLoader",
     "FCN_e3nn",
     "ForceLoss",
+    "ForceStressOutputFromEdge",
     "Irreps",
     "IrrepsConvolution",
     "IrrepsLinear",

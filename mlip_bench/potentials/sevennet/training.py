@@ -1,11 +1,12 @@
 r"""Training of an equivariant network: Huber losses of energy, forces and stress, Adam, averaged weights.
 
-.. math:: L = w_E\, h(ΔE / N) + w_F\, h(ΔF) + w_S\, h(Δσ)
+.. math:: L = w_E\, h(ΔE / N) + w_F\, h(ΔF) + w_S\, h(Δσ) + w_G\, h(-∇E - F)
 
-with Huber's loss h, E in eV, F in eV/Å and σ in kbar, as sevenn counts them. Forces come first: in the last
-quarter of the epochs w_E is larger, when errors of forces no longer fall much. The learning rate rises over
-the first steps and falls along a cosine to the end, so a run of any length ends with small steps. What is
-validated and kept is an exponential moving average of the weights.
+with Huber's loss h, E in eV, F in eV/Å and σ in kbar, as sevenn counts them; w_G is for direct heads only, whose
+forces F are not the gradient of E. Forces come first: in the last quarter of the epochs w_E is larger, when
+errors of forces no longer fall much. The learning rate rises over the first steps and falls along a cosine to
+the end, so a run of any length ends with small steps. What is validated and kept is an exponential moving
+average of the weights.
 
 Half of the structures, others in each epoch, are shown inverted: networks whose features have no parity, as
 those of many checkpoints, must learn that F(-r) = -F(r). For all others it makes no difference.
@@ -24,6 +25,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from mlip_bench.errors import UserError
 from mlip_bench.potentials.base import Progress
+from mlip_bench.potentials.sevennet.heads import GRADIENT_FORCE
 from mlip_bench.potentials.sevennet.package import (
     AtomGraphSequential,
     Batch,
@@ -59,21 +61,21 @@ class Schedule:
     force_weight: float
     stress_weight: float
     averaging: float
+    gradient_weight: float = 0.0
+    """Of the gradient of the energy, where direct heads give the forces."""
 
     def losses(self, done: float) -> list[tuple[LossDefinition, float]]:
         """Return sevenn's losses with their weights, when a share of the epochs is done."""
-        weights = {
-            PerAtomEnergyLoss: self.energy_weight if done < LATE else self.late_energy_weight,
-            ForceLoss: self.force_weight,
-            StressLoss: self.stress_weight,
-        }
-        found = []
-        for kind, weight in weights.items():
-            if weight > 0:
-                loss = kind()
-                loss.assign_criteria(torch.nn.HuberLoss(delta=self.huber_delta))
-                found.append((loss, weight))
-        return found
+        weighted = [
+            (PerAtomEnergyLoss(), self.energy_weight if done < LATE else self.late_energy_weight),
+            (ForceLoss(), self.force_weight),
+            (StressLoss(), self.stress_weight),
+            (ForceLoss(pred_key=GRADIENT_FORCE), self.gradient_weight),
+        ]
+        used = [(loss, weight) for loss, weight in weighted if weight > 0]
+        for loss, _ in used:
+            loss.assign_criteria(torch.nn.HuberLoss(delta=self.huber_delta))
+        return used
 
     def rate(self, done: float) -> float:
         """Return the learning rate, relative to the largest, when a share of the steps is done."""
