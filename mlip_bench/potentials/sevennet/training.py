@@ -2,7 +2,7 @@ r"""Training of an equivariant network: Huber losses of energy, forces and stres
 
 .. math:: L = w_E\, h(ΔE / N) + w_F\, h(ΔF) + w_S\, h(Δσ) + w_G\, h(-∇E - F)
 
-with Huber's loss h, E in eV, F in eV/Å and σ in kbar, as sevenn counts them; w_G is for direct heads only, whose
+with Huber's loss h, E in eV, F in eV/Å and σ in kbar, as sevenn counts them; w_G is for direct heads, whose
 forces F are not the gradient of E. Forces come first: in the last quarter of the epochs w_E is larger, when
 errors of forces no longer fall much. The learning rate rises over the first steps and falls along a cosine to
 the end, so a run of any length ends with small steps. What is validated and kept is an exponential moving
