@@ -4,6 +4,7 @@ A drop-in for ``IrrepsConvolution``: the same weights under the same names, the 
 GPU it leaves the work to sevenn.
 """
 
+import bisect
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from scipy.interpolate import CubicSpline
 
 from mlip_bench.potentials.sevennet import kernel
 from mlip_bench.potentials.sevennet.harmonics import Harmonics
-from mlip_bench.potentials.sevennet.kernel import Paths
+from mlip_bench.potentials.sevennet.kernel import Order, Paths
 from mlip_bench.potentials.sevennet.package import (
     AtomGraphSequential,
     Irreps,
@@ -94,10 +95,11 @@ def paths_of(product: Any, wanted: Sequence[Any], number: type) -> Paths:
         [block.start for block in irreps.slices()] for irreps in (product.irreps_in1, product.irreps_in2)
     )
     target_rows = Target(product, wanted)
-    channels, starts, pair_first = [], [0], [0]
-    source, target, of_filter, coefficient = [], [], [], []
-    for path in used(product, wanted):
+    channels, of_filter, coefficient = [], [], []
+    pairs: list[tuple[int, int, int]] = []
+    for index, path in enumerate(used(product, wanted)):
         width = product.irreps_in1[path.i_in1].mul
+        channels.append(width)
         degrees = [
             product.irreps_in1[path.i_in1].ir.l,
             product.irreps_in2[path.i_in2].ir.l,
@@ -105,19 +107,36 @@ def paths_of(product: Any, wanted: Sequence[Any], number: type) -> Paths:
         ]
         symbols = path.path_weight * wigner_3j(*degrees, dtype=torch.float64).numpy()
         symbols[np.abs(symbols) < 1e-12] = 0
-        for m1, m3 in np.argwhere(symbols.any(axis=1)):
-            source.append(sources[path.i_in1] + m1 * width)
-            target.append(target_rows.row(path.i_out, int(m3)))
+        for m1, m3 in np.argwhere(symbols.any(axis=1)).tolist():
+            source = sources[path.i_in1] + m1 * width
+            pairs.append((index, source, target_rows.row(path.i_out, m3)))
             # The largest two: at most two are not zero.
             terms = np.argsort(-np.abs(symbols[m1, :, m3]))[[0, min(1, degrees[1])]]
             of_filter.append(filters[path.i_in2] + terms)
             coefficient.append(symbols[m1, terms, m3] * ([1, 1] if degrees[1] else [1, 0]))
-        channels.append(width)
-        starts.append(starts[-1] + width)
-        pair_first.append(len(source))
-    integers = channels, starts[:-1], pair_first, source, target, of_filter
-    arrays = [np.array(values, np.uint64) for values in integers]
-    return Paths(*arrays, np.array(coefficient, number))  # type: ignore[call-arg]
+    return Paths(
+        np.array(channels, np.uint64),
+        np.cumsum([0, *channels[:-1]]).astype(np.uint64),
+        np.array(of_filter, np.uint64),
+        np.array(coefficient, number),
+        forward=order_of(len(channels), [(path, target, source) for path, source, target in pairs]),
+        backward=order_of(len(channels), pairs),
+    )
+
+
+def order_of(n_paths: int, pairs: Sequence[tuple[int, int, int]]) -> Order:
+    """Sort pairs, each of a path, the row that it adds to, and the row that it takes."""
+    taken = sorted(range(len(pairs)), key=lambda pair: pairs[pair])
+    added_to = [pairs[pair][:2] for pair in taken]
+    rows_ = sorted(set(added_to))
+    found = (
+        np.searchsorted([path for path, _ in rows_], range(n_paths + 1)),
+        [row for _, row in rows_],
+        [bisect.bisect_left(added_to, one) for one in rows_] + [len(pairs)],
+        taken,
+        [pairs[pair][2] for pair in taken],
+    )
+    return Order(*(np.array(values, np.uint64) for values in found))
 
 
 def used(product: Any, wanted: Sequence[Any]) -> list[Any]:

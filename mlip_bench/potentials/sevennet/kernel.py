@@ -7,7 +7,8 @@ the "uvu" tensor product of e3nn and the sum over edges, without the messages of
 derivatives are contractions of the same four-linear form T(g, x, Y, w) = Σ g·M, one argument left open.
 
 An atom's features are one row: for each block of equal l component by component, so that channels lie side by
-side. They are computed with eight at a time (``lanes``), and what is left of a row one by one.
+side. They are computed with eight at a time (``lanes``), and what is left of a row one by one; products of C
+and Y eight edges at a time.
 """
 
 from typing import NamedTuple
@@ -22,97 +23,133 @@ ZERO, ONE, WIDE = np.uint64(0), np.uint64(1), np.uint64(LANES)
 FAST = {"nsz", "arcp", "contract", "reassoc"}
 
 
-class Paths(NamedTuple):
-    """The products of a convolution, path by path, and for each the pairs (m1, m3) with their terms over m2.
+class Order(NamedTuple):
+    """The pairs (m1, m3) of all paths, sorted by rows of what they add to.
 
-    For path p: ``channels`` and ``weight_start`` of its weights, and the range ``pair_first[p:p+2]`` of its
-    pairs. For a pair: where its rows of channels begin in x (``source``) and in M (``target``), and its terms
-    C Y (``coefficient`` and ``filter``, both (n_pairs, 2)): of real spherical harmonics at most two have
-    C ≠ 0. Integers are unsigned: numba then leaves out its handling of negative indices.
+    For path p: the range ``first[p:p+2]`` of its rows. For a row: where its channels begin (``row``), and the
+    range ``start[r:r+2]`` of what it is made of: a ``pair`` each, times the row that begins at ``other``.
+    """
+
+    first: np.ndarray
+    row: np.ndarray
+    start: np.ndarray
+    pair: np.ndarray
+    other: np.ndarray
+
+
+class Paths(NamedTuple):
+    """The products of a convolution, path by path.
+
+    For path p: ``channels``, and ``weight_start`` of its weights. For a pair (m1, m3): its terms C Y
+    (``coefficient`` and ``filter``, both (n_pairs, 2)): of real spherical harmonics at most two have C ≠ 0.
+    ``forward`` adds rows of x to those of M, ``backward`` rows of M to those of x. Integers are unsigned:
+    numba then leaves out its handling of negative indices.
     """
 
     channels: np.ndarray
     weight_start: np.ndarray
-    pair_first: np.ndarray
-    source: np.ndarray
-    target: np.ndarray
     filter: np.ndarray
     coefficient: np.ndarray
+    forward: Order
+    backward: Order
+
+
+class Work(NamedTuple):
+    """Memory for eight edges at once: Y, the pairs, and derivatives by the pairs, of eight in turn."""
+
+    filters: np.ndarray
+    pairs: np.ndarray
+    by_pairs: np.ndarray
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
-def couple(filters: np.ndarray, paths: Paths, pairs: np.ndarray) -> None:
-    """Sum Y over m2 for every pair of one edge."""
-    for q in range(np.uint64(len(pairs))):
-        first, second = filters[paths.filter[q, 0]], filters[paths.filter[q, 1]]
-        pairs[q] = paths.coefficient[q, 0] * first + paths.coefficient[q, 1] * second
+def memory(filters: np.ndarray, paths: Paths) -> Work:
+    """Return memory to work in, for filters (n_edges, n_filters)."""
+    numbers = np.zeros((2, LANES * len(paths.filter)), filters.dtype)
+    return Work(np.zeros(LANES * filters.shape[1], filters.dtype), numbers[0], numbers[1])
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
-def uncouple(pairs: np.ndarray, paths: Paths, filters: np.ndarray) -> None:
-    """Write the derivative by Y of one edge, from that by its pairs."""
-    filters[:] = 0
-    for q in range(np.uint64(len(pairs))):
-        filters[paths.filter[q, 0]] += paths.coefficient[q, 0] * pairs[q]
-        filters[paths.filter[q, 1]] += paths.coefficient[q, 1] * pairs[q]
+def couple(filters: np.ndarray, edges: tuple[int, int], paths: Paths, work: Work) -> None:
+    """Sum Y over m2 for every pair of up to eight edges, which lie side by side in ``work.pairs``."""
+    for e in range(edges[0], edges[1]):
+        for m in range(filters.shape[1]):
+            work.filters[LANES * m + e - edges[0]] = filters[e, m]
+    for q in range(np.uint64(len(paths.filter))):
+        first = load(work.filters, WIDE * paths.filter[q, 0], LANES)
+        second = load(work.filters, WIDE * paths.filter[q, 1], LANES)
+        pair = paths.coefficient[q, 0] * first + paths.coefficient[q, 1] * second
+        store(work.pairs, WIDE * q, pair)
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
-def add_message(
-    x: np.ndarray, filters: np.ndarray, w: np.ndarray, paths: Paths, pairs: np.ndarray, target: np.ndarray
-) -> None:
-    """Add the message of one edge; ``pairs`` is memory to work in."""
-    couple(filters, paths, pairs)
+def uncouple(filters: np.ndarray, edges: tuple[int, int], paths: Paths, work: Work) -> None:
+    """Write the derivatives by Y of up to eight edges, from those by their pairs, which become 0 again."""
+    work.filters[:] = 0
+    for q in range(np.uint64(len(paths.filter))):
+        pair = load(work.by_pairs, WIDE * q, LANES)
+        store(work.by_pairs, WIDE * q, zeros(pair))
+        for term in range(np.uint64(2)):
+            place = WIDE * paths.filter[q, term]
+            store(work.filters, place, load(work.filters, place, LANES) + paths.coefficient[q, term] * pair)
+    for e in range(edges[0], edges[1]):
+        for m in range(filters.shape[1]):
+            filters[e, m] = work.filters[LANES * m + e - edges[0]]
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def add_message(x: np.ndarray, w: np.ndarray, paths: Paths, pairs: np.ndarray, target: np.ndarray) -> None:
+    """Add the message of one edge."""
     for p in range(np.uint64(len(paths.channels))):
         n = paths.channels[p]
         for u in range(ZERO, n - n % WIDE, WIDE):
-            add_path_message(p, u, LANES, x, w, paths, pairs, target)
+            contract(p, u, LANES, w, pairs, x, paths, paths.forward, target)
         for u in range(n - n % WIDE, n):
-            add_path_message(p, u, 1, x, w, paths, pairs, target)
+            contract(p, u, 1, w, pairs, x, paths, paths.forward, target)
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
-def add_path_message(
+def contract(
     p: int,
     u: int,
     lanes: int,
-    x: np.ndarray,
     w: np.ndarray,
-    paths: Paths,
     pairs: np.ndarray,
-    target: np.ndarray,
+    given: np.ndarray,
+    paths: Paths,
+    order: Order,
+    added_to: np.ndarray,
 ) -> None:
-    """Do so for the channels from u of one path."""
+    """Add w times the sum of pairs times ``given`` to each row of one path, for the channels from u."""
     weights = load(w, paths.weight_start[p] + u, lanes)
-    for q in range(paths.pair_first[p], paths.pair_first[p + ONE]):
-        row = paths.target[q] + u
-        message = (pairs[q] * weights) * load(x, paths.source[q] + u, lanes)
-        store(target, row, load(target, row, lanes) + message)
+    for r in range(order.first[p], order.first[p + ONE]):
+        row = order.row[r] + u
+        found = zeros(weights)
+        for k in range(order.start[r], order.start[r + ONE]):
+            found = found + pairs[WIDE * order.pair[k]] * load(given, order.other[k] + u, lanes)
+        store(added_to, row, load(added_to, row, lanes) + weights * found)
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
 def add_gradient(
     x: np.ndarray,
-    filters: np.ndarray,
     w: np.ndarray,
     g: np.ndarray,
     paths: Paths,
     pairs: np.ndarray,
     by_pairs: np.ndarray,
     dx: np.ndarray,
-    by_filters: np.ndarray,
     dw: np.ndarray,
 ) -> None:
-    """Derive T of one edge by x (added), Y and w (written); ``pairs`` and ``by_pairs`` are working memory."""
-    couple(filters, paths, pairs)
-    by_pairs[:] = 0
+    """Derive T of one edge by x and pairs (added) and w (written)."""
     for p in range(np.uint64(len(paths.channels))):
         n = paths.channels[p]
         for u in range(ZERO, n - n % WIDE, WIDE):
-            add_path_gradient(p, u, LANES, x, w, g, paths, pairs, by_pairs, dx, dw)
+            contract(p, u, LANES, w, pairs, g, paths, paths.backward, dx)
+            add_path_gradient(p, u, LANES, x, w, g, paths, pairs, by_pairs, dw)
         for u in range(n - n % WIDE, n):
-            add_path_gradient(p, u, 1, x, w, g, paths, pairs, by_pairs, dx, dw)
-    uncouple(by_pairs, paths, by_filters)
+            contract(p, u, 1, w, pairs, g, paths, paths.backward, dx)
+            add_path_gradient(p, u, 1, x, w, g, paths, pairs, by_pairs, dw)
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
@@ -126,19 +163,21 @@ def add_path_gradient(
     paths: Paths,
     pairs: np.ndarray,
     by_pairs: np.ndarray,
-    dx: np.ndarray,
     dw: np.ndarray,
 ) -> None:
-    """Do so for the channels from u of one path; ``by_pairs`` is added to."""
+    """Derive T by pairs (added) and w (written), for the channels from u of one path."""
+    order = paths.forward
     weights = load(w, paths.weight_start[p] + u, lanes)
     by_weights = zeros(weights)
-    for q in range(paths.pair_first[p], paths.pair_first[p + ONE]):
-        row = paths.source[q] + u
-        by_message = load(g, paths.target[q] + u, lanes)
-        product = load(x, row, lanes) * by_message
-        by_weights = by_weights + pairs[q] * product
-        by_pairs[q] += total(weights * product)
-        store(dx, row, load(dx, row, lanes) + (pairs[q] * weights) * by_message)
+    for r in range(order.first[p], order.first[p + ONE]):
+        by_message = load(g, order.row[r] + u, lanes)
+        weighted, found = weights * by_message, zeros(weights)
+        for k in range(order.start[r], order.start[r + ONE]):
+            q = WIDE * order.pair[k]
+            feature = load(x, order.other[k] + u, lanes)
+            found = found + pairs[q] * feature
+            by_pairs[q] += total(weighted * feature)
+        by_weights = by_weights + by_message * found
     store(dw, paths.weight_start[p] + u, by_weights)
 
 
@@ -154,9 +193,12 @@ def add_messages(
     sums: np.ndarray,
 ) -> None:
     """Add the messages of a range of edges to M (n_atoms, n_target)."""
-    pairs = np.zeros(len(paths.source), features.dtype)
-    for e in range(edges[0], edges[1]):
-        add_message(features[senders[e]], filters[e], weights[e], paths, pairs, sums[receivers[e]])
+    work = memory(filters, paths)
+    for start in range(edges[0], edges[1], LANES):
+        stop = min(start + LANES, edges[1])
+        couple(filters, (start, stop), paths, work)
+        for e in range(start, stop):
+            add_message(features[senders[e]], weights[e], paths, work.pairs[e - start :], sums[receivers[e]])
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
@@ -194,10 +236,13 @@ def add_tabulated_messages(
     sums: np.ndarray,
 ) -> None:
     """Do the same with weights from a table."""
-    pairs, weights = np.zeros(len(paths.source), features.dtype), np.zeros(table.shape[2], features.dtype)
-    for e in range(edges[0], edges[1]):
-        interpolate(lengths[e], table, spacing, 0, weights)
-        add_message(features[senders[e]], filters[e], weights, paths, pairs, sums[receivers[e]])
+    work, weights = memory(filters, paths), np.zeros(table.shape[2], features.dtype)
+    for start in range(edges[0], edges[1], LANES):
+        stop = min(start + LANES, edges[1])
+        couple(filters, (start, stop), paths, work)
+        for e in range(start, stop):
+            interpolate(lengths[e], table, spacing, 0, weights)
+            add_message(features[senders[e]], weights, paths, work.pairs[e - start :], sums[receivers[e]])
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
@@ -215,14 +260,16 @@ def add_gradients(
     by_weights: np.ndarray,
 ) -> None:
     """Derive T of a range of edges by x (added), Y and w (written), for the gradient g by M."""
-    pairs = np.zeros(len(paths.source), features.dtype)
-    by_pairs = np.zeros_like(pairs)
-    for e in range(edges[0], edges[1]):
-        i, j = receivers[e], senders[e]
-        x, dx = features[j], by_features[j]
-        add_gradient(
-            x, filters[e], weights[e], gradient[i], paths, pairs, by_pairs, dx, by_filters[e], by_weights[e]
-        )
+    work = memory(filters, paths)
+    for start in range(edges[0], edges[1], LANES):
+        stop = min(start + LANES, edges[1])
+        couple(filters, (start, stop), paths, work)
+        for e in range(start, stop):
+            pairs, by_pairs = work.pairs[e - start :], work.by_pairs[e - start :]
+            i, j = receivers[e], senders[e]
+            x, dx = features[j], by_features[j]
+            add_gradient(x, weights[e], gradient[i], paths, pairs, by_pairs, dx, by_weights[e])
+        uncouple(by_filters, (start, stop), paths, work)
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
@@ -242,17 +289,20 @@ def add_tabulated_gradients(
     by_lengths: np.ndarray,
 ) -> None:
     """Do the same with weights from a table, of which only Σ g·M by the distance is kept (written)."""
-    pairs, weights = np.zeros(len(paths.source), features.dtype), np.zeros(table.shape[2], features.dtype)
-    by_pairs, by_weights = np.zeros_like(pairs), np.zeros_like(weights)
-    for e in range(edges[0], edges[1]):
-        i, j = receivers[e], senders[e]
-        x, dx = features[j], by_features[j]
-        interpolate(lengths[e], table, spacing, 0, weights)
-        add_gradient(
-            x, filters[e], weights, gradient[i], paths, pairs, by_pairs, dx, by_filters[e], by_weights
-        )
-        interpolate(lengths[e], table, spacing, 1, weights)
-        by_lengths[e] = (weights * by_weights).sum()
+    work, weights = memory(filters, paths), np.zeros(table.shape[2], features.dtype)
+    by_weights = np.zeros_like(weights)
+    for start in range(edges[0], edges[1], LANES):
+        stop = min(start + LANES, edges[1])
+        couple(filters, (start, stop), paths, work)
+        for e in range(start, stop):
+            pairs, by_pairs = work.pairs[e - start :], work.by_pairs[e - start :]
+            i, j = receivers[e], senders[e]
+            x, dx = features[j], by_features[j]
+            interpolate(lengths[e], table, spacing, 0, weights)
+            add_gradient(x, weights, gradient[i], paths, pairs, by_pairs, dx, by_weights)
+            interpolate(lengths[e], table, spacing, 1, weights)
+            by_lengths[e] = (weights * by_weights).sum()
+        uncouple(by_filters, (start, stop), paths, work)
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
@@ -278,22 +328,24 @@ def add_second_gradients(
     a, b and c (``on_features``, ``on_filters``, ``on_weights``) are the gradients of a loss by what
     ``add_gradients`` gives.
     """
-    pairs = np.zeros(len(paths.source), features.dtype)
-    on_pairs, by_pairs = np.zeros_like(pairs), np.zeros_like(pairs)
-    for e in range(edges[0], edges[1]):
-        i, j = receivers[e], senders[e]
-        given = features[j], weights[e], gradient[i], on_features[j], on_weights[e]
-        wanted = by_gradient[i], by_features[j], by_weights[e]
-        couple(filters[e], paths, pairs)
-        couple(on_filters[e], paths, on_pairs)
-        by_pairs[:] = 0
-        for p in range(np.uint64(len(paths.channels))):
-            n = paths.channels[p]
-            for u in range(ZERO, n - n % WIDE, WIDE):
-                add_path_second_gradient(p, u, LANES, given, paths, pairs, on_pairs, by_pairs, wanted)
-            for u in range(n - n % WIDE, n):
-                add_path_second_gradient(p, u, 1, given, paths, pairs, on_pairs, by_pairs, wanted)
-        uncouple(by_pairs, paths, by_filters[e])
+    work, on_work = memory(filters, paths), memory(filters, paths)
+    for start in range(edges[0], edges[1], LANES):
+        stop = min(start + LANES, edges[1])
+        couple(filters, (start, stop), paths, work)
+        couple(on_filters, (start, stop), paths, on_work)
+        for e in range(start, stop):
+            i, j = receivers[e], senders[e]
+            given = features[j], weights[e], gradient[i], on_features[j], on_weights[e]
+            wanted = by_gradient[i], by_features[j], by_weights[e]
+            lane = e - start
+            of_pairs = work.pairs[lane:], on_work.pairs[lane:], work.by_pairs[lane:]
+            for p in range(np.uint64(len(paths.channels))):
+                n = paths.channels[p]
+                for u in range(ZERO, n - n % WIDE, WIDE):
+                    add_path_second_gradient(p, u, LANES, given, paths, of_pairs, wanted)
+                for u in range(n - n % WIDE, n):
+                    add_path_second_gradient(p, u, 1, given, paths, of_pairs, wanted)
+        uncouple(by_filters, (start, stop), paths, work)
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
@@ -303,28 +355,34 @@ def add_path_second_gradient(
     lanes: int,
     given: tuple[np.ndarray, ...],
     paths: Paths,
-    pairs: np.ndarray,
-    on_pairs: np.ndarray,
-    by_pairs: np.ndarray,
+    of_pairs: tuple[np.ndarray, ...],
     wanted: tuple[np.ndarray, ...],
 ) -> None:
-    """Do so for the channels from u of one path of one edge; ``given`` x, w, g, a, c and ``wanted`` g, x, w.
+    """Do so for the channels from u of one path of one edge.
 
-    Of ``by_pairs``, the derivative by what ``couple`` makes of Y, is added to.
+    ``given`` are x, w, g, a, c, and ``wanted`` the derivatives by g, x, w. ``of_pairs`` are what ``couple``
+    makes of Y and of b, and the derivative by the first, which is added to.
     """
     x, w, g, a, c = given
     dg, dx, dw = wanted
+    pairs, on_pairs, by_pairs = of_pairs
+    contract(p, u, lanes, w, on_pairs, g, paths, paths.backward, dx)
+    contract(p, u, lanes, c, pairs, g, paths, paths.backward, dx)
+    order = paths.forward
     weights = load(w, paths.weight_start[p] + u, lanes)
     on_weights = load(c, paths.weight_start[p] + u, lanes)
     by_weights = zeros(weights)
-    for q in range(paths.pair_first[p], paths.pair_first[p + ONE]):
-        source, target = paths.source[q] + u, paths.target[q] + u
-        feature, on_feature = load(x, source, lanes), load(a, source, lanes)
-        by_message = load(g, target, lanes)
-        mixed = pairs[q] * on_feature + on_pairs[q] * feature
-        by_weights = by_weights + by_message * mixed
-        by_pairs[q] += total(by_message * (weights * on_feature + on_weights * feature))
-        store(dg, target, load(dg, target, lanes) + weights * mixed + (pairs[q] * on_weights) * feature)
-        on_product = on_pairs[q] * weights + pairs[q] * on_weights
-        store(dx, source, load(dx, source, lanes) + by_message * on_product)
+    for r in range(order.first[p], order.first[p + ONE]):
+        row = order.row[r] + u
+        by_message = load(g, row, lanes)
+        weighted, on_weighted = weights * by_message, on_weights * by_message
+        found, on_found = zeros(weights), zeros(weights)
+        for k in range(order.start[r], order.start[r + ONE]):
+            q = WIDE * order.pair[k]
+            feature, on_feature = load(x, order.other[k] + u, lanes), load(a, order.other[k] + u, lanes)
+            found = found + pairs[q] * feature
+            on_found = on_found + pairs[q] * on_feature + on_pairs[q] * feature
+            by_pairs[q] += total(weighted * on_feature + on_weighted * feature)
+        by_weights = by_weights + by_message * on_found
+        store(dg, row, load(dg, row, lanes) + weights * on_found + on_weights * found)
     store(dw, paths.weight_start[p] + u, by_weights)

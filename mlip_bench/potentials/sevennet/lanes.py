@@ -18,6 +18,8 @@ from numba.extending import overload
 # Called in kernels without their first argument, which mypy cannot know.
 intrinsic: Any = numba.extending.intrinsic
 
+INDEX = ir.IntType(32)
+
 LANES = 8
 """Numbers computed with at once: a vector of AVX in single precision."""
 
@@ -84,7 +86,7 @@ def splat(typing: Any, factor: Any, like: Any) -> Any:
         number = context.cast(builder, given[0], factor, like.number)
         found = cgutils.get_null_value(context.get_value_type(like))
         for lane in range(like.count):
-            found = builder.insert_element(found, number, ir.Constant(ir.IntType(32), lane))
+            found = builder.insert_element(found, number, INDEX(lane))
         return found
 
     return like(factor, like), code
@@ -105,15 +107,15 @@ def total(typing: Any, value: Any) -> Any:
     """Return the sum over lanes."""
 
     def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        lanes = [
-            builder.extract_element(given[0], ir.Constant(ir.IntType(32), lane))
-            for lane in range(value.count)
-        ]
-        while len(lanes) > 1:
-            half = len(lanes) // 2
-            lanes = [builder.fadd(one, other, flags=("fast",))
-                     for one, other in zip(lanes[:half], lanes[half:], strict=True)]  # fmt: skip
-        return lanes[0]
+        found, width = given[0], value.count
+        while width > 1:
+            width //= 2
+            halves = [
+                builder.shuffle_vector(found, found, ir.Constant(ir.VectorType(INDEX, width), list(lanes)))
+                for lanes in (range(width), range(width, 2 * width))
+            ]
+            found = builder.fadd(*halves, flags=("fast",))
+        return builder.extract_element(found, INDEX(0))
 
     return value.number(value), code
 
