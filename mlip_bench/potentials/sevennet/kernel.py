@@ -7,8 +7,7 @@ the "uvu" tensor product of e3nn and the sum over edges, without the messages of
 derivatives are contractions of the same four-linear form T(g, x, Y, w) = Σ g·M, one argument left open.
 
 An atom's features are one row: for each block of equal l component by component, so that channels lie side by
-side. They are computed with eight at a time (``lanes``), and what is left of a row one by one; products of C
-and Y eight edges at a time.
+side. They are computed with as vectors (``lanes``); products of C and Y are made for eight edges at a time.
 """
 
 from typing import NamedTuple
@@ -16,9 +15,15 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from mlip_bench.potentials.sevennet.lanes import LANES, load, store, total, zeros
+from mlip_bench.potentials.sevennet.lanes import load, store, total, zeros
 
-ZERO, ONE, WIDE = np.uint64(0), np.uint64(1), np.uint64(LANES)
+# Edges side by side, and channels: sixteen or eight at a time, and what is left of a row one by one.
+EDGES = 8
+MANY, SOME = 16, 8
+
+ZERO, ONE = np.uint64(0), np.uint64(1)
+WIDE, HALF = np.uint64(MANY), np.uint64(SOME)
+SIDE = np.uint64(EDGES)
 
 FAST = {"nsz", "arcp", "contract", "reassoc"}
 
@@ -65,8 +70,8 @@ class Work(NamedTuple):
 @njit(cache=True, fastmath=FAST, nogil=True)
 def memory(filters: np.ndarray, paths: Paths) -> Work:
     """Return memory to work in, for filters (n_edges, n_filters)."""
-    numbers = np.zeros((2, LANES * len(paths.filter)), filters.dtype)
-    return Work(np.zeros(LANES * filters.shape[1], filters.dtype), numbers[0], numbers[1])
+    numbers = np.zeros((2, EDGES * len(paths.filter)), filters.dtype)
+    return Work(np.zeros(EDGES * filters.shape[1], filters.dtype), numbers[0], numbers[1])
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
@@ -74,12 +79,12 @@ def couple(filters: np.ndarray, edges: tuple[int, int], paths: Paths, work: Work
     """Sum Y over m2 for every pair of up to eight edges, which lie side by side in ``work.pairs``."""
     for e in range(edges[0], edges[1]):
         for m in range(filters.shape[1]):
-            work.filters[LANES * m + e - edges[0]] = filters[e, m]
+            work.filters[EDGES * m + e - edges[0]] = filters[e, m]
     for q in range(np.uint64(len(paths.filter))):
-        first = load(work.filters, WIDE * paths.filter[q, 0], LANES)
-        second = load(work.filters, WIDE * paths.filter[q, 1], LANES)
+        first = load(work.filters, SIDE * paths.filter[q, 0], EDGES)
+        second = load(work.filters, SIDE * paths.filter[q, 1], EDGES)
         pair = paths.coefficient[q, 0] * first + paths.coefficient[q, 1] * second
-        store(work.pairs, WIDE * q, pair)
+        store(work.pairs, SIDE * q, pair)
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
@@ -87,14 +92,14 @@ def uncouple(filters: np.ndarray, edges: tuple[int, int], paths: Paths, work: Wo
     """Write the derivatives by Y of up to eight edges, from those by their pairs, which become 0 again."""
     work.filters[:] = 0
     for q in range(np.uint64(len(paths.filter))):
-        pair = load(work.by_pairs, WIDE * q, LANES)
-        store(work.by_pairs, WIDE * q, zeros(pair))
+        pair = load(work.by_pairs, SIDE * q, EDGES)
+        store(work.by_pairs, SIDE * q, zeros(pair))
         for term in range(np.uint64(2)):
-            place = WIDE * paths.filter[q, term]
-            store(work.filters, place, load(work.filters, place, LANES) + paths.coefficient[q, term] * pair)
+            place = SIDE * paths.filter[q, term]
+            store(work.filters, place, load(work.filters, place, EDGES) + paths.coefficient[q, term] * pair)
     for e in range(edges[0], edges[1]):
         for m in range(filters.shape[1]):
-            filters[e, m] = work.filters[LANES * m + e - edges[0]]
+            filters[e, m] = work.filters[EDGES * m + e - edges[0]]
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
@@ -103,8 +108,10 @@ def add_message(x: np.ndarray, w: np.ndarray, paths: Paths, pairs: np.ndarray, t
     for p in range(np.uint64(len(paths.channels))):
         n = paths.channels[p]
         for u in range(ZERO, n - n % WIDE, WIDE):
-            contract(p, u, LANES, w, pairs, x, paths, paths.forward, target)
-        for u in range(n - n % WIDE, n):
+            contract(p, u, MANY, w, pairs, x, paths, paths.forward, target)
+        for u in range(n - n % WIDE, n - n % HALF, HALF):
+            contract(p, u, SOME, w, pairs, x, paths, paths.forward, target)
+        for u in range(n - n % HALF, n):
             contract(p, u, 1, w, pairs, x, paths, paths.forward, target)
 
 
@@ -126,7 +133,7 @@ def contract(
         row = order.row[r] + u
         found = zeros(weights)
         for k in range(order.start[r], order.start[r + ONE]):
-            found = found + pairs[WIDE * order.pair[k]] * load(given, order.other[k] + u, lanes)
+            found = found + pairs[SIDE * order.pair[k]] * load(given, order.other[k] + u, lanes)
         store(added_to, row, load(added_to, row, lanes) + weights * found)
 
 
@@ -145,9 +152,12 @@ def add_gradient(
     for p in range(np.uint64(len(paths.channels))):
         n = paths.channels[p]
         for u in range(ZERO, n - n % WIDE, WIDE):
-            contract(p, u, LANES, w, pairs, g, paths, paths.backward, dx)
-            add_path_gradient(p, u, LANES, x, w, g, paths, pairs, by_pairs, dw)
-        for u in range(n - n % WIDE, n):
+            contract(p, u, MANY, w, pairs, g, paths, paths.backward, dx)
+            add_path_gradient(p, u, MANY, x, w, g, paths, pairs, by_pairs, dw)
+        for u in range(n - n % WIDE, n - n % HALF, HALF):
+            contract(p, u, SOME, w, pairs, g, paths, paths.backward, dx)
+            add_path_gradient(p, u, SOME, x, w, g, paths, pairs, by_pairs, dw)
+        for u in range(n - n % HALF, n):
             contract(p, u, 1, w, pairs, g, paths, paths.backward, dx)
             add_path_gradient(p, u, 1, x, w, g, paths, pairs, by_pairs, dw)
 
@@ -173,7 +183,7 @@ def add_path_gradient(
         by_message = load(g, order.row[r] + u, lanes)
         weighted, found = weights * by_message, zeros(weights)
         for k in range(order.start[r], order.start[r + ONE]):
-            q = WIDE * order.pair[k]
+            q = SIDE * order.pair[k]
             feature = load(x, order.other[k] + u, lanes)
             found = found + pairs[q] * feature
             by_pairs[q] += total(weighted * feature)
@@ -194,8 +204,8 @@ def add_messages(
 ) -> None:
     """Add the messages of a range of edges to M (n_atoms, n_target)."""
     work = memory(filters, paths)
-    for start in range(edges[0], edges[1], LANES):
-        stop = min(start + LANES, edges[1])
+    for start in range(edges[0], edges[1], EDGES):
+        stop = min(start + EDGES, edges[1])
         couple(filters, (start, stop), paths, work)
         for e in range(start, stop):
             add_message(features[senders[e]], weights[e], paths, work.pairs[e - start :], sums[receivers[e]])
@@ -237,8 +247,8 @@ def add_tabulated_messages(
 ) -> None:
     """Do the same with weights from a table."""
     work, weights = memory(filters, paths), np.zeros(table.shape[2], features.dtype)
-    for start in range(edges[0], edges[1], LANES):
-        stop = min(start + LANES, edges[1])
+    for start in range(edges[0], edges[1], EDGES):
+        stop = min(start + EDGES, edges[1])
         couple(filters, (start, stop), paths, work)
         for e in range(start, stop):
             interpolate(lengths[e], table, spacing, 0, weights)
@@ -261,8 +271,8 @@ def add_gradients(
 ) -> None:
     """Derive T of a range of edges by x (added), Y and w (written), for the gradient g by M."""
     work = memory(filters, paths)
-    for start in range(edges[0], edges[1], LANES):
-        stop = min(start + LANES, edges[1])
+    for start in range(edges[0], edges[1], EDGES):
+        stop = min(start + EDGES, edges[1])
         couple(filters, (start, stop), paths, work)
         for e in range(start, stop):
             pairs, by_pairs = work.pairs[e - start :], work.by_pairs[e - start :]
@@ -291,8 +301,8 @@ def add_tabulated_gradients(
     """Do the same with weights from a table, of which only Σ g·M by the distance is kept (written)."""
     work, weights = memory(filters, paths), np.zeros(table.shape[2], features.dtype)
     by_weights = np.zeros_like(weights)
-    for start in range(edges[0], edges[1], LANES):
-        stop = min(start + LANES, edges[1])
+    for start in range(edges[0], edges[1], EDGES):
+        stop = min(start + EDGES, edges[1])
         couple(filters, (start, stop), paths, work)
         for e in range(start, stop):
             pairs, by_pairs = work.pairs[e - start :], work.by_pairs[e - start :]
@@ -329,8 +339,8 @@ def add_second_gradients(
     ``add_gradients`` gives.
     """
     work, on_work = memory(filters, paths), memory(filters, paths)
-    for start in range(edges[0], edges[1], LANES):
-        stop = min(start + LANES, edges[1])
+    for start in range(edges[0], edges[1], EDGES):
+        stop = min(start + EDGES, edges[1])
         couple(filters, (start, stop), paths, work)
         couple(on_filters, (start, stop), paths, on_work)
         for e in range(start, stop):
@@ -342,8 +352,10 @@ def add_second_gradients(
             for p in range(np.uint64(len(paths.channels))):
                 n = paths.channels[p]
                 for u in range(ZERO, n - n % WIDE, WIDE):
-                    add_path_second_gradient(p, u, LANES, given, paths, of_pairs, wanted)
-                for u in range(n - n % WIDE, n):
+                    add_path_second_gradient(p, u, MANY, given, paths, of_pairs, wanted)
+                for u in range(n - n % WIDE, n - n % HALF, HALF):
+                    add_path_second_gradient(p, u, SOME, given, paths, of_pairs, wanted)
+                for u in range(n - n % HALF, n):
                     add_path_second_gradient(p, u, 1, given, paths, of_pairs, wanted)
         uncouple(by_filters, (start, stop), paths, work)
 
@@ -378,7 +390,7 @@ def add_path_second_gradient(
         weighted, on_weighted = weights * by_message, on_weights * by_message
         found, on_found = zeros(weights), zeros(weights)
         for k in range(order.start[r], order.start[r + ONE]):
-            q = WIDE * order.pair[k]
+            q = SIDE * order.pair[k]
             feature, on_feature = load(x, order.other[k] + u, lanes), load(a, order.other[k] + u, lanes)
             found = found + pairs[q] * feature
             on_found = on_found + pairs[q] * on_feature + on_pairs[q] * feature

@@ -20,9 +20,6 @@ intrinsic: Any = numba.extending.intrinsic
 
 INDEX = ir.IntType(32)
 
-LANES = 8
-"""Numbers computed with at once: a vector of AVX in single precision."""
-
 
 class Lanes(types.Type):
     """A vector of ``count`` numbers of a type."""
