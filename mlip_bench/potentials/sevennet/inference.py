@@ -87,7 +87,7 @@ class Evaluator:
         return self._predictions(structures, batch.to(self._device))
 
     def _predictions(self, structures: Sequence[Atoms], data: dict[str, torch.Tensor]) -> list[Prediction]:
-        with torch.set_grad_enabled(self._conservative):
+        with torch.enable_grad() if self._conservative else torch.inference_mode():
             output = self._model(data)
         sizes = [len(atoms) for atoms in structures]
         energies = output[keys.PRED_TOTAL_ENERGY].detach().cpu().double().reshape(-1).numpy()
