@@ -45,15 +45,21 @@ def _pointer(context: Any, builder: Any, array_type: Any, array: Any, start: Any
     return builder.bitcast(builder.gep(data, [start]), vector.as_pointer())
 
 
+def _refuse_gaps(array: Any) -> None:
+    if array.ndim != 1 or array.layout != "C":
+        raise errors.TypingError(f"lanes are of one-dimensional contiguous arrays, not of {array}")
+
+
 def _aligned(number: types.Float) -> int:
     return number.bitwidth // 8
 
 
 @intrinsic
 def load(typing: Any, array: Any, start: Any, count: Any) -> Any:
-    """Read ``count`` elements of an array from ``start``."""
+    """Read ``count`` elements of a contiguous array from ``start``; nothing is checked."""
     if not isinstance(count, types.IntegerLiteral):
         raise errors.RequireLiteralValue("the number of lanes must be a literal")
+    _refuse_gaps(array)
     kind = Lanes(array.dtype, count.literal_value)
 
     def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
@@ -65,7 +71,8 @@ def load(typing: Any, array: Any, start: Any, count: Any) -> Any:
 
 @intrinsic
 def store(typing: Any, array: Any, start: Any, value: Any) -> Any:
-    """Write lanes to an array from ``start``."""
+    """Write lanes to a contiguous array from ``start``; nothing is checked."""
+    _refuse_gaps(array)
 
     def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         place = _pointer(context, builder, signature.args[0], given[0], given[1], value)
