@@ -18,8 +18,9 @@ The slide leaves open, and here it is chosen:
   inversion. Here features have the parity of their degree, if a checkpoint's have any, and F(-r) = -F(r);
 - the energy head is kept.
 
-Energies alone teach a network little: 400 numbers against 60000 of forces. Training can therefore show it the
-gradient of its energy too (``gradient_weight``), at the cost of second derivatives; no prediction takes it.
+Energies alone teach a network little: one number of a structure against three of every atom. Training can
+therefore show it the gradient of its energy too (``gradient_weight``), at the cost of second derivatives; no
+prediction takes it.
 
 The mean force is taken off each structure unless ``remove_net_force`` is off.
 """
