@@ -34,8 +34,8 @@ class SevenNetDirect(SevenNet):
         remove_net_force: bool = True
         """Take the mean off the forces of each structure, which no head does by itself."""
         gradient_weight: float = 0.0
-        """Weight of the loss of the energy's gradient, which only training takes: it makes energies better and
-        forces a little, and an epoch two to three times as long."""
+        """Weight of the loss of the energy's gradient, which only training takes: errors are smaller with it,
+        of energies most, and an epoch takes two to three times as long."""
         frozen_backbone: bool = False
         """Starting from a checkpoint, train the last layer and the heads only."""
 
