@@ -89,12 +89,11 @@ class Target:
         return torch.cat(found, 1)
 
 
-def paths_of(product: Any, wanted: Sequence[Any], number: type) -> Paths:
+def paths_of(product: Any, wanted: Sequence[Any], target: Target, number: type) -> Paths:
     """Tabulate those paths of an e3nn "uvu" ``TensorProduct`` that end in a ``wanted`` irrep."""
     sources, filters = (
         [block.start for block in irreps.slices()] for irreps in (product.irreps_in1, product.irreps_in2)
     )
-    target_rows = Target(product, wanted)
     channels, of_filter, coefficient = [], [], []
     pairs: list[tuple[int, int, int]] = []
     for index, path in enumerate(used(product, wanted)):
@@ -109,7 +108,7 @@ def paths_of(product: Any, wanted: Sequence[Any], number: type) -> Paths:
         symbols[np.abs(symbols) < 1e-12] = 0
         for m1, m3 in np.argwhere(symbols.any(axis=1)).tolist():
             source = sources[path.i_in1] + m1 * width
-            pairs.append((index, source, target_rows.row(path.i_out, m3)))
+            pairs.append((index, source, target.row(path.i_out, m3)))
             # The largest two: at most two are not zero.
             terms = np.argsort(-np.abs(symbols[m1, :, m3]))[[0, min(1, degrees[1])]]
             of_filter.append(filters[path.i_in2] + terms)
@@ -119,7 +118,7 @@ def paths_of(product: Any, wanted: Sequence[Any], number: type) -> Paths:
         np.cumsum([0, *channels[:-1]]).astype(np.uint64),
         np.array(of_filter, np.uint64),
         np.array(coefficient, number),
-        forward=order_of(len(channels), [(path, target, source) for path, source, target in pairs]),
+        forward=order_of(len(channels), [(path, row, source) for path, source, row in pairs]),
         backward=order_of(len(channels), pairs),
     )
 
@@ -264,12 +263,12 @@ class Convolution(IrrepsConvolution):
         """Take over a convolution of sevenn with its weights; of what it makes, ``wanted`` is used."""
         made = cls.__new__(cls)
         made.__dict__ = source.__dict__
+        made.target = Target(made.convolution, wanted)
         made.paths = {
-            torch.float32: paths_of(made.convolution, wanted, np.float32),
-            torch.float64: paths_of(made.convolution, wanted, np.float64),
+            torch.float32: paths_of(made.convolution, wanted, made.target, np.float32),
+            torch.float64: paths_of(made.convolution, wanted, made.target, np.float64),
         }
         made.columns = columns_of(made.convolution, wanted)
-        made.target = Target(made.convolution, wanted)
         return made
 
     @property
