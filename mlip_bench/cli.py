@@ -295,6 +295,8 @@ def measure(
         for cells in properties.beside_reference(title, found, reference.of(name, atoms, title)):
             table.add_row(*cells)
         console.print(table)
+        for error in found.errors:
+            complain(f"failed: {error}")
 
 
 @app.command()

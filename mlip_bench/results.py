@@ -39,7 +39,7 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Row:
-    """One measured number, or one failed task (``value`` None and ``error`` set)."""
+    """One measured number, or a failed task or part of one (``value`` None and ``error`` set)."""
 
     system: str
     dataset: str

@@ -185,7 +185,7 @@ class Task:
         self, values: Sequence[Value], started: str, wall_s: float, threads: int, n_parameters: int
     ) -> list[Row]:
         """Return the rows of a finished task."""
-        return [self._row(value, None, started, wall_s, threads, n_parameters) for value in values]
+        return [self._row(value, value.error, started, wall_s, threads, n_parameters) for value in values]
 
     def _row(
         self,
@@ -209,7 +209,7 @@ class Task:
             measure=self.measure + by_group,
             metric=value.metric if value else "",
             split=value.split if value else None,
-            value=value.value if value else None,
+            value=value.value if value and value.error is None else None,
             unit=metric(self.measure, value.metric).unit if value else "",
             device=device_name(self.plan.device),
             threads=threads,

@@ -204,9 +204,9 @@ def test_migration_barrier_is_that_of_the_symmetric_saddle():
 
 def test_surface_energies_do_not_depend_on_thickness(monkeypatch):
     crystal = crystals.relaxed(bulk("Cu", cubic=True), EMT())
-    thin = defects.surface_energies(crystal, EMT())
+    thin = {value.group: value.value for value in defects.surface_energies(crystal, EMT())}
     monkeypatch.setattr(defects, "THICKNESS", 22.0)
-    thick = defects.surface_energies(crystal, EMT())
+    thick = {value.group: value.value for value in defects.surface_energies(crystal, EMT())}
     assert set(thin) == {"(100)", "(110)", "(111)"}
     for plane, value in thin.items():
         assert thick[plane] == pytest.approx(value, rel=0.01)
@@ -232,6 +232,43 @@ class Repelling(Calculator):
             "forces": np.zeros((len(atoms), 3)),
             "stress": np.array([-pressure] * 3 + [0.0] * 3),
         }
+
+
+class Choosy(Calculator):
+    """Copper of which simple cubic crystals and (110) surfaces do not come to rest."""
+
+    implemented_properties = Repelling.implemented_properties
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=("positions",)):
+        super().calculate(atoms, properties, system_changes)
+        angles = atoms.cell.cellpar()[3:]
+        cell = atoms.cell.lengths()
+        simple_cubic = len(atoms) == 1 and np.allclose(angles, 90)
+        surface = len(atoms) > 4 and abs(cell[0] - cell[1]) > 0.5
+        calculator = Repelling() if simple_cubic else EMT()
+        calculator.calculate(atoms, self.implemented_properties)
+        self.results = dict(calculator.results)
+        if surface:
+            self.results["forces"] = self.results["forces"] + 1.0
+
+
+def test_what_does_not_hold_among_others_says_so():
+    found = eos.compute(bulk("Cu", cubic=True), Choosy(), silent)
+    (error,) = found.errors
+    assert error.startswith("eos, sc: Cu does not hold")
+    assert {v.group for v in found.values if v.metric == "structure_energy" and v.error is None} == {
+        "bcc",
+        "hcp",
+        "diamond",
+    }
+    with pytest.raises(KeyError):
+        found.value("structure_energy", "sc")
+    surfaces = defects.surface_energies(crystals.relaxed(bulk("Cu", cubic=True), Choosy()), Choosy())
+    assert {value.group: value.error for value in surfaces} == {
+        "(100)": None,
+        "(110)": "defects: the atoms around the surface (110) do not come to rest within 300 steps",
+        "(111)": None,
+    }
 
 
 def test_a_crystal_that_does_not_hold_says_so():
@@ -313,6 +350,23 @@ def test_a_reference_is_that_of_its_calculator_and_is_resumed(recipe, tmp_path):
     lacking = dataclasses.replace(recipe, calculator="no-such-calculator")
     reference.build(lacking, PROPERTIES, sys.executable, tmp_path, silent)
     assert len(Labels(tmp_path / reference.LABELS).known) == n_labels
+
+
+def test_one_measure_of_a_reference_can_have_settings_of_its_own(recipe, tmp_path):
+    own = dataclasses.replace(recipe, settings_of={"elastic": {"asap_cutoff": True}})
+    reference.build(own, PROPERTIES, sys.executable, tmp_path, silent)
+    strained = [atoms for atoms in Labels(tmp_path / reference.LABELS).known if not atoms.cell.orthorhombic]
+    expected = {}
+    for cutoff in (False, True):
+        bare = strained[-1].copy()
+        bare.calc = EMT(asap_cutoff=cutoff)
+        expected[cutoff] = bare.get_potential_energy()
+    assert strained[-1].get_potential_energy() == pytest.approx(expected[True], abs=1e-6)
+    assert strained[-1].get_potential_energy() != pytest.approx(expected[False], abs=1e-4)
+    eos_only = dataclasses.replace(own, measures={"eos": {"structures": False}})
+    found = reference.build(eos_only, PROPERTIES, sys.executable, tmp_path / "eos", silent)
+    plain = eos.compute(bulk("Cu", cubic=True, a=3.6), EMT(), silent, structures=False)
+    assert found.properties["eos"].curves["energy"] == pytest.approx(plain.curves["energy"], abs=1e-6)
 
 
 def test_a_calculator_that_fails_is_one_line(recipe, tmp_path):

@@ -1,7 +1,8 @@
 """Labels structures with an ASE calculator in whatever Python has that calculator.
 
 Run as a script by :mod:`mlip_bench.data.labels`, with a Python that need not have mlip-bench: only ASE and
-numpy are imported here. One JSON object per line comes in, one goes out; the first names the calculator.
+numpy are imported here. One JSON object per line comes in, one goes out; the first names the calculator, the
+others hold a structure and the settings it is labelled with.
 """
 
 import json
@@ -22,20 +23,21 @@ def main() -> None:
     os.dup2(2, 1)  # what the calculator prints is its log, not an answer
     recipe = json.loads(sys.stdin.readline())
     build = get_calculator_class(recipe["calculator"])
-    calculator, before = None, None
+    calculator, before, settings = None, None, None
     for line in sys.stdin:
         content = json.loads(line)
         atoms = structure(content, recipe["magnetic_moments"])
         same_cell = before is not None and len(before) == len(atoms) and np.allclose(before.cell, atoms.cell)
-        if calculator is None or not same_cell:
-            calculator = build(**recipe["settings"])
+        if calculator is None or not same_cell or settings != content["settings"]:
+            settings = content["settings"]
+            calculator = build(**settings)
         try:
             values = label(atoms, calculator, content["stress"])
         except Exception:
             # A calculator that keeps its wave functions may refuse a structure of another symmetry.
             if not same_cell:
                 raise
-            calculator = build(**recipe["settings"])
+            calculator = build(**settings)
             values = label(atoms, calculator, content["stress"])
         before = atoms
         answers.write(json.dumps(values) + "\n")

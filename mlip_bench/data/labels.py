@@ -36,6 +36,8 @@ class Recipe:
     calculator: str
     level_of_theory: str
     settings: Mapping[str, Any]
+    settings_of: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Settings that the labels of one measure have instead, by its name; labels of earlier measures stay."""
     magnetic_moments: Mapping[str, float] = field(default_factory=dict)
     """Moments (µB) per element to start from; none for a calculation without spin."""
     crystal: Mapping[str, Any] = field(default_factory=dict)
@@ -61,6 +63,7 @@ class Worker:
 
     def __init__(self, recipe: Recipe, python: str, log: Path):
         self._log = log
+        self._settings = dict(recipe.settings)
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a") as output:
             try:
@@ -76,15 +79,19 @@ class Worker:
         self._send(
             {
                 "calculator": recipe.calculator,
-                "settings": dict(recipe.settings),
                 "magnetic_moments": dict(recipe.magnetic_moments),
             }
         )
+
+    def use(self, settings: Mapping[str, Any]) -> None:
+        """Label with settings other than the recipe's from here on."""
+        self._settings = dict(settings)
 
     def label(self, atoms: Atoms, stress: bool) -> dict[str, Any]:
         """Return energy (eV) and forces (eV/Å) of a structure, and its stress (eV/Å³) if asked for."""
         self._send(
             {
+                "settings": self._settings,
                 "stress": stress,
                 "numbers": atoms.numbers.tolist(),
                 "positions": atoms.positions.tolist(),

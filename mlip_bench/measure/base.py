@@ -32,7 +32,10 @@ class Metric:
 
 @dataclass(frozen=True)
 class Value:
-    """One measured number; ``spread`` is half the interquartile range of its repeats."""
+    """One measured number; ``spread`` is half the interquartile range of its repeats.
+
+    One of several numbers that could not be measured is NaN, and ``error`` says why.
+    """
 
     metric: str
     value: float
@@ -40,6 +43,7 @@ class Value:
     n_atoms: int | None = None
     group: str | None = None
     spread: float | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,14 @@ class Found:
     def value(self, metric: str, group: str | None = None) -> float:
         """Return one number; raises KeyError where it was not measured."""
         for value in self.values:
-            if value.metric == metric and value.group == group:
+            if value.metric == metric and value.group == group and value.error is None:
                 return value.value
         raise KeyError(metric)
+
+    @property
+    def errors(self) -> list[str]:
+        """Why some of the numbers could not be measured."""
+        return [value.error for value in self.values if value.error is not None]
 
 
 @dataclass(frozen=True)

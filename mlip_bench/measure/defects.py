@@ -33,6 +33,9 @@ from mlip_bench.potentials.base import Progress
 # Largest force (eV/Å) where atoms are relaxed, and along the band.
 FORCE_TOLERANCE = 0.01
 BAND_TOLERANCE = 0.05
+
+# What the optimiser takes for the stiffness (eV/Å²) of every atom's place before it has moved one; ASE's.
+STIFFNESS = 70.0
 MOST_STEPS = 300
 
 # Images between the two ends of the band, as many as in maml's (seven with the ends).
@@ -66,10 +69,12 @@ def compute(
     migration: bool = True,
     surfaces: bool = True,
     force_tolerance: float = FORCE_TOLERANCE,
+    stiffness: float = STIFFNESS,
 ) -> Found:
     """Return the energies of defects; ``migration`` and ``surfaces`` leave these out where they are false.
 
-    Atoms around a vacancy are relaxed until no force exceeds ``force_tolerance`` (eV/Å).
+    Atoms around a vacancy are relaxed until no force exceeds ``force_tolerance`` (eV/Å). The nearer
+    ``stiffness`` (eV/Å²) is to that of the crystal, the fewer steps that takes.
     """
     crystal = crystals.relaxed(atoms, calculator, "defects")
     if not crystal.is_element:
@@ -83,15 +88,14 @@ def compute(
     del vacancy[0]
     vacancy.calc = calculator
     values = [Value("vacancy_formation_unrelaxed", vacancy.get_potential_energy() - per_atom * len(vacancy))]
-    _relax(vacancy, "a vacancy", force_tolerance)
+    _relax(vacancy, "a vacancy", force_tolerance, stiffness)
     values.insert(0, Value("vacancy_formation", vacancy.get_potential_energy() - per_atom * len(vacancy)))
     progress(0.2, "vacancy")
     if migration:
         values.append(Value("vacancy_migration", migration_barrier(bulk, vacancy, calculator)))
     progress(0.7, "migration")
     if surfaces:
-        found = surface_energies(crystal, calculator)
-        values += [Value("surface_energy", value, group=plane) for plane, value in found.items()]
+        values += surface_energies(crystal, calculator)
     return Found(values)
 
 
@@ -120,26 +124,29 @@ def migration_barrier(bulk: Atoms, vacancy: Atoms, calculator: Calculator) -> fl
     return float(max(energies) - energies[0])
 
 
-def surface_energies(crystal: Crystal, calculator: Calculator) -> dict[str, float]:
-    """Return the energies (J/m²) of relaxed low-index surfaces; empty for a structure without builders.
+def surface_energies(crystal: Crystal, calculator: Calculator) -> list[Value]:
+    """Return the energies (J/m²) of relaxed low-index surfaces; none for a structure without builders.
 
-    A surface on which the potential does not bring the atoms to rest is left out.
+    A surface on which the potential does not bring the atoms to rest has no energy, but a sentence that
+    says so.
     """
     bulk = crystal.primitive.copy()
     bulk.calc = calculator
     per_atom = crystals.per_atom(bulk)
     symbol = crystal.primitive.get_chemical_symbols()[0]
-    found = {}
+    found = []
     for plane, build in SURFACES.get(crystal.space_group, {}).items():
         slab = _slab(build, symbol, crystal.lattice_constant)
         slab.calc = calculator
         try:
             _relax(slab, f"the surface {plane}")
-        except UserError:
+        except UserError as error:
+            found.append(Value("surface_energy", np.nan, group=plane, error=str(error)))
             continue
         area = float(np.linalg.norm(np.cross(slab.cell[0], slab.cell[1])))
         excess = slab.get_potential_energy() - per_atom * len(slab)
-        found[plane] = excess / (2 * area) / (units.J / units.m**2)
+        energy = excess / (2 * area) / (units.J / units.m**2)
+        found.append(Value("surface_energy", energy, group=plane))
     return found
 
 
@@ -154,9 +161,11 @@ def _slab(build: Callable[..., Atoms], symbol: str, lattice_constant: float) -> 
         layers += 2
 
 
-def _relax(atoms: Atoms, what: str, force_tolerance: float = FORCE_TOLERANCE) -> None:
+def _relax(
+    atoms: Atoms, what: str, force_tolerance: float = FORCE_TOLERANCE, stiffness: float = STIFFNESS
+) -> None:
     """Relax positions; a potential that throws atoms apart is a UserError."""
-    optimiser = BFGS(atoms, logfile=None)
+    optimiser = BFGS(atoms, logfile=None, alpha=stiffness)
     if not optimiser.run(fmax=force_tolerance, steps=MOST_STEPS):
         raise UserError(f"defects: the atoms around {what} do not come to rest within {MOST_STEPS} steps")
 

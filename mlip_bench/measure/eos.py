@@ -4,8 +4,6 @@ Birch-Murnaghan, third order (F. Birch, Phys. Rev. 71, 809 (1947), doi:10.1103/P
 that :class:`ase.eos.EquationOfState` fits: E(V) with E0, V0, B0 and B0' as its parameters.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 from ase import Atoms, units
 from ase.build import bulk
@@ -61,8 +59,7 @@ def compute(atoms: Atoms, calculator: Calculator, progress: Progress, *, structu
     if crystal.is_cubic:
         values.append(Value("lattice_constant", crystal.lattice_constant))
     if structures and crystal.is_element:
-        found = structure_energies(crystal, calculator, energy)
-        values += [Value("structure_energy", value, group=name) for name, value in found.items()]
+        values += structure_energies(crystal, calculator, energy)
     curves = {"volume": volumes, "energy": energies, "minimum": np.array([volume, energy])}
     return Found(values, curves)
 
@@ -80,16 +77,16 @@ def energy_curve(crystal: Crystal, calculator: Calculator) -> tuple[np.ndarray, 
     return np.array(volumes), np.array(energies)
 
 
-def structure_energies(crystal: Crystal, calculator: Calculator, energy: float) -> Mapping[str, float]:
+def structure_energies(crystal: Crystal, calculator: Calculator, energy: float) -> list[Value]:
     """Return the energies (meV/atom, above ``energy`` in eV/atom) of the structures, each relaxed.
 
-    A structure in which the potential does not hold is left out.
+    A structure in which the potential does not hold has no energy, but a sentence that says so.
     """
     symbol = crystal.primitive.get_chemical_symbols()[0]
     distances = neighbor_list("d", crystal.conventional, 6.0)
     nearest = distances.min()
     neighbours = np.count_nonzero(distances < 1.05 * nearest) / len(crystal.conventional)
-    found = {}
+    found = []
     for name, coordination in STRUCTURES.items():
         # Bonds are longer the more of them an atom has; relaxing does the rest.
         start = at_distance(symbol, name, nearest * (coordination / neighbours) ** 0.125)
@@ -97,10 +94,11 @@ def structure_energies(crystal: Crystal, calculator: Calculator, energy: float) 
             continue
         try:
             relaxed = crystals.relaxed(start, calculator, f"eos, {name}").primitive
-        except UserError:
+        except UserError as error:
+            found.append(Value("structure_energy", np.nan, group=name, error=str(error)))
             continue
         relaxed.calc = calculator
-        found[name] = 1e3 * (crystals.per_atom(relaxed) - energy)
+        found.append(Value("structure_energy", 1e3 * (crystals.per_atom(relaxed) - energy), group=name))
     return found
 
 

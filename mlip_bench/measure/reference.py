@@ -92,7 +92,11 @@ def compute(
         def within(share: float, message: str, index: int = index, name: str = name) -> None:
             progress((index + share) / len(recipe.measures), f"{name}: {message}")
 
+        if labels.worker is not None:
+            labels.worker.use({**recipe.settings, **recipe.settings_of.get(name, {})})
         found[name] = properties[name](crystal, labels, within, **settings)
+        for error in found[name].errors:
+            raise UserError(error)
     return Reference(recipe.system, recipe.level_of_theory, crystal, found)
 
 

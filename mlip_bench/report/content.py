@@ -65,7 +65,7 @@ class Content:
     curves: Mapping[tuple[str, str], Curves]
     """What the measurements of properties draw, by potential and measure."""
     failures: pd.DataFrame
-    """One row per failed task: potential, measure, error."""
+    """One row per failed task, or part of one: potential, measure, error."""
     findings: list[str]
     warnings: list[str]
     predictions: dict[str, dict[str, np.ndarray]]
@@ -115,6 +115,7 @@ def read(folder: Path) -> Content:
     errors = good[good["measure"] == "errors"]
     ranking = _ranking(good)
     failures = rows.loc[rows["error"].notna(), ["potential", "measure", "error"]]
+    failures = failures.assign(measure=failures["measure"].str.removesuffix(BY_GROUP))
     by_group = good[(good["measure"] == "errors" + BY_GROUP) & (good["split"] == "test")]
     predictions = _predictions(folder, good)
     reference = _reference(run)
@@ -238,7 +239,7 @@ def _warnings(run: dict[str, Any], good: pd.DataFrame, failures: pd.DataFrame) -
     if len(processors) > 1:
         found.append(f"Timings of different processors, compare ratios only: {', '.join(processors)}.")
     if not failures.empty:
-        found.append(f"{len(failures)} of the tasks failed; see the section on failures.")
+        found.append(f"{len(failures)} tasks, or parts of them, failed; see the section on failures.")
     return found
 
 
