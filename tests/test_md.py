@@ -8,7 +8,7 @@ from ase.md.verlet import VelocityVerlet
 
 from mlip_bench.lammps_session import LammpsSession, potentials_folder
 from mlip_bench.md.driver import Bridge, Simulation
-from mlip_bench.measure import cost
+from mlip_bench.measure import cost, crystals
 from mlip_bench.measure.base import Subject
 from mlip_bench.potentials import load
 from mlip_bench.potentials.base import silent
@@ -181,4 +181,4 @@ def test_ratio_is_taken_per_atom():
     ],
 )
 def test_supercell_sizes(crystal, n_atoms, expected):
-    assert len(cost.supercell(crystal, n_atoms)) == expected
+    assert len(crystals.repeated_to(crystal, n_atoms)) == expected

@@ -16,6 +16,7 @@ from ase.build import bulk
 from mlip_bench.errors import UserError
 from mlip_bench.lammps_session import potentials_folder
 from mlip_bench.md.driver import Simulation
+from mlip_bench.measure import crystals
 from mlip_bench.measure.base import Measure, Metric, Subject, Value
 from mlip_bench.measure.gpu import refuse_busy_gpu
 from mlip_bench.potentials import load
@@ -63,7 +64,7 @@ def timed_blocks(
     """
     if potential.device == "cuda":
         refuse_busy_gpu()
-    atoms = supercell(crystal, n_atoms)
+    atoms = crystals.repeated_to(crystal, n_atoms)
     ruler_atoms = bcc_molybdenum(len(atoms))
     with (
         Simulation(load(potentials_folder() / RULER), ruler_atoms) as ruler,
@@ -120,18 +121,9 @@ def time_per_step(simulation: Simulation, n_steps: int) -> float:
     return (time.perf_counter() - start) / n_steps
 
 
-def supercell(crystal: Atoms, n_atoms: int) -> Atoms:
-    """Repeat a crystal, always along its shortest direction, until it has at least ``n_atoms`` atoms."""
-    repeats = np.ones(3, dtype=int)
-    lengths = crystal.cell.lengths()
-    while len(crystal) * repeats.prod() < n_atoms:
-        repeats[np.argmin(lengths * repeats)] += 1
-    return crystal.repeat(tuple(int(repeat) for repeat in repeats))
-
-
 def bcc_molybdenum(n_atoms: int) -> Atoms:
     """Return at least ``n_atoms`` atoms of bcc Mo, the structure that the ruler runs on."""
-    return supercell(bulk("Mo", "bcc", a=RULER_LATTICE_CONSTANT, cubic=True), n_atoms)
+    return crystals.repeated_to(bulk("Mo", "bcc", a=RULER_LATTICE_CONSTANT, cubic=True), n_atoms)
 
 
 MEASURE = Measure("cost", METRICS, run, alone=True)

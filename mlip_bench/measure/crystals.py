@@ -123,6 +123,15 @@ def supercell(crystal: Crystal) -> Atoms:
     return crystal.conventional.repeat(repeats(crystal.conventional))
 
 
+def repeated_to(atoms: Atoms, n_atoms: int) -> Atoms:
+    """Repeat a cell, always along its shortest direction, until it has at least ``n_atoms`` atoms."""
+    times = np.ones(3, dtype=int)
+    lengths = atoms.cell.lengths()
+    while len(atoms) * times.prod() < n_atoms:
+        times[np.argmin(lengths * times)] += 1
+    return atoms.repeat(tuple(int(time) for time in times))
+
+
 def per_atom(atoms: Atoms) -> float:
     """Return the energy per atom, eV."""
     return float(atoms.get_potential_energy()) / len(atoms)

@@ -18,8 +18,9 @@ from ase.md.verlet import VelocityVerlet
 
 from mlip_bench.errors import UserError
 from mlip_bench.md.driver import Simulation
+from mlip_bench.measure import crystals
 from mlip_bench.measure.base import Measure, Metric, Subject, Value
-from mlip_bench.measure.cost import half_interquartile, steps_per_block, supercell, time_per_step
+from mlip_bench.measure.cost import half_interquartile, steps_per_block, time_per_step
 from mlip_bench.measure.memory import peak_of
 from mlip_bench.potentials.base import Potential, Progress
 
@@ -63,17 +64,17 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     potential.predict([crystal])  # kernels are compiled before anything is timed
     values: list[Value] = []
     for index, size in enumerate(SIZES):
-        atoms = supercell(crystal, size)
+        atoms = crystals.repeated_to(crystal, size)
         progress(index * 0.2, f"timing {len(atoms)} atoms")
         values += _single_point(potential, atoms)
     values += _step(potential, atoms)
     progress(0.5, "curl, net force and torque")
-    small = rattled(supercell(crystal, CURL_ATOMS))
+    small = rattled(crystals.repeated_to(crystal, CURL_ATOMS))
     values.append(Value("curl", curl(potential, small), n_atoms=len(small)))
     values.append(Value("net_force", net_force(potential, small), n_atoms=len(small)))
     ball = cluster(crystal, CLUSTER_ATOMS)
     values.append(Value("net_torque", net_torque(potential, ball), n_atoms=len(ball)))
-    return values + _dynamics(potential, supercell(crystal, NVE_ATOMS), progress)
+    return values + _dynamics(potential, crystals.repeated_to(crystal, NVE_ATOMS), progress)
 
 
 def _single_point(potential: Potential, atoms: Atoms) -> list[Value]:
@@ -127,7 +128,7 @@ def net_force(potential: Potential, atoms: Atoms) -> float:
 
 def cluster(crystal: Atoms, n_atoms: int) -> Atoms:
     """Return the ``n_atoms`` atoms of a rattled crystal nearest to a point between atoms, in vacuum."""
-    block = supercell(crystal, 8 * n_atoms)
+    block = crystals.repeated_to(crystal, 8 * n_atoms)
     centre = block.cell.sum(axis=0) / 2 + 0.1
     nearest = np.argsort(np.linalg.norm(block.positions - centre, axis=1), kind="stable")[:n_atoms]
     ball = Atoms(block.numbers[nearest], positions=block.positions[nearest])

@@ -14,7 +14,7 @@ from ase import Atoms
 
 from mlip_bench.errors import UserError
 from mlip_bench.md.driver import Simulation
-from mlip_bench.measure import cost
+from mlip_bench.measure import cost, crystals
 from mlip_bench.measure.base import Measure, Metric, Subject, Value
 from mlip_bench.measure.memory import available_mib, peak_of
 from mlip_bench.potentials.base import Potential, Progress
@@ -46,17 +46,17 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     crystal, potential = subject.dataset.crystal, subject.potential
     if crystal is None:
         raise UserError("scaling: the data has no periodic structure to time")
-    with Simulation(potential, cost.supercell(crystal, SIZES[0] // 4)) as small:
+    with Simulation(potential, crystals.repeated_to(crystal, SIZES[0] // 4)) as small:
         small.run(1)  # kernels are compiled before memory and time are looked at
     values: list[Value] = []
     s_per_step = kib_per_atom = 0.0
     for index, size in enumerate(SIZES):
-        n_atoms = len(cost.supercell(crystal, size))
+        n_atoms = len(crystals.repeated_to(crystal, size))
         stop = _reason_to_stop(potential.device, n_atoms, s_per_step, kib_per_atom)
         if stop is not None:
             values.append(stop)
             break
-        kib_per_atom = _peak_kib(potential, cost.supercell(crystal, size)) / n_atoms
+        kib_per_atom = _peak_kib(potential, crystals.repeated_to(crystal, size)) / n_atoms
         values.append(Value("peak_kib_per_atom", kib_per_atom, n_atoms=n_atoms))
         found = cost.values_of(*cost.timed_blocks(potential, crystal, size, least=FEW_BLOCKS))
         values += found

@@ -14,8 +14,8 @@ from matscipy.neighbours import neighbour_list
 
 from mlip_bench.errors import UserError
 from mlip_bench.md.driver import TEMPERATURE_K, Simulation
+from mlip_bench.measure import crystals
 from mlip_bench.measure.base import Measure, Metric, Subject, Value
-from mlip_bench.measure.cost import supercell
 from mlip_bench.potentials.base import Potential, Progress
 
 N_ATOMS = 128
@@ -74,7 +74,7 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     crystal = subject.dataset.crystal
     if crystal is None:
         raise UserError("stability: the data has no periodic structure to simulate")
-    atoms = supercell(crystal, N_ATOMS)
+    atoms = crystals.repeated_to(crystal, N_ATOMS)
     values: list[Value] = []
     temperatures = temperatures_of(atoms)
     for index, temperature in enumerate(temperatures):
