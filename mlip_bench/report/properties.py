@@ -61,7 +61,7 @@ def table(content: Content) -> Table:
         rows.append(cells)
     note = (
         "Each crystal was relaxed first, with the potential itself. In brackets: deviation from DFT in per "
-        f"cent, shaded above 2, 5 and 10 %. {MISSING}: not measured, or the structure did not hold. "
+        f"cent, shaded above 2, 5 and 10 %. {MISSING}: not measured, or it does not hold: see the failures. "
     )
     return Table(
         ["", REFERENCE, *map(str, frame.columns)], rows, note=note + provenance(content), shades=shades
