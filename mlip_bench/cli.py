@@ -23,7 +23,7 @@ from mlip_bench.options import (
     read_dataset,
 )
 from mlip_bench.potentials import family, family_names, presets
-from mlip_bench.potentials.base import refuse_missing_gpu, silent
+from mlip_bench.potentials.base import refuse_missing_gpu
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -281,7 +281,7 @@ def measure(
 ) -> None:
     """Print properties of a saved or published potential beside those of first principles."""
     from mlip_bench.data.files import read_crystal
-    from mlip_bench.measure import PROPERTIES, reference
+    from mlip_bench.measure import PROPERTIES, property_of, reference
     from mlip_bench.potentials import load
     from mlip_bench.report import properties
 
@@ -289,14 +289,22 @@ def measure(
     potential = load(path)
     name = system or "-".join(potential.elements_)
     atoms = records.crystal(name) if crystal is None else read_crystal(crystal)
+    failures: list[str] = []
     for title in names:
-        found = PROPERTIES[title](atoms, potential.calculator(), silent)
+        try:
+            found = property_of(potential, title, atoms)
+        except UserError as error:
+            failures.append(str(error))
+            continue
         table = Table("property", "potential", "reference", "deviation", title=f"{title} of {atoms.symbols}")
         for cells in properties.beside_reference(title, found, reference.of(name, atoms, title)):
             table.add_row(*cells)
         console.print(table)
-        for error in found.errors:
-            complain(f"failed: {error}")
+        failures += found.errors
+    for failure in failures:
+        complain(f"failed: {failure}")
+    if failures:
+        raise typer.Exit(SOMETHING_FAILED)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.collections import dcdft
 from ase.constraints import FixAtoms
+from ase.neighborlist import neighbor_list
 from ase.optimize import BFGS
 from ase.phonons import Phonons
 
@@ -17,9 +18,9 @@ from mlip_bench.data.labels import Labels, Recipe, Worker, read_recipe
 from mlip_bench.data.shipped import shipped_folder
 from mlip_bench.errors import UserError
 from mlip_bench.lammps_session import potentials_folder
-from mlip_bench.measure import PROPERTIES, crystals, defects, elastic, eos, phonons, reference
+from mlip_bench.measure import PROPERTIES, crystals, defects, elastic, eos, phonons, property_of, reference
 from mlip_bench.potentials import load
-from mlip_bench.potentials.base import silent
+from mlip_bench.potentials.base import PotentialCalculator, Prediction, silent
 
 THZ_PER_EV = 1e-12 / (2 * np.pi * 6.582119569e-16)
 
@@ -305,6 +306,101 @@ def test_vacancies_of_compounds_are_refused():
         defects.compute(bulk("CuAu", "cesiumchloride", a=3.1), EMT(), silent)
 
 
+def test_forces_without_energy_are_not_symmetrised():
+    class Direct:
+        conservative = False
+
+        def calculator(self):
+            return EMT()
+
+    class Gradient(Direct):
+        conservative = True
+
+    copper = bulk("Cu", cubic=True)
+    assert property_of(Direct(), "phonons", copper).value("n_displacements") == 6
+    assert property_of(Gradient(), "phonons", copper).value("n_displacements") == 1
+
+
+class Broken(PotentialCalculator):
+    """A potential whose predictions are not numbers where atoms are near each other."""
+
+    def __init__(self):
+        super().__init__(self._nan_below)
+
+    def _nan_below(self, atoms):
+        atoms = atoms.copy()
+        atoms.calc = EMT()
+        volume = atoms.get_volume() / len(atoms)
+        scale = np.nan if volume < 10.0 else 1.0
+        return Prediction(atoms.get_potential_energy(), scale * atoms.get_forces(), atoms.get_stress())
+
+
+def test_a_prediction_that_is_not_finite_says_so():
+    copper = bulk("Cu", cubic=True, a=3.3)
+    copper.calc = Broken()
+    with pytest.raises(UserError, match=r"the potential's prediction for Cu4 is not finite"):
+        copper.get_potential_energy()
+    with pytest.raises(UserError, match="is not finite"):
+        eos.compute(copper, Broken(), silent)
+
+
+def test_an_energy_without_minimum_has_no_bulk_modulus():
+    volumes = np.linspace(10, 12, 7)
+    with pytest.raises(UserError, match=r"no minimum between 10\.00 and 12\.00"):
+        eos.birch_murnaghan(volumes, -((volumes - 11) ** 2))
+    with pytest.raises(UserError, match="no minimum"):
+        eos.birch_murnaghan(volumes, (volumes - 13) ** 2)
+    volume, energy, modulus, _ = eos.birch_murnaghan(volumes, 0.5 + 0.25 * (volumes - 11) ** 2)
+    assert (volume, energy) == (pytest.approx(11, abs=0.02), pytest.approx(0.5, abs=1e-3))
+    assert modulus == pytest.approx(11 * 0.5, rel=0.02)
+
+
+def test_the_shape_of_a_crystal_relaxes_at_each_volume():
+    layered = Atoms("CuAu", scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], cell=[2.8, 2.8, 3.7], pbc=True)
+    relaxed = crystals.relaxed(layered, EMT())
+    volumes, energies = eos.energy_curve(relaxed, EMT())
+    rigid = []
+    for factor in eos.VOLUMES:
+        atoms = relaxed.primitive.copy()
+        atoms.set_cell(atoms.cell * factor ** (1 / 3), scale_atoms=True)
+        atoms.calc = EMT()
+        rigid.append(atoms.get_potential_energy() / len(atoms))
+    assert volumes == pytest.approx(eos.VOLUMES * volumes[3])
+    assert np.all(energies <= np.array(rigid) + 1e-9)
+    assert energies[0] < rigid[0] - 1e-6
+
+
+def test_an_unstable_crystal_has_no_moduli():
+    # The Bain path: bcc copper is a saddle by EMT, C11 < C12.
+    found = elastic.compute(bulk("Cu", "bcc", a=2.87, cubic=True), EMT(), silent)
+    assert found.value("c11") < found.value("c12")
+    assert len(found.errors) == 3
+    assert found.errors[0].startswith("elastic: Cu2 is not stable against strain")
+
+
+def test_a_vacancy_whose_migration_fails_keeps_its_energy(monkeypatch):
+    monkeypatch.setattr(defects, "BAND_TOLERANCE", 1e-9)
+    monkeypatch.setattr(defects, "MOST_STEPS", 30)
+    found = defects.compute(bulk("Cu", cubic=True), EMT(), silent, surfaces=False)
+    assert found.value("vacancy_formation") > 0.5
+    (error,) = found.errors
+    assert "the band of a vacancy's migration does not settle" in error
+
+
+def test_surfaces_of_diamond_cut_one_bond_per_atom():
+    slab = defects._slab(defects.diamond111, "Si", 5.43)
+    neighbours = np.bincount(neighbor_list("i", slab, 2.6))
+    assert np.count_nonzero(neighbours == 3) == 2
+    assert np.count_nonzero(neighbours == 4) == len(slab) - 2
+    assert np.ptp(slab.positions[:, 2]) >= defects.THICKNESS
+
+
+def test_surfaces_are_of_structures_that_can_be_built():
+    hexagonal = crystals.relaxed(bulk("Cu", "hcp", a=2.55, c=4.2), EMT())
+    (value,) = defects.surface_energies(hexagonal, EMT())
+    assert value.error == "defects: slabs are built of bcc, fcc and diamond, not of Cu in space group 194"
+
+
 # -- labels and references -------------------------------------------------------------------------------
 
 
@@ -339,17 +435,24 @@ def test_a_worker_labels_as_its_calculator_does(recipe, tmp_path):
         atoms.get_potential_energy()
 
 
-def test_a_reference_is_that_of_its_calculator_and_is_resumed(recipe, tmp_path):
+def test_a_reference_is_that_of_its_calculator_and_is_resumed(recipe, tmp_path, monkeypatch):
     built = reference.build(recipe, PROPERTIES, sys.executable, tmp_path, silent)
     expected = elastic.compute(bulk("Cu", cubic=True), EMT(), silent)
     assert built.properties["elastic"].value("c11") == pytest.approx(expected.value("c11"), rel=1e-3)
     read = reference.read(tmp_path / reference.PROPERTIES)
     assert read.properties["eos"].curves["volume"] == pytest.approx(built.properties["eos"].curves["volume"])
     n_labels = len(Labels(tmp_path / reference.LABELS).known)
-    # A second time, every label is there: a Python that cannot calculate is never asked.
-    lacking = dataclasses.replace(recipe, calculator="no-such-calculator")
-    reference.build(lacking, PROPERTIES, sys.executable, tmp_path, silent)
+    # A second time, every label is there: nobody is asked.
+    monkeypatch.setattr(Worker, "label", lambda *arguments: pytest.fail("asked again"))
+    reference.build(recipe, PROPERTIES, sys.executable, tmp_path, silent)
     assert len(Labels(tmp_path / reference.LABELS).known) == n_labels
+
+
+def test_labels_of_other_settings_are_refused(recipe, tmp_path):
+    reference.build(recipe, PROPERTIES, sys.executable, tmp_path, silent)
+    other = dataclasses.replace(recipe, settings={"asap_cutoff": True})
+    with pytest.raises(UserError, match=r"labels\.extxyz: its labels come from other settings .* --out"):
+        reference.build(other, PROPERTIES, sys.executable, tmp_path, silent)
 
 
 def test_one_measure_of_a_reference_can_have_settings_of_its_own(recipe, tmp_path):
@@ -384,6 +487,17 @@ def test_a_recipe_is_checked(tmp_path):
     wrong.write_text("system = 'Mo'\ncolour = 'blue'\n")
     with pytest.raises(UserError, match=r"wrong\.toml: not a recipe"):
         read_recipe(str(wrong))
+
+
+def test_what_a_recipe_asks_for_is_checked(recipe, tmp_path):
+    misspelt = dataclasses.replace(recipe, measures={"eoss": {}})
+    with pytest.raises(UserError, match=r"recipe of Cu: unknown property 'eoss' \(did you mean 'eos'\?\)"):
+        reference.build(misspelt, PROPERTIES, sys.executable, tmp_path, silent)
+    for crystal in ({}, {"lattice": "cubicle", "a": 3.6}, {"lattice": "fcc", "a": "long"}):
+        with pytest.raises(UserError, match=r"recipe of Cu: \[crystal\] needs"):
+            reference.start(dataclasses.replace(recipe, crystal=crystal))
+    hexagonal = reference.start(dataclasses.replace(recipe, crystal={"lattice": "hcp", "a": 2.5, "c": 4.0}))
+    assert hexagonal.cell.lengths() == pytest.approx([2.5, 2.5, 4.0])
 
 
 FOLDER = shipped_folder("datasets") / reference.REFERENCES

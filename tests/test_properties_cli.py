@@ -1,6 +1,7 @@
 """Properties as users measure them: on the command line, in a run, and in its report."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -29,6 +30,7 @@ RUN = [
     "--preset",
     "quick",
 ]
+SNAPS = ("snap", "phonons")
 MEASURED = ["--measure", "errors,phonons,elastic,eos,defects"]
 
 
@@ -87,11 +89,26 @@ def test_the_report_sets_properties_beside_dft(run):
         assert (run / "figures" / f"{figure}.svg").is_file()
 
 
+def test_curves_without_rows_are_not_drawn(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    lines = (run / "results.jsonl").read_text().splitlines()
+    kept = [line for line in lines if (json.loads(line)["potential"], json.loads(line)["measure"]) != SNAPS]
+    (tmp_path / "run" / "results.jsonl").write_text("\n".join(kept) + "\n")
+    assert SNAPS in content.read(run).curves
+    drawn = content.read(tmp_path / "run").curves
+    assert SNAPS not in drawn
+    assert ("snap", "eos") in drawn
+
+
 def test_shades_follow_deviations():
     c11 = properties.Property("elastic", "c11", None)
     for value, level in ((101, 0), (103, 1), (94, 2), (120, 3)):
         assert properties.shade(properties.deviation(value, 100.0, c11)) == level
     assert properties.deviation(1.0, None, c11) is None
+    # A share of what is all but zero says nothing.
+    fcc = properties.Property("eos", "structure_energy", "fcc")
+    assert properties.deviation(-1.1, -1.6, fcc) is None
+    assert properties.deviation(440.0, 400.0, fcc) == pytest.approx(10)
     imaginary = properties.Property("phonons", "imaginary_share", None)
     assert properties.deviation(1.0, 2.0, imaginary) is None
 
@@ -101,6 +118,16 @@ def test_measure_prints_properties_beside_the_reference(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "435.7" in done.stdout
     assert "no reference" not in done.stdout
+
+
+def test_measure_goes_on_after_a_property_that_fails(tmp_path):
+    ase.io.write(tmp_path / "dense.cif", bulk("Mo", "fcc", a=2.6, cubic=True))
+    arguments = ["measure", LINEAR, "--measure", "eos,elastic", "--crystal", "dense.cif"]
+    done = mlip_bench(*arguments, folder=tmp_path)
+    assert done.returncode == 1
+    failed = [line for line in done.stderr.splitlines() if "failed: " in line]
+    assert [line.split("failed: ")[1].split(":")[0] for line in failed] == ["eos", "elastic"]
+    assert "Traceback" not in done.stderr
 
 
 def test_a_crystal_of_ones_own_has_no_reference(tmp_path):

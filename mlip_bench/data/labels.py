@@ -4,6 +4,7 @@ A recipe (``datasets/recipes/*.toml``) names an ASE calculator and its settings.
 Python of its own (``--python``), because codes such as GPAW come with the system and not with this package.
 """
 
+import hashlib
 import json
 import subprocess
 import tomllib
@@ -23,6 +24,9 @@ from mlip_bench.data.structures import labelled
 from mlip_bench.errors import UserError, did_you_mean
 
 RECIPES = "recipes"
+
+# The note of a label (``info``) that tells which calculator and settings it comes from.
+SETTINGS = "settings_sha256"
 
 # Two structures whose positions and cell agree to this (Å) are the same: files keep eight decimals.
 SAME = 1e-5
@@ -45,6 +49,12 @@ class Recipe:
     measures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Properties of the reference, each with the settings of its measurement."""
 
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of what decides a label: calculator, settings and magnetic moments."""
+        decides = [self.calculator, self.settings, self.magnetic_moments]
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
 
 def read_recipe(name: str) -> Recipe:
     """Return a recipe from a file, or the one that ships for a system."""
@@ -54,7 +64,7 @@ def read_recipe(name: str) -> Recipe:
         raise UserError(f"no recipe '{name}'{did_you_mean(name, shipped)}; or give a TOML file")
     try:
         return Recipe(**tomllib.loads(path.read_text()))
-    except (tomllib.TOMLDecodeError, TypeError) as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError) as error:
         raise UserError(f"{path}: not a recipe ({error})") from error
 
 
@@ -63,6 +73,7 @@ class Worker:
 
     def __init__(self, recipe: Recipe, python: str, log: Path):
         self._log = log
+        self.sha256 = recipe.sha256
         self._settings = dict(recipe.settings)
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a") as output:
@@ -142,6 +153,11 @@ class Labels(Calculator):
         self.path = path
         self.worker = worker
         self.known: list[Atoms] = list(ase.io.iread(path, index=":")) if path.is_file() else []
+        origins = {atoms.info[SETTINGS] for atoms in self.known if SETTINGS in atoms.info}
+        if worker is not None and origins - {worker.sha256}:
+            raise UserError(
+                f"{path}: its labels come from other settings than the recipe's; choose another --out"
+            )
 
     def calculate(
         self,
@@ -164,6 +180,7 @@ class Labels(Calculator):
             raise UserError(f"{self.path} lacks a structure of {atoms.symbols}: label it first")
         values = self.worker.label(atoms, stress)
         bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+        bare.info[SETTINGS] = self.worker.sha256
         answer = labelled(bare, values["energy"], np.array(values["forces"]), values.get("stress"))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         ase.io.write(self.path, answer, format="extxyz", append=True)

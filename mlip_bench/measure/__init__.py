@@ -1,7 +1,10 @@
 """Measurements of fitted potentials; each is one file."""
 
+from ase import Atoms
+
 from mlip_bench.measure import cost, defects, direct, elastic, eos, errors, fit, phonons, scaling, stability
-from mlip_bench.measure.base import Measure, Metric, Subject, Value
+from mlip_bench.measure.base import Found, Measure, Metric, Subject, Value
+from mlip_bench.potentials.base import Potential, silent
 
 __all__ = [
     "BY_GROUP",
@@ -13,6 +16,7 @@ __all__ = [
     "Subject",
     "Value",
     "metric",
+    "property_of",
 ]
 
 FIT_METRICS = fit.METRICS
@@ -31,6 +35,12 @@ PROPERTIES = {
     "phonons": phonons.compute,
     "defects": defects.compute,
 }
+
+
+def property_of(potential: Potential, name: str, atoms: Atoms) -> Found:
+    """Return a property of a crystal by a potential, as a run measures it."""
+    settings = {"symmetrised": potential.conservative} if name == phonons.MEASURE.name else {}
+    return PROPERTIES[name](atoms, potential.calculator(), silent, **settings)
 
 
 def metric(measure: str, name: str) -> Metric:

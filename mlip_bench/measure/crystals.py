@@ -110,6 +110,15 @@ def relax_positions(atoms: Atoms, force_tolerance: float, name: str) -> None:
     atoms.set_constraint()
 
 
+def relax_shape(atoms: Atoms, name: str) -> None:
+    """Bring shape and positions to rest at a fixed volume, within the symmetry; raises as above."""
+    atoms.set_constraint(FixSymmetry(atoms, symprec=SYMMETRY_TOLERANCE))
+    cell = FrechetCellFilter(atoms, constant_volume=True)
+    if not BFGS(cell, logfile=None, maxstep=LARGEST_STEP).run(fmax=FORCE_TOLERANCE, steps=MOST_STEPS):  # type: ignore[arg-type]
+        raise UserError(f"{name}: the cell of {atoms.symbols} does not come to rest in {MOST_STEPS} steps")
+    atoms.set_constraint()
+
+
 def repeats(atoms: Atoms) -> tuple[int, int, int]:
     """Return how often a cell is repeated along each axis to be as wide as a supercell must be."""
     # Between opposite faces of the cell, not along its edges.

@@ -45,9 +45,9 @@ IMAGES = 5
 THICKNESS = 14.0
 VACUUM = 12.0
 
-# Builders of slabs by space group and lattice; size and lattice constant are theirs to be told.
-BODY_CENTRED, FACE_CENTRED, DIAMOND = 229, 225, 227
-SURFACES: dict[int, dict[str, Callable[..., Atoms]]] = {
+# Builders of slabs by space group and atoms of the primitive cell; size and lattice constant they are told.
+BODY_CENTRED, FACE_CENTRED, DIAMOND = (229, 1), (225, 1), (227, 2)
+SURFACES: dict[tuple[int, int], dict[str, Callable[..., Atoms]]] = {
     BODY_CENTRED: {"(100)": bcc100, "(110)": bcc110, "(111)": bcc111},
     FACE_CENTRED: {"(100)": fcc100, "(110)": fcc110, "(111)": fcc111},
     DIAMOND: {"(100)": diamond100, "(111)": diamond111},
@@ -92,7 +92,10 @@ def compute(
     values.insert(0, Value("vacancy_formation", vacancy.get_potential_energy() - per_atom * len(vacancy)))
     progress(0.2, "vacancy")
     if migration:
-        values.append(Value("vacancy_migration", migration_barrier(bulk, vacancy, calculator)))
+        try:
+            values.append(Value("vacancy_migration", migration_barrier(bulk, vacancy, calculator)))
+        except UserError as error:
+            values.append(Value("vacancy_migration", np.nan, error=str(error)))
     progress(0.7, "migration")
     if surfaces:
         values += surface_energies(crystal, calculator)
@@ -125,17 +128,22 @@ def migration_barrier(bulk: Atoms, vacancy: Atoms, calculator: Calculator) -> fl
 
 
 def surface_energies(crystal: Crystal, calculator: Calculator) -> list[Value]:
-    """Return the energies (J/m²) of relaxed low-index surfaces; none for a structure without builders.
+    """Return the energies (J/m²) of relaxed low-index surfaces.
 
-    A surface on which the potential does not bring the atoms to rest has no energy, but a sentence that
-    says so.
+    A structure of which no slabs can be built, and a surface on which the potential does not bring the atoms
+    to rest, has no energy, but a sentence that says so.
     """
     bulk = crystal.primitive.copy()
     bulk.calc = calculator
     per_atom = crystals.per_atom(bulk)
     symbol = crystal.primitive.get_chemical_symbols()[0]
     found = []
-    for plane, build in SURFACES.get(crystal.space_group, {}).items():
+    builders = SURFACES.get((crystal.space_group, len(crystal.primitive)), {})
+    if not builders:
+        group = crystal.space_group
+        unknown = f"defects: slabs are built of bcc, fcc and diamond, not of {symbol} in space group {group}"
+        return [Value("surface_energy", np.nan, error=unknown)]
+    for plane, build in builders.items():
         slab = _slab(build, symbol, crystal.lattice_constant)
         slab.calc = calculator
         try:
@@ -155,6 +163,10 @@ def _slab(build: Callable[..., Atoms], symbol: str, lattice_constant: float) -> 
     layers = 4
     while True:
         slab = build(symbol, size=(1, 1, layers), a=lattice_constant, vacuum=VACUUM / 2)
+        if build is diamond111:
+            # Crystals cleave between double layers, where an atom loses one of its four bonds and not three.
+            slab = slab[1:-1]
+            slab.center(vacuum=VACUUM / 2, axis=2)
         if np.ptp(slab.positions[:, 2]) >= THICKNESS:
             slab.pbc = True
             return slab

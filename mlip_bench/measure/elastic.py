@@ -28,16 +28,19 @@ FORCE_TOLERANCE = 2e-3
 CUBIC = {"c11": (0, 0), "c12": (0, 1), "c44": (3, 3)}
 ALL = {f"c{i + 1}{j + 1}": (i, j) for i in range(6) for j in range(i, 6)}
 
-METRICS = {
-    **{name: Metric("GPa", name.upper(), None) for name in ALL},
+MODULI = {
     "bulk_modulus": Metric("GPa", "bulk modulus (Hill)", None),
     "shear_modulus": Metric("GPa", "shear modulus (Hill)", None),
     "youngs_modulus": Metric("GPa", "Young's modulus (Hill)", None),
 }
+METRICS = {name: Metric("GPa", name.upper(), None) for name in ALL} | MODULI
 
 
 def compute(atoms: Atoms, calculator: Calculator, progress: Progress) -> Found:
-    """Return the elastic constants (GPa) of a crystal, those that symmetry leaves independent."""
+    """Return moduli (GPa) of a crystal and its elastic constants, those that symmetry leaves independent.
+
+    A crystal that is not stable against every strain has no moduli, but a sentence that says so.
+    """
     crystal = crystals.relaxed(atoms, calculator, "elastic")
     symmetry, constants = ("cubic", CUBIC) if crystal.is_cubic else ("triclinic", ALL)
     strained = generate_strained_configs(crystal.primitive, symmetry, N_STRAINS, STRAIN)
@@ -48,7 +51,12 @@ def compute(atoms: Atoms, calculator: Calculator, progress: Progress) -> Found:
     stiffness, _ = fit_elastic_constants(kept, symmetry, N_STRAINS, STRAIN, verbose=False)
     stiffness = stiffness / units.GPa
     values = [Value(name, float(stiffness[place])) for name, place in constants.items()]
-    return Found(values + [Value(name, value) for name, value in moduli(stiffness).items()], {})
+    if np.linalg.eigvalsh(stiffness).min() > 0:
+        values += [Value(name, value) for name, value in moduli(stiffness).items()]
+    else:
+        unstable = f"elastic: {atoms.symbols} is not stable against strain, so it has no moduli"
+        values += [Value(name, np.nan, error=unstable) for name in MODULI]
+    return Found(values)
 
 
 def _with_stress(strained: Atoms, unstrained: Atoms, calculator: Calculator) -> Atoms:

@@ -41,11 +41,6 @@ def compute(atoms: Atoms, calculator: Calculator, progress: Progress, *, structu
     crystal = crystals.relaxed(atoms, calculator, "eos")
     volumes, energies = energy_curve(crystal, calculator)
     progress(0.5, f"{len(volumes)} volumes")
-    fit = EquationOfState(volumes, energies, "birchmurnaghan")
-    try:
-        volume, energy, modulus = fit.fit(warn=False)
-    except (RuntimeError, ValueError) as error:
-        raise UserError("eos: the energies over volume have no minimum that can be fitted") from error
     values = [
         Value("volume_per_atom", crystal.primitive.get_volume() / len(crystal.primitive)),
         Value(
@@ -53,9 +48,17 @@ def compute(atoms: Atoms, calculator: Calculator, progress: Progress, *, structu
             100
             * (len(atoms) / len(crystal.primitive) * crystal.primitive.get_volume() / atoms.get_volume() - 1),
         ),
-        Value("bulk_modulus_eos", modulus / units.GPa),
-        Value("bulk_modulus_derivative", float(fit.eos_parameters[2])),
     ]
+    middle = len(volumes) // 2
+    volume, energy = float(volumes[middle]), float(energies[middle])
+    try:
+        volume, energy, modulus, derivative = birch_murnaghan(volumes, energies)
+        values.append(Value("bulk_modulus_eos", modulus / units.GPa))
+        values.append(Value("bulk_modulus_derivative", derivative))
+    except UserError as error:
+        values += [
+            Value(name, np.nan, error=str(error)) for name in ("bulk_modulus_eos", "bulk_modulus_derivative")
+        ]
     if crystal.is_cubic:
         values.append(Value("lattice_constant", crystal.lattice_constant))
     if structures and crystal.is_element:
@@ -64,14 +67,37 @@ def compute(atoms: Atoms, calculator: Calculator, progress: Progress, *, structu
     return Found(values, curves)
 
 
+def birch_murnaghan(volumes: np.ndarray, energies: np.ndarray) -> tuple[float, float, float, float]:
+    """Return V0, E0, B0 and B0' of energies over volume, in their units.
+
+    Raises UserError where the energies have no minimum within the volumes.
+    """
+    fit = EquationOfState(volumes, energies, "birchmurnaghan")
+    try:
+        volume, energy, modulus = fit.fit(warn=False)
+    except (RuntimeError, ValueError):
+        volume, energy, modulus = np.nan, np.nan, np.nan
+    if not (modulus > 0 and volumes.min() < volume < volumes.max()):
+        raise UserError(
+            f"eos: the energy has no minimum between {volumes.min():.2f} and {volumes.max():.2f} Å³/atom"
+        )
+    return float(volume), float(energy), float(modulus), float(fit.eos_parameters[2])
+
+
 def energy_curve(crystal: Crystal, calculator: Calculator) -> tuple[np.ndarray, np.ndarray]:
-    """Return volumes (Å³/atom) and energies (eV/atom) around the relaxed crystal."""
+    """Return volumes (Å³/atom) and energies (eV/atom) around the relaxed crystal.
+
+    At each volume shape and positions are those of least energy that the symmetry allows.
+    """
     volumes, energies = [], []
     for factor in VOLUMES:
         scaled = crystal.primitive.copy()
         scaled.set_cell(scaled.cell * factor ** (1 / 3), scale_atoms=True)
         scaled.calc = calculator
-        crystals.relax_positions(scaled, crystals.FORCE_TOLERANCE, f"eos, volume times {factor:.2f}")
+        name = f"eos, volume times {factor:.2f}"
+        if not crystal.is_cubic:
+            crystals.relax_shape(scaled, name)
+        crystals.relax_positions(scaled, crystals.FORCE_TOLERANCE, name)
         volumes.append(scaled.get_volume() / len(scaled))
         energies.append(crystals.per_atom(scaled))
     return np.array(volumes), np.array(energies)

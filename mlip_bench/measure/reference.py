@@ -18,7 +18,7 @@ from ase.build import bulk
 
 from mlip_bench.data.labels import Labels, Recipe, Worker, label_structures
 from mlip_bench.data.shipped import shipped_folder
-from mlip_bench.errors import UserError
+from mlip_bench.errors import UserError, did_you_mean
 from mlip_bench.measure import crystals
 from mlip_bench.measure.base import Found, Value
 from mlip_bench.potentials.base import Progress
@@ -85,6 +85,10 @@ def compute(
     recipe: Recipe, labels: Labels, properties: Mapping[str, Compute], progress: Progress
 ) -> Reference:
     """Measure each property that the recipe names, with labels as the calculator."""
+    for name in recipe.measures:
+        if name not in properties:
+            hint = did_you_mean(name, properties)
+            raise UserError(f"recipe of {recipe.system}: unknown property '{name}'{hint}")
     crystal = start(recipe)
     found = {}
     for index, (name, settings) in enumerate(recipe.measures.items()):
@@ -117,7 +121,12 @@ def label_file(path: Path, recipe: Recipe, python: str, out: Path, progress: Pro
     """Label the structures of a file, keeping their notes; answers are kept beside ``out`` as they come."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    structures = ase.io.read(path, index=":")
+    try:
+        structures = ase.io.read(path, index=":")
+    except Exception as error:  # a reader for any format may raise anything on a broken file
+        raise UserError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
+    if any(atoms.has("initial_magmoms") for atoms in structures):
+        raise UserError(f"{path}: magnetic moments are given per element, by the recipe; take them out of it")
     worker = Worker(recipe, python, out.with_suffix(".log"))
     labels = Labels(out.with_suffix(".labels.extxyz"), worker)
     try:
@@ -131,8 +140,15 @@ def label_file(path: Path, recipe: Recipe, python: str, out: Path, progress: Pro
 
 
 def start(recipe: Recipe) -> Atoms:
-    """Return the crystal that the recipe starts from."""
-    return bulk(recipe.system, recipe.crystal["lattice"], a=recipe.crystal["a"], cubic=True)
+    """Return the crystal that the recipe starts from; raises UserError where none can be built."""
+    lengths = {key: recipe.crystal[key] for key in ("a", "c") if key in recipe.crystal}
+    try:
+        # With a second length it is hexagonal or tetragonal.
+        return bulk(recipe.system, recipe.crystal["lattice"], cubic="c" not in lengths, **lengths)
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"recipe of {recipe.system}: [crystal] needs the lattice's name and a (Å), or a and c ({error})"
+        ) from error
 
 
 def write(reference: Reference, path: Path) -> None:

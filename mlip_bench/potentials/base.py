@@ -237,15 +237,22 @@ class PotentialCalculator(Calculator):
         properties: Sequence[str] | None = None,
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
-        """Predict one structure; raises for the stress of a structure without a volume, as ASE does."""
+        """Predict one structure; raises for the stress of a structure without a volume, as ASE does.
+
+        Raises :class:`UserError` where energy, forces or the stress of a crystal are not finite.
+        """
         super().calculate(atoms, properties, system_changes)
         prediction = self._predict(self.atoms)
+        finite_stress = bool(np.all(np.isfinite(prediction.stress)))
+        finite = np.isfinite(prediction.energy) and np.all(np.isfinite(prediction.forces))
+        if not finite or (self.atoms.pbc.all() and not finite_stress):
+            raise UserError(f"the potential's prediction for {self.atoms.symbols} is not finite (NaN)")
         self.results = {
             "energy": prediction.energy,
             "free_energy": prediction.energy,
             "forces": prediction.forces,
         }
-        if np.all(np.isfinite(prediction.stress)):
+        if finite_stress:
             self.results["stress"] = prediction.stress
         elif properties and "stress" in properties:
             raise PropertyNotImplementedError("the structure has no three-dimensional cell, so no stress")

@@ -324,10 +324,12 @@ def _reference(run: dict[str, Any]) -> reference_of.Reference | None:
 def _curves(folder: Path, good: pd.DataFrame) -> dict[tuple[str, str], Curves]:
     """Read what each measurement of a property left to be drawn."""
     found = {}
+    measured = set(zip(good["potential"], good["measure"].str.removesuffix(BY_GROUP), strict=True))
     for name in good["potential"].unique():
         for measure in PROPERTIES:
             path = folder / DRAWN / f"{name}-{measure}.npz"
-            if path.is_file():
+            # A file without rows is of an earlier crystal.
+            if (name, measure) in measured and path.is_file():
                 with np.load(path) as file:
                     found[str(name), measure] = dict(file)
     return found

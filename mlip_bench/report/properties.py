@@ -21,12 +21,17 @@ NOT_COMPARED = {
     "volume_change",
     "frequency_rms_deviation",
     "frequency_max_deviation",
+    "free_energy",
     "free_energy_deviation",
     "lowest_frequency",
     "imaginary_share",
     "force_constant_asymmetry",
     "n_displacements",
 }
+
+
+# Values so small that a share of them says nothing: structures whose energies are all but the same.
+NEAR_ZERO = {"structure_energy": 10.0}
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,9 @@ def beside_reference(measure: str, found: Found, expected: Found | None) -> Iter
 
 def deviation(value: float, expected: float | None, which: Property) -> float | None:
     """Return the deviation in per cent, or None where there is nothing to compare."""
-    if expected is None or pd.isna(value) or not expected or which.metric in NOT_COMPARED:
+    if expected is None or pd.isna(value) or which.metric in NOT_COMPARED:
+        return None
+    if abs(expected) <= NEAR_ZERO.get(which.metric, 0.0):
         return None
     return 100 * (value - expected) / abs(expected)
 
