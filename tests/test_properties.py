@@ -14,7 +14,7 @@ from ase.optimize import BFGS
 from ase.phonons import Phonons
 
 from mlip_bench.data import records
-from mlip_bench.data.labels import Labels, Recipe, Worker, read_recipe
+from mlip_bench.data.labels import SETTINGS, Labels, Recipe, Worker, read_recipe
 from mlip_bench.data.shipped import shipped_folder
 from mlip_bench.errors import UserError
 from mlip_bench.lammps_session import potentials_folder
@@ -509,6 +509,7 @@ def test_shipped_references_follow_from_their_labels(system):
     found = reference.shipped(system)
     known = Labels(FOLDER / system / reference.LABELS)
     recipe = read_recipe(system)
+    assert {atoms.info[SETTINGS] for atoms in known.known} == {recipe.sha256}
     chosen = {name: settings for name, settings in recipe.measures.items() if name in found.properties}
     again = reference.compute(dataclasses.replace(recipe, measures=chosen), known, PROPERTIES, silent)
     assert set(again.properties) == set(chosen)
