@@ -87,6 +87,8 @@ def test_the_report_sets_properties_beside_dft(run):
     assert "Properties of the crystal" in html
     for figure in ("phonons", "dispersion", "eos"):
         assert (run / "figures" / f"{figure}.svg").is_file()
+    # Two potentials of one family have one colour: the second is hatched.
+    assert "<pattern" in (run / "figures" / "groups.svg").read_text()
 
 
 def test_curves_without_rows_are_not_drawn(run, tmp_path):

@@ -29,6 +29,9 @@ MOST_PARITY_POINTS = 1500
 # Letters of names that fit beside each other in the legend above a figure.
 LETTERS_OF_LEGEND = 84
 
+# What tells bars of one colour apart.
+HATCHES = ("", "////", "....", "xxxx")
+
 # First principles, and several potentials of one family.
 GREY = "#7B8794"
 DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)))
@@ -234,6 +237,7 @@ def _groups(content: Content) -> tuple[Sketch, str] | None:
     sketch = new_sketch("groups", 7.4, 0.9 + 0.25 * len(groups) * len(names))
     panels = (("force_rmse", "test force RMSE (meV/Å)"), ("energy_rmse", "test energy RMSE (meV/atom)"))
     height = 0.8 / len(names)
+    families = [content.ranking.at[name, "family"] for name in names]
     grid = sketch.canvas.subplots(1, 2, sharey=True)
     for axes, (metric, label) in zip(grid, panels, strict=True):
         for index, name in enumerate(names):
@@ -241,8 +245,10 @@ def _groups(content: Content) -> tuple[Sketch, str] | None:
             if name not in values:
                 continue
             positions = np.arange(len(groups)) + height * (index - (len(names) - 1) / 2)
-            color = style(content.ranking.at[name, "family"])["color"]
-            axes.barh(positions, values[name], height=0.9 * height, color=color, label=name)
+            look = {"color": style(families[index])["color"], "edgecolor": "white", "linewidth": 0}
+            # Potentials of one family have its colour, so those after the first are hatched.
+            hatch = HATCHES[families[:index].count(families[index]) % len(HATCHES)]
+            axes.barh(positions, values[name], height=0.9 * height, hatch=hatch, label=name, **look)
             for position, value in zip(positions, values[name], strict=True):
                 if np.isfinite(value):
                     axes.text(value, position, f" {_short(value)}", va="center", fontsize=7)
