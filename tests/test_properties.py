@@ -388,7 +388,7 @@ def test_a_vacancy_whose_migration_fails_keeps_its_energy(monkeypatch):
 
 
 def test_surfaces_of_diamond_cut_one_bond_per_atom():
-    slab = defects._slab(defects.diamond111, "Si", 5.43)
+    slab = defects._slab(defects.diamond111, crystals.standard(bulk("Si", "diamond", a=5.43)))
     neighbours = np.bincount(neighbor_list("i", slab, 2.6))
     assert np.count_nonzero(neighbours == 3) == 2
     assert np.count_nonzero(neighbours == 4) == len(slab) - 2
@@ -396,9 +396,17 @@ def test_surfaces_of_diamond_cut_one_bond_per_atom():
 
 
 def test_surfaces_are_of_structures_that_can_be_built():
+    simple = crystals.relaxed(bulk("Cu", "sc", a=2.4), EMT())
+    (value,) = defects.surface_energies(simple, EMT())
+    assert value.error == "defects: slabs are of bcc, fcc, hcp and diamond, not of Cu in space group 221"
+
+
+def test_close_packed_planes_of_hcp_and_fcc_are_alike():
     hexagonal = crystals.relaxed(bulk("Cu", "hcp", a=2.55, c=4.2), EMT())
     (value,) = defects.surface_energies(hexagonal, EMT())
-    assert value.error == "defects: slabs are built of bcc, fcc and diamond, not of Cu in space group 194"
+    cubic = defects.surface_energies(crystals.relaxed(bulk("Cu", cubic=True), EMT()), EMT())
+    (expected,) = (surface.value for surface in cubic if surface.group == "(111)")
+    assert (value.group, value.value) == ("(0001)", pytest.approx(expected, rel=0.03))
 
 
 # -- labels and references -------------------------------------------------------------------------------

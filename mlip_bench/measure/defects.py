@@ -19,6 +19,7 @@ from ase.build import (
     fcc100,
     fcc110,
     fcc111,
+    hcp0001,
 )
 from ase.calculators.calculator import Calculator
 from ase.mep import NEB
@@ -46,11 +47,12 @@ THICKNESS = 14.0
 VACUUM = 12.0
 
 # Builders of slabs by space group and atoms of the primitive cell; size and lattice constant they are told.
-BODY_CENTRED, FACE_CENTRED, DIAMOND = (229, 1), (225, 1), (227, 2)
+BODY_CENTRED, FACE_CENTRED, DIAMOND, HEXAGONAL = (229, 1), (225, 1), (227, 2), (194, 2)
 SURFACES: dict[tuple[int, int], dict[str, Callable[..., Atoms]]] = {
     BODY_CENTRED: {"(100)": bcc100, "(110)": bcc110, "(111)": bcc111},
     FACE_CENTRED: {"(100)": fcc100, "(110)": fcc110, "(111)": fcc111},
     DIAMOND: {"(100)": diamond100, "(111)": diamond111},
+    HEXAGONAL: {"(0001)": hcp0001},
 }
 
 METRICS = {
@@ -141,10 +143,10 @@ def surface_energies(crystal: Crystal, calculator: Calculator) -> list[Value]:
     builders = SURFACES.get((crystal.space_group, len(crystal.primitive)), {})
     if not builders:
         group = crystal.space_group
-        unknown = f"defects: slabs are built of bcc, fcc and diamond, not of {symbol} in space group {group}"
+        unknown = f"defects: slabs are of bcc, fcc, hcp and diamond, not of {symbol} in space group {group}"
         return [Value("surface_energy", np.nan, error=unknown)]
     for plane, build in builders.items():
-        slab = _slab(build, symbol, crystal.lattice_constant)
+        slab = _slab(build, crystal)
         slab.calc = calculator
         try:
             _relax(slab, f"the surface {plane}")
@@ -158,11 +160,15 @@ def surface_energies(crystal: Crystal, calculator: Calculator) -> list[Value]:
     return found
 
 
-def _slab(build: Callable[..., Atoms], symbol: str, lattice_constant: float) -> Atoms:
+def _slab(build: Callable[..., Atoms], crystal: Crystal) -> Atoms:
     """Return the smallest cell of a surface, thick enough; layers are added until it is."""
+    symbol = crystal.primitive.get_chemical_symbols()[0]
+    lengths = {"a": crystal.lattice_constant}
+    if build is hcp0001:
+        lengths["c"] = float(crystal.conventional.cell.lengths()[2])
     layers = 4
     while True:
-        slab = build(symbol, size=(1, 1, layers), a=lattice_constant, vacuum=VACUUM / 2)
+        slab = build(symbol, size=(1, 1, layers), vacuum=VACUUM / 2, **lengths)
         if build is diamond111:
             # Crystals cleave between double layers, where an atom loses one of its four bonds and not three.
             slab = slab[1:-1]
