@@ -290,6 +290,7 @@ def measure(
     name = system or "-".join(potential.elements_)
     atoms = records.crystal(name) if crystal is None else read_crystal(crystal)
     failures: list[str] = []
+    findings: list[str] = []
     for title in names:
         try:
             found = property_of(potential, title, atoms)
@@ -300,9 +301,10 @@ def measure(
         for cells in properties.beside_reference(title, found, reference.of(name, atoms, title)):
             table.add_row(*cells)
         console.print(table)
-        failures += found.errors
-    for failure in failures:
-        complain(f"failed: {failure}")
+        findings += found.errors
+    # What does not hold within a property is a finding; one that cannot be measured at all is a failure.
+    for sentence in dict.fromkeys(findings + failures):
+        complain(f"failed: {sentence}")
     if failures:
         raise typer.Exit(SOMETHING_FAILED)
 

@@ -137,6 +137,8 @@ def test_a_crystal_of_ones_own_has_no_reference(tmp_path):
     done = mlip_bench("measure", QUADRATIC, "--measure", "elastic", "--crystal", "fcc.cif", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "no reference" in done.stdout
+    # Its energy is a maximum against strain: said once, of all three moduli.
+    assert done.stderr.count("failed: elastic: Mo4 is not stable against strain, so it has no moduli") == 1
 
 
 @pytest.mark.parametrize(
@@ -189,6 +191,12 @@ def test_data_label_labels_a_file_and_keeps_what_it_has(tmp_path):
     atoms.calc = EMT()
     assert labelled.get_potential_energy() == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
     assert np.allclose(labelled.get_forces(), atoms.get_forces(), atol=1e-6)
-    # The second time the calculator is not asked: one that does not exist does no harm.
-    done = mlip_bench(*command, "--calculator", "no-such", folder=tmp_path)
+    # The second time the calculator is not asked.
+    kept = (tmp_path / "out.labels.extxyz").stat().st_mtime_ns
+    done = mlip_bench(*command, folder=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out.labels.extxyz").stat().st_mtime_ns == kept
+    # Labels of another calculator do not go into the same file.
+    done = mlip_bench(*command, "--calculator", "lj", folder=tmp_path)
+    assert done.returncode == 2
+    assert "out.labels.extxyz: its labels come from other settings" in done.stderr

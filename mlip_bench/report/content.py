@@ -115,7 +115,7 @@ def read(folder: Path) -> Content:
     errors = good[good["measure"] == "errors"]
     ranking = _ranking(good)
     failures = rows.loc[rows["error"].notna(), ["potential", "measure", "error"]]
-    failures = failures.assign(measure=failures["measure"].str.removesuffix(BY_GROUP))
+    failures = failures.assign(measure=failures["measure"].str.removesuffix(BY_GROUP)).drop_duplicates()
     by_group = good[(good["measure"] == "errors" + BY_GROUP) & (good["split"] == "test")]
     predictions = _predictions(folder, good)
     reference = _reference(run)
