@@ -69,7 +69,7 @@ def own_data(
         train, test = split(structures, seed, str(train_path))
         origin = f"{train_path}, split {len(train)}/{len(test)} by seed {seed}"
     else:
-        found = read_structures(test_path, reading)
+        found = found if test_path == train_path else read_structures(test_path, reading)
         train, test = structures, found.structures
         notes = notes_of_both(notes, found.notes)
         origin = f"{train_path} and {test_path}"
