@@ -327,6 +327,16 @@ def test_a_file_of_a_folder_that_cannot_be_read_is_named(tmp_path):
     assert any("left out: 1 of 2" in note and "OUTCAR" in note for note in read.notes)
 
 
+def test_a_file_of_a_folder_without_frames_is_named(tmp_path):
+    ase.io.write(tmp_path / "good.extxyz", labelled())
+    (tmp_path / "empty.xyz").write_text("")
+    (tmp_path / "lammps.data").write_text("LAMMPS data file\n\n2 atoms\n")
+    with pytest.raises(UserError, match="2 of 3 frames cannot be used") as refused:
+        read_structures(tmp_path)
+    assert "empty.xyz: " in str(refused.value)
+    assert "lammps.data: " in str(refused.value)
+
+
 def test_a_folder_without_structures_is_said(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing")
     with pytest.raises(UserError, match=r"no files of structures in this folder \(OUTCAR, vasprun.xml"):

@@ -408,7 +408,13 @@ TINY = {
     "qsnap": {"twojmax": 2},
     "gap": {"n_max": 3, "l_max": 2, "n_sparse": 15},
     "mtp": {"level": 4, "radial_basis_size": 4, "iterations": 1, "starts": 1},
-    "nnp": {"radial_shifts": [0.0, 2.0], "zetas": [1.0], "hidden": [4, 4], "epochs": 1, "lbfgs_iterations": 2},
+    "nnp": {
+        "radial_shifts": [0.0, 2.0],
+        "zetas": [1.0],
+        "hidden": [4, 4],
+        "epochs": 1,
+        "lbfgs_iterations": 2,
+    },
     "sevennet": {"channels": 4, "lmax": 1, "epochs": 1, "double_precision": True},
     "sevennet-dfs": {"channels": 4, "lmax": 2, "epochs": 1, "double_precision": True},
 }
