@@ -83,7 +83,7 @@ def assert_same(read, atoms, atol=1e-7):
         np.testing.assert_allclose(structures.stress(read), structures.stress(atoms), atol=atol)
 
 
-# -- .cfg of MLIP --------------------------------------------------------------------------------------------
+# -- .cfg of MLIP ----------------------------------------------------------------------------------------
 
 
 def test_a_cfg_is_read_with_the_elements_of_its_types(tmp_path):
@@ -166,7 +166,7 @@ def test_a_broken_frame_of_a_cfg_is_named(old, new, sentence, tmp_path):
     assert len(read_structures(tmp_path / "broken.cfg", options).structures) == 1
 
 
-# -- input.data of n2p2 --------------------------------------------------------------------------------------
+# -- input.data of n2p2 ----------------------------------------------------------------------------------
 
 
 def test_input_data_is_read_in_the_units_named(tmp_path):
@@ -238,7 +238,7 @@ def test_a_broken_frame_of_input_data_is_named(old, new, sentence, tmp_path):
     assert sentence in str(refused.value)
 
 
-# -- databases and folders ------------------------------------------------------------------------------------
+# -- databases and folders -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["my.db", "my.json"])
@@ -283,14 +283,16 @@ def vasprun(atoms):
     kilobar = -voigt.to_matrix(structures.stress(atoms)) / (0.1 * units.GPa)
     return (
         '<?xml version="1.0"?><modeling><generator><i name="program">vasp</i></generator>'
-        '<kpoints><varray name="kpointlist"><v>0 0 0</v></varray><varray name="weights"><v>1</v></varray></kpoints>'
+        '<kpoints><varray name="kpointlist"><v>0 0 0</v></varray>'
+        '<varray name="weights"><v>1</v></varray></kpoints>'
         "<atominfo>"
         f'<array name="atoms"><set>{kinds}</set></array></atominfo>'
         f'<structure name="initialpos">{structure.removeprefix("<structure>")}'
         f'<calculation><scstep><energy>{energy}<i name="e_wo_entrp">{structures.energy(atoms):.12g}</i>'
         f'<i name="e_0_energy">{structures.energy(atoms):.12g}</i></energy></scstep>'
         f"{structure}{rows('forces', structures.forces(atoms))}{rows('stress', kilobar)}"
-        f'<energy>{energy}<i name="e_wo_entrp">0</i><i name="e_0_energy">0</i></energy></calculation></modeling>'
+        f'<energy>{energy}<i name="e_wo_entrp">0</i><i name="e_0_energy">0</i></energy></calculation>'
+        "</modeling>"
     )
 
 
