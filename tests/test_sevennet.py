@@ -452,7 +452,7 @@ def test_heads_on_features_of_both_parities_are_refused(fitted, alloys, tmp_path
 def test_heads_start_from_a_checkpoint_with_settings_per_layer(fitted, alloys, tmp_path):
     """As sevenn's own training writes them; the heads' spare layer needs some, too."""
     config = fitted.config_ | {keys.CONV_DENOMINATOR: [3.0, 4.0], keys.SELF_CONNECTION_TYPE: ["nequip"] * 2}
-    backbone.write(tmp_path / "lists.pth", config, backbone.build(config))
+    backbone.write(tmp_path / "lists.pth", config, backbone.build(config), {})
     direct = SevenNetDirect(checkpoint=str(tmp_path / "lists.pth"), epochs=1).fit(alloys[:4])
     assert np.isfinite(direct.predict(alloys[:1])[0].forces).all()
 
