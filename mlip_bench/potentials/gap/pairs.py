@@ -10,13 +10,18 @@ from ase import Atoms
 from ase.data import covalent_radii
 from matscipy.neighbours import neighbour_list
 
+from mlip_bench.data import structures as reference
 from mlip_bench.lammps_session import in_periodic_box
 
 # Distances (Å) beyond which atoms are no neighbours.
 NEIGHBOURHOOD = 6.0
 
-# How far mean nearest distances of structures may lie apart, largest over smallest. Liquids, strained cells and surfaces
-# of the data of Zuo et al. (doi:10.1021/acs.jpca.9b08723) stay below 1.26; 1.4 in length is 2.7 in volume.
+# Range (eV/atom) of the energies beside those of the elements: a liquid at 3000 K and surfaces of the data of Zuo et al.
+# (doi:10.1021/acs.jpca.9b08723) stay below 1.5, random structures have 3 and more.
+LARGEST_RANGE = 2.0
+
+# How far mean nearest distances of structures may lie apart, largest over smallest. The same data stays
+# below 1.26; 1.4 in length is 2.7 in volume.
 WIDEST = 1.4
 
 # How close two atoms may come, over the median of mean nearest distances; in the same data above 0.72.
@@ -27,32 +32,46 @@ RESOLUTION = 1e-4
 
 
 def why_wide(structures: Sequence[Atoms]) -> str | None:
-    """Return what makes data wide, in words, or None where it is not: the frame counts from 1.
+    """Return what makes data wide, in words, or None where it is not.
 
-    It is wide with isolated dimers, with structures that are compressed or expanded far from the others, and with
-    atoms much closer than usual.
+    It is wide with isolated dimers, with energies per atom or nearest distances far apart, and with atoms much
+    closer than usual.
     """
-    means, closest = np.full(len(structures), np.nan), np.full(len(structures), np.inf)
-    for index, atoms in enumerate(structures):
-        i, j, distances = neighbour_list("ijd", in_periodic_box(atoms, NEIGHBOURHOOD), NEIGHBOURHOOD)
-        if len(atoms) == 2 and len(distances) <= 2:
-            return f"structure {index + 1} is an isolated dimer"
-        if len(distances) == 0:
-            continue
-        nearest = np.full(len(atoms), np.inf)
-        radii = covalent_radii[atoms.numbers]
-        np.minimum.at(nearest, i, distances / (radii[i] + radii[j]))
-        means[index], closest[index] = nearest[np.isfinite(nearest)].mean(), nearest.min()
-    if np.isnan(means).all():
+    if any(_is_dimer(atoms) for atoms in structures):
+        return "it has isolated dimers"
+    elements = reference.elements(structures)
+    counts = reference.composition(structures, elements)
+    energies = np.array([reference.energy(atoms) for atoms in structures])
+    energies -= counts @ reference.energies_per_element(structures, elements)
+    width = float(np.ptp(energies / counts.sum(axis=1)))
+    if width > LARGEST_RANGE:
+        return f"energies over {width:.1f} eV/atom"
+    nearest = [found for found in map(_nearest, structures) if len(found)]
+    if not nearest:
         return None
-    spread, contact = np.nanmax(means) / np.nanmin(means), closest.min() / np.nanmedian(means)
+    means = np.array([found.mean() for found in nearest])
+    spread, contact = means.max() / means.min(), min(found.min() for found in nearest) / np.median(means)
     if spread > WIDEST:
-        dense, thin = int(np.nanargmin(means)) + 1, int(np.nanargmax(means)) + 1
-        return f"nearest distances of structures {dense} and {thin} differ by a factor of {spread:.2f}"
-    if contact < CLOSEST:
-        where = int(closest.argmin()) + 1
-        return f"two atoms of structure {where} are at {contact:.2f} of the usual nearest distance"
-    return None
+        return f"nearest distances of its structures differ by a factor of {spread:.2f}"
+    return f"atoms at {contact:.2f} of the usual nearest distance" if contact < CLOSEST else None
+
+
+def _is_dimer(atoms: Atoms) -> bool:
+    """Tell whether two atoms are all that there is: from each of them at most the other one is near."""
+    if len(atoms) != 2:
+        return False
+    i, j = neighbour_list("ij", in_periodic_box(atoms, NEIGHBOURHOOD), NEIGHBOURHOOD)
+    return len(i) <= 2 and bool(np.all(i != j))
+
+
+def _nearest(atoms: Atoms) -> np.ndarray:
+    """Return the distance of each atom to its nearest neighbour, over the sum of their radii; those with one."""
+    boxed = in_periodic_box(atoms, NEIGHBOURHOOD)
+    i, j, lengths = neighbour_list("ijd", boxed, NEIGHBOURHOOD)
+    found = np.full(len(atoms), np.inf)
+    radii = covalent_radii[atoms.numbers]
+    np.minimum.at(found, i, lengths / (radii[i] + radii[j]))
+    return found[np.isfinite(found)]
 
 
 def distances(structures: Sequence[Atoms], cutoff: float) -> dict[tuple[int, int], int]:
