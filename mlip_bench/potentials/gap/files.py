@@ -240,14 +240,14 @@ def _part(coordinates: ElementTree.Element, files: dict[str, bytes]) -> Part | P
     )
     if given is None or not is_plain:
         return None
-    return _soap_part(coordinates, given, weights, points, name) if kind == "soap" else _pair(
-        coordinates, given, weights, points
+    return (
+        _soap_part(coordinates, given, weights, points, name)
+        if kind == "soap"
+        else _pair(coordinates, given, weights, points)
     )
 
 
-def _sparse(
-    coordinates: ElementTree.Element, content: bytes, name: str
-) -> tuple[np.ndarray, np.ndarray]:
+def _sparse(coordinates: ElementTree.Element, content: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return δ² b_k f_cut(k) and the sparse points, (n_sparse,) and (n_sparse, dimensions)."""
     sparse = sorted(coordinates.iter("sparseX"), key=lambda one: int(one.attrib["i"]))
     if [int(one.attrib["i"]) for one in sparse] != list(range(1, len(sparse) + 1)):
@@ -255,13 +255,17 @@ def _sparse(
     weights = np.array([_number(one.attrib["alpha"]) * _number(one.attrib["sparseCutoff"]) for one in sparse])
     announced, dimensions = int(coordinates.attrib["n_sparseX"]), int(coordinates.attrib["dimensions"])
     if announced != len(weights):
-        raise ValueError(f"it announces {announced} sparse points in {name}, but has {len(weights)} coefficients")
+        raise ValueError(
+            f"it announces {announced} sparse points in {name}, but has {len(weights)} coefficients"
+        )
     try:
         points = np.array(content.split(), float)
     except ValueError as error:
         raise ValueError(f"its side file {name} has something other than numbers") from error
     if points.size != announced * dimensions or points.size == 0:
-        raise ValueError(f"its side file {name} has {points.size} numbers, not {announced} times {dimensions}")
+        raise ValueError(
+            f"its side file {name} has {points.size} numbers, not {announced} times {dimensions}"
+        )
     if not np.all(np.isfinite(points)):
         raise ValueError(f"its side file {name} has numbers that are not finite")
     # What the file calls a variance is δ itself.
@@ -270,7 +274,11 @@ def _sparse(
 
 
 def _soap_part(
-    coordinates: ElementTree.Element, given: dict[str, str], weights: np.ndarray, points: np.ndarray, name: str
+    coordinates: ElementTree.Element,
+    given: dict[str, str],
+    weights: np.ndarray,
+    points: np.ndarray,
+    name: str,
 ) -> Part | None:
     soap, zeta = _soap(given), _number(coordinates.get("zeta", "0"))
     is_power = coordinates.get("covariance_type") == DOT_PRODUCT and zeta >= 1 and zeta == int(zeta)
