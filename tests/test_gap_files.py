@@ -59,6 +59,15 @@ def sentence(path):
     return message
 
 
+def said_of(path):
+    """What is said of a file that cannot be read, or None where it can be."""
+    try:
+        load(path)
+    except UserError as error:
+        return str(error)
+    return None
+
+
 # -- side files ----------------------------------------------------------------------------------------
 
 
@@ -239,11 +248,8 @@ def test_a_damaged_xml_is_read_as_it_was_or_one_sentence(fitted, tmp_path_factor
     text = path.read_text()
     at = int(start * len(text))
     path.write_text(text[:at] + new + text[at + length :], encoding="utf-8", errors="replace")
-    try:
-        load(path)
-    except UserError as error:
-        assert str(path) in str(error)
-        assert "\n" not in str(error)
+    said = said_of(path)
+    assert said is None or (str(path) in said and "\n" not in said)
 
 
 @pytest.mark.parametrize(
@@ -258,6 +264,7 @@ def test_a_damaged_xml_is_read_as_it_was_or_one_sentence(fitted, tmp_path_factor
         ('alpha="[^"]*"', 'alpha="nan"', "nan is not a finite number"),
         ("<theta>.*</theta>", "<theta> 0.0 </theta>", "no length theta"),
         ("n_max=2", "n_max=two", "two"),
+        ('n_coordinate="5"', 'n_coordinate="6"', "announces 6 descriptors and has 5"),
     ],
 )
 def test_what_is_wrong_in_an_xml_is_named(folder, old, new, message):
@@ -282,9 +289,10 @@ def test_what_our_kernels_do_not_know_is_left_to_quip(folder, old, new):
 
 def test_what_quip_refuses_is_one_sentence(folder, alloys):
     path = edit(folder, "distance_2b ", "distance_2b only_intra=T resid_name=resid ")
-    with pytest.raises(UserError, match="QUIP refuses this potential: .*resid") as refused:
+    with pytest.raises(UserError, match=r"QUIP refuses this potential: .*resid") as refused:
         load(path).predict(alloys[:1])
     assert "\n" not in str(refused.value)
+    assert "Traceback" not in str(refused.value)
 
 
 def test_a_file_without_soap_and_pairs_is_refused(folder):
@@ -317,10 +325,7 @@ def test_a_damaged_description_is_one_sentence(fitted, tmp_path_factory, change,
     fitted.save(folder)
     path = folder / "potential.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {change: value}))
-    try:
-        load(folder)
-    except UserError as error:
-        assert "\n" not in str(error)
+    assert "\n" not in (said_of(folder) or "")
 
 
 def test_a_saved_folder_without_its_file_names_it(folder):

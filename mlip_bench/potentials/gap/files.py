@@ -198,8 +198,9 @@ def parts(files: dict[str, bytes], path: Path | str) -> list[Part | Pair] | None
     try:
         zeros(files)
         found = [_part(coordinates, files) for coordinates in tree.iter("gpCoordinates")]
-        if not found:
-            raise ValueError("it has no gpCoordinates")
+        announced = sum(int(sparse.get("n_coordinate", "0")) for sparse in tree.iter("gpSparse"))
+        if not found or len(found) != announced:
+            raise ValueError(f"it announces {announced} descriptors and has {len(found)}")
         if not _is_plain(tree):
             return None
     except (KeyError, ValueError) as error:

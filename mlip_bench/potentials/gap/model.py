@@ -199,13 +199,19 @@ class GAP(Potential):
         elif not hypers.pair:
             return []
         distinct = pairs.distances(structures, hypers.pair_cutoff)
-        return [
+        return [self._pair_descriptor(*numbers, count) for numbers, count in sorted(distinct.items())]
+
+    def _pair_descriptor(self, one: int, other: int, n_distinct: int) -> str:
+        """Return the pair term of two elements whose atoms are at so many different distances."""
+        hypers = self.hypers
+        # A single distance has no range to be uniform over.
+        method = "uniform" if n_distinct > 1 else "random"
+        return (
             f"distance_2b Z1={one} Z2={other} cutoff={hypers.pair_cutoff} "
             f"cutoff_transition_width={hypers.pair_cutoff_transition_width} covariance_type=ard_se "
             f"delta={hypers.pair_delta} theta_uniform={hypers.pair_theta} "
-            f"n_sparse={min(hypers.pair_n_sparse, count)} sparse_method=uniform add_species=F"
-            for (one, other), count in sorted(distinct.items())
-        ]
+            f"n_sparse={min(hypers.pair_n_sparse, n_distinct)} sparse_method={method} add_species=F"
+        )
 
     def _arguments(
         self, terms: list[str], environments: np.ndarray, has_virial: bool, seed: int
@@ -299,8 +305,10 @@ def _refusals_of_quip() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        lines = str(error).encode("ascii", "ignore").decode().split("\n")
-        raise UserError(f"gap: QUIP refuses this potential: {' '.join(' '.join(lines).split())}") from error
+        lines = [line.strip() for line in str(error).encode("ascii", "ignore").decode().splitlines()]
+        # Where in its sources QUIP stopped says nothing to users.
+        said = [line for line in lines if line and not line.startswith(("Traceback", 'File "'))]
+        raise UserError(f"gap: QUIP refuses this potential: {'; '.join(said)}") from error
 
 
 def _single_point(calculator: Calculator, atoms: Atoms) -> Prediction:
