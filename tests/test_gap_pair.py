@@ -30,7 +30,7 @@ def morse(atoms):
 
 
 def random_structures(n, seed):
-    """Random cells of four to eight atoms at volumes over a factor of three, as a structure search starts from."""
+    """Random cells of four to eight atoms over a factor of three in volume, as a search starts from."""
     generator, found = np.random.default_rng(seed), []
     while len(found) < n:
         size = int(generator.integers(4, 9))
@@ -230,7 +230,7 @@ def test_pairs_alone_are_those_of_quip(fitted, alloys, tmp_path):
     numbers=st.sampled_from([(29, 29), (29, 79), (79, 29), (0, 29), (0, 0)]),
 )
 def test_kernels_are_the_sum_over_pairs(seed, theta, cutoff, share, numbers):
-    """Energies of random pair terms against all distances that ASE finds; forces and virial by differences."""
+    """Energies of random pair terms against a plain sum; forces and virial by differences."""
     generator = np.random.default_rng(seed)
     atoms = Atoms(
         generator.choice([29, 79], size=5),

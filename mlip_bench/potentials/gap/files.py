@@ -4,8 +4,8 @@ What our kernels evaluate are potentials of SOAP descriptors with dot-product ke
 pair terms with squared-exponential kernels, as :class:`~mlip_bench.potentials.gap.GAP` fits them.
 :func:`parts` tells where a file has anything else: other descriptors (three atoms), other radial functions,
 kernels that are not normalised, a core potential. QUIP evaluates such a file whole. Refused by name are
-descriptors that QUIP does not know, side files that are not those of the XML or not in its folder, and document
-types with their entities.
+descriptors that QUIP does not know, side files that are not those of the XML or not in its folder, and
+document types with their entities.
 """
 
 import hashlib
@@ -90,7 +90,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Pair:
-    """The energies of pairs: f_cut(r) Σ_k weights_k exp(-(r - points_k)² / 2θ²), each pair from both its atoms."""
+    """The energies of pairs: f_cut(r) Σ_k weights_k exp(-(r - points_k)² / 2θ²), from both atoms of each."""
 
     numbers: tuple[int, int]
     """Atomic numbers of the two; 0 stands for any."""
@@ -130,8 +130,8 @@ def inside(folder: Path, name: str) -> Path:
         is_inside = False
     if not is_inside:
         raise UserError(
-            f"{path}: this side file of a GAP is outside the folder {folder}; put it beside the XML and name it "
-            "there without a path"
+            f"{path}: this side file of a GAP is outside the folder {folder}; put it beside the XML and name "
+            "it there without a path"
         )
     return path
 
@@ -166,8 +166,8 @@ def _side_file(path: Path, name: str, checksum: str) -> bytes:
     # QUIP leaves the sum empty, or writes a complaint, where it found no program for it.
     if re.fullmatch("[0-9a-fA-F]{32}", checksum) and found != checksum.lower():
         raise UserError(
-            f"{side}: damaged, or of another fit than {path} (MD5 {found}, the XML has {checksum}); copy both from "
-            "the same fit"
+            f"{side}: damaged, or of another fit than {path} (MD5 {found}, the XML has {checksum}); copy "
+            "both from the same fit"
         )
     return content
 

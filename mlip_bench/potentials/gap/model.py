@@ -8,10 +8,11 @@ doi:10.1103/PhysRevLett.104.136403 and doi:10.1103/PhysRevB.87.184115, equation 
 where the normalised power spectrum p of the smoothed neighbour density is invariant under rotation and
 permutation. One set of sparse points per element, chosen by CUR decomposition.
 
-Data far from equilibrium gets a pair term as well (``distance_2b``), which carries the steep repulsion of close
-atoms that SOAP would need many sparse points for; this is standard for random structure search (Deringer, Pickard,
-Csányi, doi:10.1103/PhysRevLett.120.156001; Bernstein, Csányi, Deringer, doi:10.1038/s41524-019-0236-6). For each two
-elements, with sparse points at distances r_k and from both atoms of a pair,
+Data far from equilibrium gets a pair term as well (``distance_2b``), which carries the steep repulsion of
+close atoms that SOAP would need many sparse points for; this is standard for random structure search
+(Deringer, Pickard, Csányi, doi:10.1103/PhysRevLett.120.156001; Bernstein, Csányi, Deringer,
+doi:10.1038/s41524-019-0236-6). For each two elements, with sparse points at distances r_k and from both atoms
+of a pair,
 
 .. math:: E_{ij} = f_{cut}(r_{ij}) \, δ_2^2 \sum_k b_k \, f_{cut}(r_k) \, e^{-(r_{ij} - r_k)^2 / 2 θ^2}
 

@@ -1,6 +1,7 @@
 """Whether data is wide, so that a GAP of it needs a pair term, and which pairs there are.
 
-Distances are counted in sums of covalent radii, so that compounds do not look wide because their elements differ.
+Distances are counted in sums of covalent radii, so that compounds do not look wide because their elements
+differ.
 """
 
 from collections.abc import Sequence
@@ -16,12 +17,12 @@ from mlip_bench.lammps_session import in_periodic_box
 # Distances (Å) beyond which atoms are no neighbours.
 NEIGHBOURHOOD = 6.0
 
-# Range (eV/atom) of the energies beside those of the elements: a liquid at 3000 K and surfaces of the data of Zuo et al.
-# (doi:10.1021/acs.jpca.9b08723) stay below 1.5, random structures have 3 and more.
+# Range (eV/atom) of the energies beside those of the elements: a liquid at 3000 K and surfaces of the data of
+# Zuo et al. (doi:10.1021/acs.jpca.9b08723) stay below 1.5, random structures have 3 and more.
 LARGEST_RANGE = 2.0
 
-# How far mean nearest distances of structures may lie apart, largest over smallest. The same data stays
-# below 1.26; 1.4 in length is 2.7 in volume.
+# How far mean nearest distances of structures may lie apart, largest over smallest: the same data stays below
+# 1.26, and 1.4 in length is 2.7 in volume.
 WIDEST = 1.4
 
 # How close two atoms may come, over the median of mean nearest distances; in the same data above 0.72.
@@ -34,8 +35,8 @@ RESOLUTION = 1e-4
 def why_wide(structures: Sequence[Atoms]) -> str | None:
     """Return what makes data wide, in words, or None where it is not.
 
-    It is wide with isolated dimers, with energies per atom or nearest distances far apart, and with atoms much
-    closer than usual.
+    It is wide with isolated dimers, with energies per atom or nearest distances far apart, and with atoms
+    much closer than usual.
     """
     if any(_is_dimer(atoms) for atoms in structures):
         return "it has isolated dimers"
@@ -65,7 +66,7 @@ def _is_dimer(atoms: Atoms) -> bool:
 
 
 def _nearest(atoms: Atoms) -> np.ndarray:
-    """Return the distance of each atom to its nearest neighbour, over the sum of their radii; those with one."""
+    """Return the distance of each atom with neighbours to the nearest one, over the sum of their radii."""
     boxed = in_periodic_box(atoms, NEIGHBOURHOOD)
     i, j, lengths = neighbour_list("ijd", boxed, NEIGHBOURHOOD)
     found = np.full(len(atoms), np.inf)

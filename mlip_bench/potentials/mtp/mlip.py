@@ -1,8 +1,8 @@
 """The ``.mtp`` files of MLIP-2, MLIP-3 and ``motep``: read by a whitelist, written by ``motep``.
 
 They number the species and do not name them. Ours put the elements into ``potential_tag``; a file of others
-needs that line before it can be used with data. Every key is honoured or refused by name. What follows the potential
-from ``#MVS`` on is the state of active learning, which energies do not depend on.
+needs that line before it can be used with data. Every key is honoured or refused by name. What follows the
+potential from ``#MVS`` on is the state of active learning, which energies do not depend on.
 """
 
 import re
@@ -45,6 +45,8 @@ WORDS = ("version", "potential_name", "potential_tag", "radial_basis_type")
 COEFFICIENTS = ("radial_coeffs", "species_coeffs", "moment_coeffs")
 TABLES = ("alpha_index_basic", "alpha_index_times", "alpha_moment_mapping")
 KNOWN = (*COUNTS, *LENGTHS, *WORDS, *COEFFICIENTS, *TABLES)
+UNREAD = (*WORDS, "radial_coeffs")
+"""Those that are no list of numbers."""
 OPTIONAL = ("scaling", "potential_name", "potential_tag", "version")
 
 # Physics that is not implemented, by the beginnings of its keys.
@@ -80,7 +82,7 @@ class Content:
 
 
 def read(path: Path) -> Content:
-    """Read a file; one of another kind, not whole, or with unknown keys is a :class:`UserError` that says so."""
+    """Read a file; one of another kind, not whole, or with unknown keys is a :class:`UserError`."""
     try:
         potential, selection, _ = path.read_bytes().partition(SELECTION)
     except OSError as error:
@@ -88,7 +90,8 @@ def read(path: Path) -> Content:
     try:
         given = _entries(potential.decode("utf-8"))
         _refuse_foreign(given)
-        content = _content({key: _value(key, text) for key, text in given.items()})
+        numbers = {key: _value(key, text) for key, text in given.items() if key not in UNREAD}
+        content = _content(numbers, given["radial_coeffs"], given.get("potential_tag", ""))
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not a whole .mtp file (it is not a text file)") from error
     except ValueError as error:
@@ -123,7 +126,7 @@ def _entries(text: str) -> dict[str, str]:
 
 
 def _braces(text: str, start: int, key: str) -> tuple[str, int]:
-    """Return the braces that begin here, with labels of pairs of species like ``0-1`` between, and where they end."""
+    """Return the braces that begin here, with labels of species like ``0-1`` between, and where they end."""
     end, depth = start, 0
     group = re.compile(r"\s*(?:\d+\s*-\s*\d+)?\s*\{")
     while match := group.match(text, end):
@@ -158,13 +161,11 @@ def _refuse_foreign(given: dict[str, str]) -> None:
         raise ValueError(f"no {', '.join(missing)}; the potential is not fitted or the file not whole")
 
 
-def _value(key: str, text: str) -> str | np.ndarray:
-    """Return words as they are, and numbers as one row each; radial coefficients keep their labels."""
-    if key in WORDS or key == "radial_coeffs":
-        return text
-    is_whole = key in COUNTS or key in TABLES
+def _value(key: str, text: str) -> np.ndarray:
+    """Return the numbers behind a key, in one row."""
     is_single = key in COUNTS or key in LENGTHS
-    numbers = _numbers(key, text if is_single else _inner(key, text), int if is_whole else float)
+    kind = int if key in COUNTS or key in TABLES else float
+    numbers = _numbers(key, text if is_single else _inner(key, text), kind)
     if is_single and numbers.shape != (1,):
         raise ValueError(f"{key} is '{text}', not one number")
     return numbers
@@ -198,42 +199,43 @@ def _numbers(key: str, text: str, kind: type) -> np.ndarray:
     return found
 
 
-def _content(given: dict[str, str | np.ndarray]) -> Content:
+def _content(given: dict[str, np.ndarray], radial: str, tag: str) -> Content:
     """Put a potential together; ``ValueError`` where its parts do not fit each other."""
     counts = {key: int(given[key][0]) for key in COUNTS}
-    for key, count in counts.items():
-        if count < (0 if key == "alpha_index_times_count" else 1):
-            raise ValueError(f"{key} = {count} is too small")
-    basic, times = (np.asarray(given[key]).reshape(-1, 4) for key in TABLES[:2])
-    mapping, linear, species = (
-        np.asarray(given[key]) for key in ("alpha_moment_mapping", "moment_coeffs", "species_coeffs")
-    )
-    announced = (
-        ("moment_coeffs", linear, "alpha_scalar_moments"),
-        ("alpha_moment_mapping", mapping, "alpha_scalar_moments"),
-        ("alpha_index_basic", basic, "alpha_index_basic_count"),
-        ("alpha_index_times", times, "alpha_index_times_count"),
-        ("species_coeffs", species, "species_count"),
-    )
-    for key, found, count in announced:
-        if len(found) != counts[count]:
-            raise ValueError(
-                f"{key} has {len(found)} entries, but the file announces {counts[count]} ({count})"
-            )
+    basic, times = (given[key].reshape(-1, 4) for key in ("alpha_index_basic", "alpha_index_times"))
+    mapping = given["alpha_moment_mapping"]
+    _refuse_wrong_counts(given | {"alpha_index_basic": basic, "alpha_index_times": times}, counts)
     _refuse_wrong_indices(basic, times, mapping, counts)
     least, cutoff = float(given["min_dist"][0]), float(given["max_dist"][0])
     scaling = float(given["scaling"][0]) if "scaling" in given else DEFAULT_SCALING
     if not 0 <= least < cutoff:
-        raise ValueError(
-            f"min_dist = {least:g} and max_dist = {cutoff:g}; they must be 0 <= min_dist < max_dist"
-        )
-    basis = Basis(
-        *(table.astype(np.int32) for table in (basic, times)), counts["alpha_moments_count"], mapping
-    )
-    radial = _radial(str(given["radial_coeffs"]), counts)
+        raise ValueError(f"min_dist = {least:g}, max_dist = {cutoff:g}; it must be 0 <= min_dist < max_dist")
+    basis = Basis(basic.astype(np.int32), times.astype(np.int32), counts["alpha_moments_count"], mapping)
     return Content(
-        Tables(basis, scaling, least, cutoff), radial, linear, species, str(given.get("potential_tag", ""))
+        Tables(basis, scaling, least, cutoff),
+        _radial(radial, counts),
+        given["moment_coeffs"],
+        given["species_coeffs"],
+        tag,
     )
+
+
+def _refuse_wrong_counts(given: dict[str, np.ndarray], counts: dict[str, int]) -> None:
+    for key, count in counts.items():
+        if count < (0 if key == "alpha_index_times_count" else 1):
+            raise ValueError(f"{key} = {count} is too small")
+    announced = {
+        "moment_coeffs": "alpha_scalar_moments",
+        "alpha_moment_mapping": "alpha_scalar_moments",
+        "alpha_index_basic": "alpha_index_basic_count",
+        "alpha_index_times": "alpha_index_times_count",
+        "species_coeffs": "species_count",
+    }
+    for key, name in announced.items():
+        if len(given[key]) != counts[name]:
+            raise ValueError(
+                f"{key} has {len(given[key])} entries, but the file announces {counts[name]} ({name})"
+            )
 
 
 def _refuse_wrong_indices(
@@ -265,8 +267,8 @@ def _radial(text: str, counts: dict[str, int]) -> np.ndarray:
         rows = [_numbers("radial_coeffs", row, float) for row in re.findall(r"\{([^{}]*)\}", block)]
         if len(rows) != functions or any(len(row) != size for row in rows):
             raise ValueError(
-                f"radial_coeffs of {one}-{other} are not {functions} rows (radial_funcs_count) of {size} numbers "
-                "(radial_basis_size)"
+                f"radial_coeffs of {one}-{other} are not {functions} rows (radial_funcs_count) of {size} "
+                "numbers (radial_basis_size)"
             )
         if (int(one), int(other)) in found:
             raise ValueError(f"radial_coeffs of {one}-{other} are there twice")
