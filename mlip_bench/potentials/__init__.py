@@ -1,6 +1,7 @@
 """The families of potentials, found by entry points, and loading of saved or published ones."""
 
 import json
+import math
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
@@ -56,6 +57,9 @@ def _described(path: Path) -> str:
         hypers, elements = content["hypers"], content["elements"]
         if not (isinstance(hypers, dict) and isinstance(elements, list) and elements):
             raise ValueError("its hyper-parameters and elements are not whole")
+        zero = content.get("zero", [0.0] * len(elements))
+        if len(zero) != len(elements) or not all(math.isfinite(energy) for energy in zero):
+            raise ValueError("its zero of the energy is not one number for each element")
         unknown = [element for element in elements if element not in atomic_numbers]
         if unknown or not isinstance(content["family"], str):
             raise ValueError(f"{unknown[0]!r} is no element" if unknown else "its family is no name")

@@ -20,7 +20,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from mlip_bench.errors import UserError, did_you_mean
-from mlip_bench.potentials.base import DESCRIPTION
+from mlip_bench.potentials.base import DESCRIPTION, EXAMPLE
 from mlip_bench.potentials.gap.soap import Soap
 
 XML = "potential.xml"
@@ -157,7 +157,7 @@ def read(path: Path) -> dict[str, bytes]:
 
 def _side_file(path: Path, name: str, checksum: str) -> bytes:
     side = inside(path.parent, name)
-    if not name.strip() or Path(name).name in (XML, DESCRIPTION):
+    if not name.strip() or Path(name).name in (XML, DESCRIPTION, EXAMPLE):
         raise UserError(f"{path}: a side file of sparse points cannot be called '{name}'")
     if side.exists() and not side.is_file():
         raise UserError(f"{side}: cannot be read (not a plain file)")
@@ -203,7 +203,9 @@ def parts(files: dict[str, bytes], path: Path | str) -> list[Part | Pair] | None
             raise ValueError(f"it announces {announced} descriptors and has {len(found)}")
         if not _is_plain(tree):
             return None
-    except (KeyError, ValueError) as error:
+    except KeyError as error:
+        raise UserError(f"{path}: not a GAP that can be read (something has no {error})") from error
+    except ValueError as error:
         raise UserError(f"{path}: not a GAP that can be read ({error})") from error
     known = [part for part in found if part is not None]
     return known if len(known) == len(found) else None
@@ -230,10 +232,10 @@ def _is_known(element: ElementTree.Element) -> bool:
 
 def _part(coordinates: ElementTree.Element, files: dict[str, bytes]) -> Part | Pair | None:
     kind, given = descriptor(coordinates.findtext("descriptor") or "")
-    name = coordinates.get("sparseX_filename")
+    name, weights = coordinates.get("sparseX_filename"), _weights(coordinates)
     if name is None:
         return None
-    weights, points = _sparse(coordinates, files[name], name)
+    points = _points(coordinates, files[name], name)
     is_plain = (
         _number(coordinates.get("signal_mean", "0")) == 0
         and coordinates.get("n_permutations", "1") == "1"
@@ -248,17 +250,22 @@ def _part(coordinates: ElementTree.Element, files: dict[str, bytes]) -> Part | P
     )
 
 
-def _sparse(coordinates: ElementTree.Element, content: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return δ² b_k f_cut(k) and the sparse points, (n_sparse,) and (n_sparse, dimensions)."""
+def _weights(coordinates: ElementTree.Element) -> np.ndarray:
+    """Return δ² b_k f_cut(k) of each sparse point, (n_sparse,)."""
     sparse = sorted(coordinates.iter("sparseX"), key=lambda one: int(one.attrib["i"]))
+    announced = int(coordinates.attrib["n_sparseX"])
+    if announced != len(sparse):
+        raise ValueError(f"it announces {announced} sparse points, but has {len(sparse)} coefficients")
     if [int(one.attrib["i"]) for one in sparse] != list(range(1, len(sparse) + 1)):
-        raise ValueError(f"its coefficients for {name} are not numbered from 1 to {len(sparse)}")
+        raise ValueError(f"its coefficients are not numbered from 1 to {len(sparse)}")
     weights = np.array([_number(one.attrib["alpha"]) * _number(one.attrib["sparseCutoff"]) for one in sparse])
+    # What the file calls a variance is δ itself.
+    return _number(coordinates.attrib["signal_variance"]) ** 2 * weights
+
+
+def _points(coordinates: ElementTree.Element, content: bytes, name: str) -> np.ndarray:
+    """Return the sparse points of a side file, (n_sparse, dimensions)."""
     announced, dimensions = int(coordinates.attrib["n_sparseX"]), int(coordinates.attrib["dimensions"])
-    if announced != len(weights):
-        raise ValueError(
-            f"it announces {announced} sparse points in {name}, but has {len(weights)} coefficients"
-        )
     try:
         points = np.array(content.split(), float)
     except ValueError as error:
@@ -269,9 +276,7 @@ def _sparse(coordinates: ElementTree.Element, content: bytes, name: str) -> tupl
         )
     if not np.all(np.isfinite(points)):
         raise ValueError(f"its side file {name} has numbers that are not finite")
-    # What the file calls a variance is δ itself.
-    scale = _number(coordinates.attrib["signal_variance"]) ** 2
-    return scale * weights, points.reshape(announced, dimensions)
+    return points.reshape(announced, dimensions)
 
 
 def _soap_part(
@@ -347,17 +352,23 @@ def elements(tree: ElementTree.Element) -> tuple[str, ...]:
     numbers: set[int] = set()
     for text in _texts(tree):
         if text.split()[:1] in (["soap"], ["distance_2b"]):
-            numbers |= {int(number) for number in re.findall(r"\bZ[12]?=\{*(\d+)", text)}
+            for words in re.findall(r"\bZ[12]?=\{*([\d ]+)", text):
+                numbers |= {int(number) for number in words.split()}
     return tuple(sorted(chemical_symbols[number] for number in numbers if 0 < number < len(chemical_symbols)))
 
 
 def first(tree: ElementTree.Element, kind: str) -> dict[str, str] | None:
-    """Return the plain keys of the first descriptor of a kind, and its number of sparse points."""
+    """Return the plain keys of the first descriptor of a kind, and what its kernel has."""
     for coordinates in tree.iter("gpCoordinates"):
         text = coordinates.findtext("descriptor") or ""
         if text.split()[:1] == [kind]:
             given = dict(re.findall(r"(\w+)=([\w.+-]+)", text))
-            return given | {"n_sparse": coordinates.get("n_sparseX", "1")}
+            learnt = {
+                "n_sparse": coordinates.get("n_sparseX"),
+                "delta": coordinates.get("signal_variance"),
+                "theta_uniform": coordinates.findtext("theta"),
+            }
+            return given | {key: value for key, value in learnt.items() if value is not None}
     return None
 
 

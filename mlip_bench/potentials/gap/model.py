@@ -124,9 +124,8 @@ class GAP(Potential):
             width, cutoff = self.cutoff_transition_width, self.cutoff
             require(width < cutoff, "cutoff_transition_width", width, f"must be below the cutoff, {cutoff}")
             width, cutoff = self.pair_cutoff_transition_width, self.pair_cutoff
-            require(
-                width < cutoff, "pair_cutoff_transition_width", width, f"must be below pair_cutoff, {cutoff}"
-            )
+            within = f"must not be above pair_cutoff, {cutoff}"
+            require(width <= cutoff, "pair_cutoff_transition_width", width, within)
 
     hypers: Hypers
 
@@ -140,7 +139,7 @@ class GAP(Potential):
     @property
     def n_parameters(self) -> int:
         """The number of sparse points, each with one coefficient."""
-        return self._xml().count("<sparseX ")
+        return sum(1 for _ in files.parse(self.files_[XML], XML).iter("sparseX"))
 
     def _stepper(self) -> Callable[[Atoms], Prediction]:
         return self._by_quip() if self.parts_ is None else Evaluator(self.parts_, SKIN)
@@ -255,9 +254,6 @@ class GAP(Potential):
         )
 
     # -- files -----------------------------------------------------------------------------------------
-
-    def _xml(self) -> str:
-        return self.files_[XML].decode()
 
     def _write(self, folder: Path) -> None:
         files.write(folder, self.files_)
