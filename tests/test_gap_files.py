@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import ase.io
 import pytest
@@ -262,7 +263,7 @@ def test_a_damaged_xml_is_read_as_it_was_or_one_sentence(fitted, tmp_path_factor
         ('<sparseX i="1"', '<sparseX i="2"', "not numbered from 1"),
         ('n_sparseX="[0-9]+"', 'n_sparseX="3"', "announces 3"),
         ('alpha="[^"]*"', 'alpha="nan"', "nan is not a finite number"),
-        ("<theta>.*</theta>", "<theta> 0.0 </theta>", "no length theta"),
+        ("<theta>.*</theta>", "<theta> 0.0 </theta>", "theta"),
         ("n_max=2", "n_max=two", "two"),
         ('n_coordinate="5"', 'n_coordinate="6"', "announces 6 descriptors and has 5"),
     ],
@@ -304,6 +305,47 @@ def test_a_file_without_soap_and_pairs_is_refused(folder):
 def test_a_renamed_file_still_finds_its_side_files(folder, fitted, alloys):
     path = (folder / XML).rename(folder / "g.xml")
     assert load(path).predict(alloys[:1])[0].energy == fitted.predict(alloys[:1])[0].energy
+
+
+def inlined(folder):
+    """The same potential as one file, as gap_fit writes it with sparse_separate_file=F."""
+    path = folder / XML
+    tree = ElementTree.parse(path)
+    for coordinates in tree.iter("gpCoordinates"):
+        dimensions = int(coordinates.attrib["dimensions"])
+        words = (folder / coordinates.attrib.pop("sparseX_filename")).read_text().split()
+        del coordinates.attrib["sparseX_md5sum"]
+        for index, one in enumerate(coordinates.iter("sparseX")):
+            point = words[index * dimensions : (index + 1) * dimensions]
+            if dimensions <= 50:
+                one.text = " ".join(point) + "  "
+                continue
+            one.set("sliced", "T")
+            for start in range(0, dimensions, 50):
+                end = min(start + 50, dimensions)
+                part = ElementTree.SubElement(one, "sparseX_slice", start=str(start + 1), end=str(end))
+                part.text = " ".join(point[start:end]) + "  "
+    tree.write(path)
+    for side in sides(folder):
+        side.unlink()
+    return path
+
+
+def test_sparse_points_within_the_xml_are_those_of_quip(folder, fitted, alloys):
+    """The pair terms have one number in each; those of SOAP 60 and more, in slices."""
+    again = load(inlined(folder))
+    assert again.parts_ is not None
+    ours, theirs, atoms = again.predict(alloys[:1])[0], again.quip(), alloys[0].copy()
+    theirs.calculate(atoms, ["energy", "forces"])
+    assert ours.energy == pytest.approx(theirs.results["energy"], abs=1e-6)
+    assert ours.energy == pytest.approx(fitted.predict(alloys[:1])[0].energy, abs=1e-9)
+    assert abs(ours.forces - theirs.results["forces"]).max() < 2e-6
+
+
+def test_too_few_numbers_within_the_xml_are_named(folder):
+    path = inlined(folder)
+    edit(folder, r'(?<=")> *[\d.eE+-]+ *</sparseX>', "></sparseX>")
+    assert "the XML has 29 numbers of sparse points, not 30 times 1" in sentence(path)
 
 
 def test_check_sums_in_capitals_are_check_sums(folder):

@@ -61,7 +61,8 @@ ATTRIBUTES = {
         "label", "dimensions", "signal_variance", "signal_mean", "sparsified", "n_permutations",
         "covariance_type", "zeta", "n_sparseX", "sparseX_filename", "sparseX_md5sum",
     },
-    "sparseX": {"i", "alpha", "sparseCutoff"},
+    "sparseX": {"i", "alpha", "sparseCutoff", "sliced"},
+    "sparseX_slice": {"start", "end"},
     "e0": {"Z", "value"},
     "command_line": set(), "theta": set(), "descriptor": set(), "permutation": {"i"},
 }  # fmt: skip
@@ -232,10 +233,7 @@ def _is_known(element: ElementTree.Element) -> bool:
 
 def _part(coordinates: ElementTree.Element, files: dict[str, bytes]) -> Part | Pair | None:
     kind, given = descriptor(coordinates.findtext("descriptor") or "")
-    name, weights = coordinates.get("sparseX_filename"), _weights(coordinates)
-    if name is None:
-        return None
-    points = _points(coordinates, files[name], name)
+    weights, points = _weights(coordinates), _points(coordinates, files)
     is_plain = (
         _number(coordinates.get("signal_mean", "0")) == 0
         and coordinates.get("n_permutations", "1") == "1"
@@ -244,7 +242,7 @@ def _part(coordinates: ElementTree.Element, files: dict[str, bytes]) -> Part | P
     if given is None or not is_plain:
         return None
     return (
-        _soap_part(coordinates, given, weights, points, name)
+        _soap_part(coordinates, given, weights, points)
         if kind == "soap"
         else _pair(coordinates, given, weights, points)
     )
@@ -252,7 +250,7 @@ def _part(coordinates: ElementTree.Element, files: dict[str, bytes]) -> Part | P
 
 def _weights(coordinates: ElementTree.Element) -> np.ndarray:
     """Return δ² b_k f_cut(k) of each sparse point, (n_sparse,)."""
-    sparse = sorted(coordinates.iter("sparseX"), key=lambda one: int(one.attrib["i"]))
+    sparse = _in_order(coordinates)
     announced = int(coordinates.attrib["n_sparseX"])
     if announced != len(sparse):
         raise ValueError(f"it announces {announced} sparse points, but has {len(sparse)} coefficients")
@@ -263,35 +261,46 @@ def _weights(coordinates: ElementTree.Element) -> np.ndarray:
     return _number(coordinates.attrib["signal_variance"]) ** 2 * weights
 
 
-def _points(coordinates: ElementTree.Element, content: bytes, name: str) -> np.ndarray:
-    """Return the sparse points of a side file, (n_sparse, dimensions)."""
+def _in_order(coordinates: ElementTree.Element) -> list[ElementTree.Element]:
+    return sorted(coordinates.iter("sparseX"), key=lambda one: int(one.attrib["i"]))
+
+
+def _points(coordinates: ElementTree.Element, files: dict[str, bytes]) -> np.ndarray:
+    """Return the sparse points (n_sparse, dimensions) of a side file, or where there is none of the XML."""
     announced, dimensions = int(coordinates.attrib["n_sparseX"]), int(coordinates.attrib["dimensions"])
+    name = coordinates.get("sparseX_filename")
+    if name is None:
+        where, words = "the XML", [word for one in _in_order(coordinates) for word in _within(one).split()]
+    else:
+        where, words = f"its side file {name}", files[name].decode(errors="replace").split()
     try:
-        points = np.array(content.split(), float)
+        points = np.array(words, float)
     except ValueError as error:
-        raise ValueError(f"its side file {name} has something other than numbers") from error
+        raise ValueError(f"{where} has something other than numbers for sparse points") from error
     if points.size != announced * dimensions or points.size == 0:
         raise ValueError(
-            f"its side file {name} has {points.size} numbers, not {announced} times {dimensions}"
+            f"{where} has {points.size} numbers of sparse points, not {announced} times {dimensions}"
         )
     if not np.all(np.isfinite(points)):
-        raise ValueError(f"its side file {name} has numbers that are not finite")
+        raise ValueError(f"{where} has numbers that are not finite")
     return points.reshape(announced, dimensions)
 
 
+def _within(sparse: ElementTree.Element) -> str:
+    """Return the numbers of one sparse point, which long ones have in slices."""
+    slices = sorted(sparse.iter("sparseX_slice"), key=lambda one: int(one.attrib["start"]))
+    return " ".join(one.text or "" for one in [sparse, *slices])
+
+
 def _soap_part(
-    coordinates: ElementTree.Element,
-    given: dict[str, str],
-    weights: np.ndarray,
-    points: np.ndarray,
-    name: str,
+    coordinates: ElementTree.Element, given: dict[str, str], weights: np.ndarray, points: np.ndarray
 ) -> Part | None:
     soap, zeta = _soap(given), _number(coordinates.get("zeta", "0"))
     is_power = coordinates.get("covariance_type") == DOT_PRODUCT and zeta >= 1 and zeta == int(zeta)
     if soap is None or not is_power:
         return None
     if points.shape[1] != soap.dimensions:
-        raise ValueError(f"{points.shape[1]} numbers in each sparse point of {name}, not {soap.dimensions}")
+        raise ValueError(f"{points.shape[1]} numbers in each sparse point, not {soap.dimensions}")
     return Part(soap, int(zeta), weights, points)
 
 
