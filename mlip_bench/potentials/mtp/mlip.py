@@ -113,7 +113,7 @@ def _entries(text: str) -> dict[str, str]:
         match = entry.match(text, place)
         if match is None:
             line = text[place:].strip().splitlines()[0]
-            raise ValueError(f"not a whole .mtp file (a line that is no 'key = value': '{line[:40]}')")
+            raise ValueError(f"not a whole .mtp file (a line that is no 'key = value': {line[:40]!r})")
         key, place = match[1] or match[2], match.end()
         value = match[3]
         if value is None:
@@ -167,7 +167,7 @@ def _value(key: str, text: str) -> np.ndarray:
     kind = int if key in COUNTS or key in TABLES else float
     numbers = _numbers(key, text if is_single else _inner(key, text), kind)
     if is_single and numbers.shape != (1,):
-        raise ValueError(f"{key} is '{text}', not one number")
+        raise ValueError(f"{key} is {text!r}, not one number")
     return numbers
 
 
