@@ -1,5 +1,6 @@
 """Files of MTPs: what is read of them, in which forms, and what is refused by name."""
 
+import json
 import re
 import subprocess
 import sys
@@ -271,7 +272,12 @@ def test_a_saved_folder_of_other_elements_is_refused(made, tmp_path):
     folder = tmp_path / "saved"
     load(made).save(folder)
     description = folder / "potential.json"
-    description.write_text(description.read_text().replace('"Cu"', '"Cu", "Ag"'))
+    changed = json.loads(description.read_text()) | {"elements": ["Au", "Cu", "Ag"]}
+    description.write_text(json.dumps(changed))
+    with pytest.raises(UserError, match=r"its zero of the energy is not one number for each element"):
+        load(folder)
+    del changed["zero"]
+    description.write_text(json.dumps(changed))
     with pytest.raises(UserError, match=r"potential\.mtp: 2 species for Au, Cu, Ag"):
         load(folder)
 
