@@ -1,8 +1,11 @@
 """The families of potentials, found by entry points, and loading of saved or published ones."""
 
 import json
+import math
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+
+from ase.data import atomic_numbers
 
 from mlip_bench.errors import UserError, did_you_mean
 from mlip_bench.potentials.base import DESCRIPTION, Potential, Prediction
@@ -40,11 +43,7 @@ def load(path: Path | str) -> Potential:
     path = Path(path)
     description = path / DESCRIPTION
     if description.is_file():
-        try:
-            name = json.loads(description.read_text())["family"]
-        except (ValueError, KeyError) as error:
-            raise UserError(f"{description}: not the description of a potential ({error})") from error
-        return family(name).load(path)
+        return family(_described(description)).load(path)
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")
     readers = [known for known in map(family, family_names()) if known.native_suffix]
@@ -55,3 +54,21 @@ def load(path: Path | str) -> Potential:
     raise UserError(
         f"{path}: not a potential; give a folder with {DESCRIPTION} or a file ending in {suffixes}"
     )
+
+
+def _described(path: Path) -> str:
+    """Return the family that a saved potential is of; what is not whole is a :class:`UserError`."""
+    try:
+        content = json.loads(path.read_text())
+        hypers, elements = content["hypers"], content["elements"]
+        if not (isinstance(hypers, dict) and isinstance(elements, list) and elements):
+            raise ValueError("its hyper-parameters and elements are not whole")
+        zero = content.get("zero", [0.0] * len(elements))
+        if len(zero) != len(elements) or not all(math.isfinite(energy) for energy in zero):
+            raise ValueError("its zero of the energy is not one number for each element")
+        unknown = [element for element in elements if element not in atomic_numbers]
+        if unknown or not isinstance(content["family"], str):
+            raise ValueError(f"{unknown[0]!r} is no element" if unknown else "its family is no name")
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not the description of a potential ({error})") from error
+    return str(content["family"])
