@@ -15,8 +15,7 @@ import numpy as np
 from ase import Atoms
 
 from mlip_bench.data import structures as reference
-from mlip_bench.errors import UserError
-from mlip_bench.potentials.sevennet import convolution
+from mlip_bench.potentials.sevennet import checkpoints, convolution
 from mlip_bench.potentials.sevennet.package import (
     DEFAULT_E3_EQUIVARIANT_MODEL_CONFIG,
     AtomGraphData,
@@ -26,7 +25,6 @@ from mlip_bench.potentials.sevennet.package import (
     chemical_species_preprocess,
     dtype_correct,
     keys,
-    load_checkpoint,
     sevenn,
     torch,
     unlabeled_atoms_to_graph,
@@ -122,20 +120,17 @@ def _ours(model: AtomGraphSequential) -> AtomGraphSequential:
     return model
 
 
-def read(checkpoint: str | Path) -> tuple[dict[str, Any], AtomGraphSequential]:
-    """Read configuration and model of a ``.pth`` file, or of a pretrained model by its name."""
-    try:
-        with _quiet():
-            found = load_checkpoint(str(checkpoint))
-            model = _ours(found.build_model())
-            # Weights of older versions have been put into the order of this one, and must not be again.
-            return found.config | {"version": sevenn.__version__}, model
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, AttributeError) as error:
-        first = str(error).strip().splitlines()
-        raise UserError(
-            f"{checkpoint}: not a checkpoint that sevenn {sevenn.__version__} reads "
-            f"({first[0] if first else type(error).__name__})"
-        ) from error
+def read(
+    checkpoint: str | Path, modal: str = "", trust: bool = False
+) -> tuple[dict[str, Any], AtomGraphSequential]:
+    """Read configuration and model of a ``.pth`` file, or of a pretrained model by its name.
+
+    ``modal`` is the level of theory of a multi-fidelity model; ``trust`` lets a file run code of its author.
+    Raises :class:`UserError` where the file needs either, and for what is not a checkpoint of sevenn.
+    """
+    with _quiet():
+        config, model = checkpoints.read(checkpoint, modal, trust)
+        return config, _ours(model)
 
 
 def plain(config: dict[str, Any], model: AtomGraphSequential) -> AtomGraphSequential:

@@ -77,4 +77,4 @@ class SevenNetDirect(SevenNet):
     def _read(self, folder: Path) -> None:
         from mlip_bench.potentials.sevennet import heads
 
-        self.config_, self.model_ = heads.read(folder / FILE)
+        self.config_, self.model_ = heads.read(folder / FILE, self.trusted)

@@ -259,7 +259,7 @@ def _restore(folder: Path | None, parts: dict[str, Any]) -> tuple[int, float, di
     """Bring all parts back to what was kept; return the epoch to begin with, least error, and its weights."""
     if folder is None or not (folder / "training.pt").is_file():
         return 0, np.inf, {}
-    kept = torch.load(folder / "training.pt", weights_only=False)
+    kept = torch.load(folder / "training.pt", weights_only=True)
     for name, part in parts.items():
         part.load_state_dict(kept["states"][name])
     return kept["epoch"], kept["best"], kept["best_weights"]
