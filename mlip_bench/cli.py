@@ -21,8 +21,9 @@ from mlip_bench.options import (
     plan_files,
     plan_potentials,
     read_dataset,
+    read_potential,
 )
-from mlip_bench.potentials import family, family_names, presets
+from mlip_bench.potentials import family, family_names, kind_of, presets
 from mlip_bench.potentials.base import refuse_missing_gpu
 
 app = typer.Typer(
@@ -66,6 +67,13 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", help="A hyper-parameter, e.g. snap.twojmax=8; repeatable.")
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of every random choice.")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Read files of others that can run code of their authors.")
+]
+OfFile = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="What a file leaves open, e.g. sevennet.modal=PBE; repeatable."),
+]
 Saved = Annotated[Path, typer.Argument(help="A saved potential, or a file in a format of its field.")]
 
 
@@ -87,6 +95,7 @@ def run(
     ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Fits side by side; they share the cores.")] = 1,
     crystal: CrystalFile = None,
+    trust: Trust = False,
 ) -> None:
     """Fit potentials, measure them, and write the report; what is done already is kept."""
     from mlip_bench import report, study
@@ -94,9 +103,10 @@ def run(
 
     files, potential = apart(potential)
     names = with_device(chosen(potential, family_names(), "potential"), device) if potential else []
-    published = plan_files(files, names, device)
     measures = chosen(measure, list(MEASURES), "measure")
-    overrides = parse_settings(settings or [], names)
+    of_files = [kind_of(path).family for path in files]
+    overrides = parse_settings(settings or [], list(dict.fromkeys(names + of_files)))
+    published = plan_files(files, names, device, overrides, trust)
     plan_potentials(names, preset, system or "", overrides)  # before any download: are they right?
     data = read_dataset(system, dataset, train, test, seed)
     if crystal is not None:
@@ -105,7 +115,7 @@ def run(
         say("cost is not measured: the data has no periodic structure to time")
         measures.remove("cost")
     fitted = plan_potentials(names, preset, data.system, overrides)
-    plan = study.Plan(data, fitted + published, tuple(measures), seed, device, preset)
+    plan = study.Plan(data, fitted + published, tuple(measures), seed, device, preset, trust)
     folder = out or Path("reports") / data.system
     say(f"data: {data.origin} ({len(data.train)} training, {len(data.test)} test)")
     from mlip_bench.progress import watcher
@@ -141,6 +151,7 @@ def sweep(
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder; default reports/<system>-sweep.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Fits side by side; they share the cores.")] = 2,
+    trust: Trust = False,
 ) -> None:
     """Fit sizes of every family within a budget of time; what is done already is kept."""
     from mlip_bench import report, study
@@ -156,7 +167,7 @@ def sweep(
     refuse_untimed(data)
     ladders = [sweeping.ladder(name, data.system, overrides[name], varied[name]) for name in names]
     order = sweeping.batches(ladders, seeds, seed)
-    plan = study.Plan(data, (), sweeping.MEASURES, seed, device)
+    plan = study.Plan(data, (), sweeping.MEASURES, seed, device, trust=trust)
     folder = out or Path("reports") / f"{data.system}-sweep"
     say(f"data: {data.origin} ({len(data.train)} training, {len(data.test)} test)")
     with study.sole_writer(folder):
@@ -185,6 +196,7 @@ def tune(
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder; default reports/<system>-tune-<family>.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Trials side by side.")] = 2,
+    trust: Trust = False,
 ) -> None:
     """Search cutoff and weights on the training data; what was tried is kept."""
     from mlip_bench import study, tuning
@@ -194,7 +206,7 @@ def tune(
     plan_potentials([name], "standard", system or "", overrides)
     data = read_dataset(system, dataset, train, None, seed, whole=True)
     (planned,) = plan_potentials([name], "standard", data.system, overrides)
-    task = tuning.problem(name, planned.hypers, data, folds, seed)
+    task = tuning.problem(name, planned.hypers, data, folds, seed, trust)
     folder = out or Path("reports") / f"{data.system}-tune-{name}"
     say(f"data: {data.origin} ({len(data.train)} training); {len(task.dimensions)} numbers to tune")
     with study.sole_writer(folder):
@@ -214,6 +226,7 @@ def fit(
     preset: Preset = "standard",
     settings: Settings = None,
     seed: Seed = 0,
+    trust: Trust = False,
 ) -> None:
     """Fit one potential on the training data and save it."""
     (name,) = chosen(potential, family_names(), "potential")
@@ -232,7 +245,7 @@ def fit(
         try:
             run_in_child(
                 fit_and_save,
-                *(family(name)(**planned.hypers), data, seed, out, None),
+                *(family(name)(**planned.hypers).trusting(trust), data, seed, out, None),
                 cores=available_cores(),
                 progress=lambda share, _: progress.update(bar, completed=share),
             )
@@ -248,13 +261,14 @@ def evaluate(
     system: System = None,
     dataset: DatasetName = "auto",
     test: Annotated[Path | None, typer.Option("--test", help="Own structures to evaluate on.")] = None,
+    settings: OfFile = None,
+    trust: Trust = False,
 ) -> None:
     """Print the errors of a saved or published potential on test data."""
     from mlip_bench.data.files import read_structures
     from mlip_bench.measure.errors import METRICS, comparison, summary
-    from mlip_bench.potentials import load
 
-    potential = load(path)
+    potential = read_potential(path, settings or [], trust)
     if test is not None:
         structures, origin = read_structures(test), str(test)
     else:
@@ -278,15 +292,16 @@ def measure(
     ] = "all",
     system: System = None,
     crystal: CrystalFile = None,
+    settings: OfFile = None,
+    trust: Trust = False,
 ) -> None:
     """Print properties of a saved or published potential beside those of first principles."""
     from mlip_bench.data.files import read_crystal
     from mlip_bench.measure import PROPERTIES, property_of, reference
-    from mlip_bench.potentials import load
     from mlip_bench.report import properties
 
     names = chosen(measures, list(PROPERTIES), "property")
-    potential = load(path)
+    potential = read_potential(path, settings or [], trust)
     name = system or "-".join(potential.elements_)
     atoms = records.crystal(name) if crystal is None else read_crystal(crystal)
     failures: list[str] = []
@@ -359,14 +374,15 @@ def export(
     path: Saved,
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     file_format: Annotated[str, typer.Option("--format", help="lammps.")] = "lammps",
+    settings: OfFile = None,
+    trust: Trust = False,
 ) -> None:
     """Write a folder with the potential, an input script that runs, and a README."""
     from mlip_bench.export import to_lammps
-    from mlip_bench.potentials import load
 
     if file_format != "lammps":
         raise UserError(f"unknown format '{file_format}'{did_you_mean(file_format, ['lammps'])}")
-    potential = load(path)
+    potential = read_potential(path, settings or [], trust)
     to_lammps(potential, out)
     say(f"{potential.family} for LAMMPS: {out}")
 

@@ -148,7 +148,7 @@ class SevenNet(Potential):
         torch.manual_seed(seed)
         self._ready_model = None
         self._start(structures)
-        if self.hypers.checkpoint:
+        if self.hypers.checkpoint and self.hypers.epochs:
             structures = self._refit_zero(structures)
             self.model_.float()  # predicting may have made it double
             self._ready_model = None
@@ -174,13 +174,15 @@ class SevenNet(Potential):
         hypers = self.hypers
         if hypers.checkpoint:
             self.config_, self.model_ = backbone.read(hypers.checkpoint, hypers.modal, self.trusted)
-            backbone.take_shift(self.config_, self.model_)
+            shifts = backbone.take_shift(self.config_, self.model_)
             known = backbone.elements(self.config_)
             foreign = sorted(set(self.elements_) - set(known))
             if foreign:
                 raise UserError(
                     f"{hypers.checkpoint} knows {', '.join(known)}, not {', '.join(foreign)} of the data"
                 )
+            if not hypers.epochs:  # it is taken as it is, with its own zero
+                self.zero_ = np.array([shifts[symbol] for symbol in self.elements_])
             return
         forces = np.concatenate([reference.forces(atoms).ravel() for atoms in structures])
         graphs = [backbone.graph(atoms, hypers.cutoff) for atoms in structures]
