@@ -93,7 +93,7 @@ def test_the_installed_multi_fidelity_model_is_that_of_sevenns_calculator(modal)
     np.testing.assert_allclose(found.stress, atoms.get_stress(), atol=1e-5)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(
     channels=st.integers(1, 4),
     lmax=st.integers(0, 2),
@@ -109,19 +109,19 @@ def test_one_level_of_theory_predicts_as_it_does_among_the_others(levels, seed, 
     torch.manual_seed(seed)
     config, model = multi_fidelity(levels=levels, **kind)
     atoms = alloys[0]
-    for modal in LEVELS[:levels]:
-        completed = checkpoints.completed_configuration(copy.deepcopy(config))
-        _, single = checkpoints.one_modality(completed, model, modal, "model.pth")
-        energies, forces = [], []
-        for network in (model, single):
-            (graph,) = DataLoader([backbone.graph(atoms, 4.0)], 1)
-            graph[keys.DATA_MODALITY] = [modal]
-            network.set_is_batch_data(True)
-            output = network.float().eval()(graph)
-            energies.append(float(output[keys.PRED_TOTAL_ENERGY].detach()))
-            forces.append(output[keys.PRED_FORCE].detach().numpy())
-        assert energies[1] == pytest.approx(energies[0], rel=1e-5, abs=1e-4)
-        np.testing.assert_allclose(forces[1], forces[0], atol=1e-4 * (1 + np.abs(forces[0]).max()))
+    modal = LEVELS[seed % levels]
+    completed = checkpoints.completed_configuration(copy.deepcopy(config))
+    _, single = checkpoints.one_modality(completed, model, modal, "model.pth")
+    energies, forces = [], []
+    for network in (model, single):
+        (graph,) = DataLoader([backbone.graph(atoms, 4.0)], 1)
+        graph[keys.DATA_MODALITY] = [modal]
+        network.set_is_batch_data(True)
+        output = network.eval()(graph)
+        energies.append(float(output[keys.PRED_TOTAL_ENERGY].detach()))
+        forces.append(output[keys.PRED_FORCE].detach().numpy())
+    assert energies[1] == pytest.approx(energies[0], rel=1e-5, abs=1e-4)
+    np.testing.assert_allclose(forces[1], forces[0], atol=1e-4 * (1 + np.abs(forces[0]).max()))
 
 
 def test_levels_of_theory_differ_and_are_kept(levels, alloys, tmp_path):
@@ -172,7 +172,7 @@ def test_a_level_of_theory_that_is_not_there(levels, modal, sentence, alloys):
 
 def test_a_level_of_theory_of_a_checkpoint_that_has_one(fitted, tmp_path):
     fitted.save(tmp_path)
-    with pytest.raises(UserError, match="modal = 'PBE': .* has one level of theory; leave modal empty"):
+    with pytest.raises(UserError, match=r"modal = 'PBE': .* has one level of theory; leave modal empty"):
         load(tmp_path / "model.pth", modal="PBE")
 
 
@@ -266,9 +266,8 @@ def test_a_file_that_can_run_code_asks_for_trust_and_runs_none(foreign, alloys):
 def test_a_file_that_is_trusted_is_read_and_saved_without_its_code(foreign, fitted, alloys):
     potential = load(foreign, trust=True)
     assert foreign.with_name("ran").exists()
-    assert potential.predict(alloys[:1])[0].energy == pytest.approx(
-        fitted.predict(alloys[:1])[0].energy, abs=1e-5
-    )
+    one, other = fitted.predict(alloys[:1])[0], potential.predict(alloys[:1])[0]
+    assert other.energy == pytest.approx(one.energy, abs=1e-5)
     SevenNet(checkpoint=str(foreign), epochs=0).trusting(True).fit(alloys[:4])
     potential.save(foreign.with_name("again"))
     load(foreign.with_name("again"))
