@@ -148,11 +148,11 @@ class SevenNet(Potential):
         torch.manual_seed(seed)
         self._ready_model = None
         self._start(structures)
-        if self.hypers.checkpoint and self.hypers.epochs:
-            structures = self._refit_zero(structures)
-            self.model_.float()  # predicting may have made it double
-            self._ready_model = None
         if self.hypers.epochs:
+            if self.hypers.checkpoint:
+                structures = self._refit_zero(structures)
+                self.model_.float()  # predicting may have made it double
+                self._ready_model = None
             graphs = [backbone.labelled_graph(atoms, self._cutoff) for atoms in structures]
             held_out = reference.held_out(structures, self.hypers.validation_fraction, seed)
             training.train(
@@ -181,7 +181,7 @@ class SevenNet(Potential):
                 raise UserError(
                     f"{hypers.checkpoint} knows {', '.join(known)}, not {', '.join(foreign)} of the data"
                 )
-            if not hypers.epochs:  # it is taken as it is, with its own zero
+            if not hypers.epochs:  # measured as it is
                 self.zero_ = np.array([shifts[symbol] for symbol in self.elements_])
             return
         forces = np.concatenate([reference.forces(atoms).ravel() for atoms in structures])
