@@ -358,5 +358,6 @@ def test_trust_reaches_the_tasks_of_a_run(foreign, levels, data, tmp_path):
     )
     for trust, n_failures in ((False, 1), (True, 0)):
         plan = study.Plan(dataset, plans, (), trust=trust)
+        (tmp_path / "run").mkdir(exist_ok=True)
         outcome = study.Study(plan, tmp_path / "run").run()
         assert [failure.potential for failure in outcome.failures] == ["tuned"] * n_failures
