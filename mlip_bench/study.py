@@ -85,7 +85,8 @@ class PotentialPlan:
         """Read a potential that is not fitted, with the hyper-parameters that its file leaves open."""
         assert self.source is not None
         names = () if (self.source / SAVED).is_file() else family(self.family).set_on_reading
-        return load(self.source, trust=trust, **{name: self.hypers[name] for name in names})
+        hypers = self.resolved()
+        return load(self.source, trust=trust, **{name: hypers[name] for name in names})
 
 
 @dataclass(frozen=True)
