@@ -25,8 +25,9 @@ from mlip_bench.options import (
     plan_files,
     plan_potentials,
     read_dataset,
+    read_potential,
 )
-from mlip_bench.potentials import family, family_names, notes, presets
+from mlip_bench.potentials import family, family_names, kind_of, notes, presets
 from mlip_bench.potentials.base import refuse_missing_gpu
 
 if TYPE_CHECKING:  # it takes most of a second to import, which `mlip-bench list` need not wait for
@@ -73,6 +74,13 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", help="A hyper-parameter, e.g. snap.twojmax=8; repeatable.")
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of every random choice.")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Read files of others that can run code of their authors.")
+]
+OfFile = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="What a file leaves open, e.g. sevennet.modal=PBE; repeatable."),
+]
 Saved = Annotated[Path, typer.Argument(help="A saved potential, or a file in a format of its field.")]
 
 # How a file is read: one option for each field of ReadingOptions, in a panel of its own.
@@ -137,6 +145,7 @@ def run(
     ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Fits side by side; they share the cores.")] = 1,
     crystal: CrystalFile = None,
+    trust: Trust = False,
     *,
     reading: ReadingOptions,
 ) -> None:
@@ -146,9 +155,10 @@ def run(
 
     files, potential = apart(potential)
     names = with_device(chosen(potential, family_names(), "potential"), device) if potential else []
-    published = plan_files(files, names, device)
     measures = chosen(measure, list(MEASURES), "measure")
-    overrides = parse_settings(settings or [], names)
+    of_files = [kind_of(path).family for path in files]
+    overrides = parse_settings(settings or [], list(dict.fromkeys(names + of_files)))
+    published = plan_files(files, names, device, overrides, trust)
     plan_potentials(names, preset, system or "", overrides)  # before any download: are they right?
     data = read_dataset(system, dataset, train, test, seed, reading)
     if crystal is not None:
@@ -157,7 +167,7 @@ def run(
         say("cost is not measured: the data has no periodic structure to time")
         measures.remove("cost")
     fitted = plan_potentials(names, preset, data.system, overrides)
-    plan = study.Plan(data, fitted + published, tuple(measures), seed, device, preset)
+    plan = study.Plan(data, fitted + published, tuple(measures), seed, device, preset, trust)
     folder = out or Path("reports") / data.system
     say(f"data: {data.origin} ({len(data.train)} training, {len(data.test)} test)")
     say_of_data(data.notes)
@@ -196,6 +206,7 @@ def sweep(
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder; default reports/<system>-sweep.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Fits side by side; they share the cores.")] = 2,
+    trust: Trust = False,
     *,
     reading: ReadingOptions,
 ) -> None:
@@ -213,7 +224,7 @@ def sweep(
     refuse_untimed(data)
     ladders = [sweeping.ladder(name, data.system, overrides[name], varied[name]) for name in names]
     order = sweeping.batches(ladders, seeds, seed)
-    plan = study.Plan(data, (), sweeping.MEASURES, seed, device)
+    plan = study.Plan(data, (), sweeping.MEASURES, seed, device, trust=trust)
     folder = out or Path("reports") / f"{data.system}-sweep"
     say(f"data: {data.origin} ({len(data.train)} training, {len(data.test)} test)")
     say_of_data(data.notes)
@@ -245,6 +256,7 @@ def tune(
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder; default reports/<system>-tune-<family>.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Trials side by side.")] = 2,
+    trust: Trust = False,
     *,
     reading: ReadingOptions,
 ) -> None:
@@ -256,7 +268,7 @@ def tune(
     plan_potentials([name], "standard", system or "", overrides)
     data = read_dataset(system, dataset, train, None, seed, reading, whole=True)
     (planned,) = plan_potentials([name], "standard", data.system, overrides)
-    task = tuning.problem(name, planned.hypers, data, folds, seed)
+    task = tuning.problem(name, planned.hypers, data, folds, seed, trust)
     folder = out or Path("reports") / f"{data.system}-tune-{name}"
     say(f"data: {data.origin} ({len(data.train)} training); {len(task.dimensions)} numbers to tune")
     say_of_data(data.notes)
@@ -278,6 +290,7 @@ def fit(
     preset: Preset = "standard",
     settings: Settings = None,
     seed: Seed = 0,
+    trust: Trust = False,
     *,
     reading: ReadingOptions,
 ) -> None:
@@ -299,7 +312,7 @@ def fit(
         try:
             run_in_child(
                 fit_and_save,
-                *(family(name)(**planned.hypers), data, seed, out, None),
+                *(family(name)(**planned.hypers).trusting(trust), data, seed, out, None),
                 cores=available_cores(),
                 progress=lambda share, _: progress.update(bar, completed=share),
             )
@@ -318,15 +331,16 @@ def evaluate(
     system: System = None,
     dataset: DatasetName = "auto",
     test: Annotated[Path | None, typer.Option("--test", help="Own structures to evaluate on.")] = None,
+    settings: OfFile = None,
+    trust: Trust = False,
     *,
     reading: ReadingOptions,
 ) -> None:
     """Print the errors of a saved or published potential on test data."""
     from mlip_bench.data.files import read_structures
     from mlip_bench.measure.errors import METRICS, comparison, summary
-    from mlip_bench.potentials import load
 
-    potential = load(path)
+    potential = read_potential(path, settings or [], trust)
     if test is not None:
         found = read_structures(test, reading)
         structures, origin, said = found.structures, str(test), found.notes
@@ -352,15 +366,16 @@ def measure(
     ] = "all",
     system: System = None,
     crystal: CrystalFile = None,
+    settings: OfFile = None,
+    trust: Trust = False,
 ) -> None:
     """Print properties of a saved or published potential beside those of first principles."""
     from mlip_bench.data.files import read_crystal
     from mlip_bench.measure import PROPERTIES, property_of, reference
-    from mlip_bench.potentials import load
     from mlip_bench.report import properties
 
     names = chosen(measures, list(PROPERTIES), "property")
-    potential = load(path)
+    potential = read_potential(path, settings or [], trust)
     name = system or "-".join(potential.elements_)
     atoms = records.crystal(name) if crystal is None else read_crystal(crystal)
     failures: list[str] = []
@@ -433,14 +448,15 @@ def export(
     path: Saved,
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     file_format: Annotated[str, typer.Option("--format", help="lammps.")] = "lammps",
+    settings: OfFile = None,
+    trust: Trust = False,
 ) -> None:
     """Write a folder with the potential, an input script that runs, and a README."""
     from mlip_bench.export import to_lammps
-    from mlip_bench.potentials import load
 
     if file_format != "lammps":
         raise UserError(f"unknown format '{file_format}'{did_you_mean(file_format, ['lammps'])}")
-    potential = load(path)
+    potential = read_potential(path, settings or [], trust)
     to_lammps(potential, out)
     say(f"{potential.family} for LAMMPS: {out}")
 

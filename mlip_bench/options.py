@@ -10,7 +10,7 @@ from mlip_bench.data.dataset import Dataset, own_data
 from mlip_bench.data.files import AS_THE_FILE_SAYS
 from mlip_bench.data.reading import ReadingOptions
 from mlip_bench.errors import UserError, did_you_mean
-from mlip_bench.potentials import load, presets
+from mlip_bench.potentials import Potential, kind_of, load, presets
 
 if TYPE_CHECKING:  # it takes most of a second to import, which `mlip-bench list` need not wait for
     from mlip_bench.study import PotentialPlan
@@ -113,13 +113,32 @@ def apart(potentials: str) -> tuple[list[Path], str]:
     return files, rest if files else potentials
 
 
-def plan_files(files: list[Path], taken: list[str], device: str) -> tuple["PotentialPlan", ...]:
-    """Return the plan of potentials that are read, not fitted, each under a name of its own."""
+def read_potential(path: Path, settings: list[str], trust: bool) -> Potential:
+    """Read a saved potential, or a file with the hyper-parameters that ``settings`` give it."""
+    name = kind_of(path).family
+    return load(path, trust=trust, **parse_settings(settings, [name])[name])
+
+
+def plan_files(
+    files: list[Path],
+    taken: list[str],
+    device: str,
+    overrides: dict[str, dict[str, Any]],
+    trust: bool,
+) -> tuple["PotentialPlan", ...]:
+    """Return the plan of potentials that are read, not fitted, each under a name of its own.
+
+    Of the settings of a family that is fitted as well, files take those that they leave open.
+    """
     from mlip_bench.study import PotentialPlan
 
     planned, names = [], set(taken)
     for path in files:
-        potential = load(path).on(device)
+        kind = kind_of(path)
+        given = overrides[kind.family]
+        if kind.family in taken:
+            given = {key: value for key, value in given.items() if key in kind.set_on_reading}
+        potential = load(path, trust=trust, **given).on(device)
         name = path.stem
         if name in names:
             raise UserError(

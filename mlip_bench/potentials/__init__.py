@@ -4,13 +4,14 @@ import json
 import math
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
 
 from ase.data import atomic_numbers
 
 from mlip_bench.errors import UserError, did_you_mean
 from mlip_bench.potentials.base import DESCRIPTION, Potential, Prediction
 
-__all__ = ["Potential", "Prediction", "family", "family_names", "load", "notes"]
+__all__ = ["Potential", "Prediction", "family", "family_names", "kind_of", "load", "notes"]
 
 ENTRY_POINT_GROUP = "mlip_bench.potentials"
 
@@ -38,18 +39,38 @@ def notes(folder: Path) -> list[str]:
     return json.loads(description.read_text()).get("notes", []) if description.is_file() else []
 
 
-def load(path: Path | str) -> Potential:
-    """Read a potential: a folder that ``save`` wrote, or a file in a format of its field."""
+def load(path: Path | str, *, trust: bool = False, **hypers: Any) -> Potential:
+    """Read a potential: a folder that ``save`` wrote, or a file in a format of its field.
+
+    ``hypers`` are hyper-parameters that a file leaves open; ``trust`` lets it run code when it is read, where
+    it is of a format that can. Raises :class:`UserError` for anything else, and where the file needs either.
+    """
     path = Path(path)
+    kind = kind_of(path)
+    if (path / DESCRIPTION).is_file():
+        if hypers:
+            raise UserError(
+                f"{path}: a saved potential keeps its {', '.join(hypers)}; only a file's can be set"
+            )
+        return kind.load(path, trust=trust)
+    for name in hypers:
+        if name not in kind.set_on_reading:
+            known = did_you_mean(name, kind.set_on_reading) if kind.set_on_reading else ""
+            raise UserError(f"{path}: {kind.family}.{name} cannot be set for a file that is read{known}")
+    return kind.from_native(path, **hypers, **({"trust": trust} if kind.reads_pickles else {}))
+
+
+def kind_of(path: Path) -> type[Potential]:
+    """Return the family of a saved potential or of a file, without reading the potential itself."""
     description = path / DESCRIPTION
     if description.is_file():
-        return family(_described(description)).load(path)
+        return family(_described(description))
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")
     readers = [known for known in map(family, family_names()) if known.native_suffix]
     for known in readers:
         if path.name.endswith(known.native_suffix):
-            return known.from_native(path)
+            return known
     suffixes = ", ".join(sorted({known.native_suffix for known in readers}))
     raise UserError(
         f"{path}: not a potential; give a folder with {DESCRIPTION} or a file ending in {suffixes}"
