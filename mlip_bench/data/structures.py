@@ -11,7 +11,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.neighborlist import neighbor_list
+from ase.data import atomic_numbers, chemical_symbols
+from ase.geometry import complete_cell
+from matscipy.neighbours import neighbour_list
 
 from mlip_bench.errors import UserError
 
@@ -58,7 +60,8 @@ def labelled(atoms: Atoms, energy: float, forces: np.ndarray, stress: np.ndarray
 
 def elements(structures: Iterable[Atoms]) -> tuple[str, ...]:
     """Return the chemical symbols in these structures, in alphabetical order."""
-    return tuple(sorted({symbol for atoms in structures for symbol in set(atoms.get_chemical_symbols())}))
+    numbers = set().union(*(np.unique(atoms.numbers).tolist() for atoms in structures))
+    return tuple(sorted(chemical_symbols[number] for number in numbers))
 
 
 def is_isolated_atom(atoms: Atoms) -> bool:
@@ -78,10 +81,11 @@ def split_off_isolated_atoms(structures: Sequence[Atoms]) -> tuple[list[Atoms], 
 
 def composition(structures: Sequence[Atoms], species: Sequence[str]) -> np.ndarray:
     """Return the number of atoms of each element, (n_structures, n_elements)."""
-    return np.array(
-        [[atoms.get_chemical_symbols().count(symbol) for symbol in species] for atoms in structures],
-        dtype=float,
-    ).reshape(len(structures), len(species))
+    numbers = [atomic_numbers[symbol] for symbol in species]
+    counts = np.empty((len(structures), len(species)))
+    for row, atoms in zip(counts, structures, strict=True):
+        row[:] = np.bincount(atoms.numbers, minlength=len(chemical_symbols))[numbers]
+    return counts
 
 
 def energies_per_element(structures: Sequence[Atoms], species: Sequence[str]) -> np.ndarray:
@@ -99,7 +103,8 @@ def energies_per_element(structures: Sequence[Atoms], species: Sequence[str]) ->
 
 def shortest_distance(atoms: Atoms, cutoff: float) -> float:
     """Return the least distance between two atoms, periodic images included, or inf beyond ``cutoff``."""
-    distances = neighbor_list("d", atoms, cutoff)
+    cell = complete_cell(atoms.cell)  # directions without a vector are open: any vector across will do
+    distances = neighbour_list("d", positions=atoms.positions, cell=cell, pbc=atoms.pbc, cutoff=cutoff)
     return float(distances.min()) if len(distances) else float("inf")
 
 
@@ -166,8 +171,9 @@ def held_out(structures: Sequence[Atoms], share: float, seed: int) -> np.ndarray
     """Choose a share of the structures of each group, for validation; the indices are sorted."""
     generator = np.random.default_rng(seed)
     chosen: list[int] = []
-    names = [group(atoms) for atoms in structures]
-    for name in sorted(set(names)):
-        members = [index for index, found in enumerate(names) if found == name]
+    members_of: dict[str, list[int]] = {}
+    for index, atoms in enumerate(structures):
+        members_of.setdefault(group(atoms), []).append(index)
+    for _, members in sorted(members_of.items()):
         chosen += generator.permutation(members)[: round(share * len(members))].tolist()
     return np.array(sorted(chosen), dtype=int)
