@@ -1,7 +1,10 @@
 """The command ``mlip-bench``: one thin function per command."""
 
+import functools
 import shlex
 import sys
+from collections.abc import Callable, Sequence
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +15,7 @@ from rich.table import Table
 
 from mlip_bench.data import records
 from mlip_bench.data.dataset import Dataset, with_crystal
+from mlip_bench.data.reading import ReadingOptions
 from mlip_bench.errors import UserError, did_you_mean, is_disk_full
 from mlip_bench.options import (
     apart,
@@ -59,7 +63,7 @@ System = Annotated[str | None, typer.Option("--system", help="Chemical system of
 DatasetName = Annotated[
     str, typer.Option("--dataset", help="'auto', the name of a dataset, or a file of your own.")
 ]
-Train = Annotated[Path | None, typer.Option("--train", help="Own training data: any file that ASE reads.")]
+Train = Annotated[Path | None, typer.Option("--train", help="Own training data: a file or a folder.")]
 Test = Annotated[Path | None, typer.Option("--test", help="Own test data; without it a tenth is set aside.")]
 Preset = Annotated[str, typer.Option("--preset", help="quick, standard, paper or tuned.")]
 Settings = Annotated[
@@ -68,8 +72,51 @@ Settings = Annotated[
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of every random choice.")]
 Saved = Annotated[Path, typer.Argument(help="A saved potential, or a file in a format of its field.")]
 
+# How a file is read: one option for each field of ReadingOptions, in a panel of its own.
+READING = {
+    "energy_key": (str | None, "Key of the energy (eV) in each frame."),
+    "forces_key": (str | None, "Key of the forces (eV/Å)."),
+    "stress_key": (str | None, "Key of the stress (eV/Å³), or of the virial (eV)."),
+    "stress_unit": (
+        str | None,
+        "eV/A3, GPa, kbar, bar, MPa, Pa, or eV where it is not divided by the volume.",
+    ),
+    "turn_stress": (bool, "Turn the sign of the stress: the file's is positive in compression."),
+    "elements": (str | None, "Elements of the types 0, 1, ... of a .cfg of MLIP, for example Mo,Si."),
+    "units": (str | None, "Units of n2p2's input.data: metal (eV, Å) or atomic (Hartree, Bohr)."),
+    "skip_bad": (bool, "Leave frames out that cannot be used, and name them."),
+}
+
+
+def with_reading_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of ``READING``, and hand them to it as its argument ``reading``."""
+
+    @functools.wraps(command)
+    def with_options(**arguments: Any) -> None:
+        given = {name: arguments.pop(name) for name in READING}
+        given["elements"] = tuple(filter(None, (given["elements"] or "").replace(" ", "").split(",")))
+        command(**arguments, reading=ReadingOptions(**given))
+
+    own = [parameter for name, parameter in signature(command).parameters.items() if name != "reading"]
+    added = [
+        Parameter(
+            name,
+            Parameter.KEYWORD_ONLY,
+            default=False if kind is bool else None,
+            annotation=Annotated[
+                kind,
+                typer.Option(f"--{name.replace('_', '-')}", help=text, rich_help_panel="Reading own data"),
+            ],
+        )
+        for name, (kind, text) in READING.items()
+    ]
+    vars(with_options)["__signature__"] = Signature([*own, *added])
+    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *added)}
+    return with_options
+
 
 @app.command()
+@with_reading_options
 def run(
     potential: Potentials = "all",
     system: System = None,
@@ -87,6 +134,8 @@ def run(
     ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Fits side by side; they share the cores.")] = 1,
     crystal: CrystalFile = None,
+    *,
+    reading: ReadingOptions,
 ) -> None:
     """Fit potentials, measure them, and write the report; what is done already is kept."""
     from mlip_bench import report, study
@@ -98,7 +147,7 @@ def run(
     measures = chosen(measure, list(MEASURES), "measure")
     overrides = parse_settings(settings or [], names)
     plan_potentials(names, preset, system or "", overrides)  # before any download: are they right?
-    data = read_dataset(system, dataset, train, test, seed)
+    data = read_dataset(system, dataset, train, test, seed, reading)
     if crystal is not None:
         data = with_crystal(data, crystal)
     if data.crystal is None and "cost" in measures:
@@ -108,6 +157,7 @@ def run(
     plan = study.Plan(data, fitted + published, tuple(measures), seed, device, preset)
     folder = out or Path("reports") / data.system
     say(f"data: {data.origin} ({len(data.train)} training, {len(data.test)} test)")
+    say_notes(data.notes)
     from mlip_bench.progress import watcher
 
     with study.sole_writer(folder):
@@ -125,6 +175,7 @@ def run(
 
 
 @app.command()
+@with_reading_options
 def sweep(
     potential: Families = "all",
     system: System = None,
@@ -141,6 +192,8 @@ def sweep(
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder; default reports/<system>-sweep.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Fits side by side; they share the cores.")] = 2,
+    *,
+    reading: ReadingOptions,
 ) -> None:
     """Fit sizes of every family within a budget of time; what is done already is kept."""
     from mlip_bench import report, study
@@ -152,13 +205,14 @@ def sweep(
     budget_s = sweeping.parse_budget(budget)
     for name in names:  # before any download: are they right?
         sweeping.ladder(name, system or "", overrides[name], varied[name])
-    data = read_dataset(system, dataset, train, test, seed)
+    data = read_dataset(system, dataset, train, test, seed, reading)
     refuse_untimed(data)
     ladders = [sweeping.ladder(name, data.system, overrides[name], varied[name]) for name in names]
     order = sweeping.batches(ladders, seeds, seed)
     plan = study.Plan(data, (), sweeping.MEASURES, seed, device)
     folder = out or Path("reports") / f"{data.system}-sweep"
     say(f"data: {data.origin} ({len(data.train)} training, {len(data.test)} test)")
+    say_notes(data.notes)
     with study.sole_writer(folder):
         study.describe(plan, folder, command_line())
         with watcher(console) as watching:
@@ -174,6 +228,7 @@ def sweep(
 
 
 @app.command()
+@with_reading_options
 def tune(
     potential: Annotated[str, typer.Argument(help="Name of a family, e.g. snap.")],
     system: System = None,
@@ -185,6 +240,8 @@ def tune(
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder; default reports/<system>-tune-<family>.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Trials side by side.")] = 2,
+    *,
+    reading: ReadingOptions,
 ) -> None:
     """Search cutoff and weights on the training data; what was tried is kept."""
     from mlip_bench import study, tuning
@@ -192,11 +249,12 @@ def tune(
     (name,) = chosen(potential, family_names(), "potential")
     overrides = parse_settings(settings or [], [name])
     plan_potentials([name], "standard", system or "", overrides)
-    data = read_dataset(system, dataset, train, None, seed, whole=True)
+    data = read_dataset(system, dataset, train, None, seed, reading, whole=True)
     (planned,) = plan_potentials([name], "standard", data.system, overrides)
     task = tuning.problem(name, planned.hypers, data, folds, seed)
     folder = out or Path("reports") / f"{data.system}-tune-{name}"
     say(f"data: {data.origin} ({len(data.train)} training); {len(task.dimensions)} numbers to tune")
+    say_notes(data.notes)
     with study.sole_writer(folder):
         start, best = tuning.tune(task, folder, trials, jobs, say)
         table = folder / f"{name}.toml"
@@ -205,6 +263,7 @@ def tune(
 
 
 @app.command()
+@with_reading_options
 def fit(
     potential: Annotated[str, typer.Argument(help="Name of a family, e.g. snap.")],
     out: Annotated[Path, typer.Option(help="Folder for the potential.")],
@@ -214,14 +273,17 @@ def fit(
     preset: Preset = "standard",
     settings: Settings = None,
     seed: Seed = 0,
+    *,
+    reading: ReadingOptions,
 ) -> None:
     """Fit one potential on the training data and save it."""
     (name,) = chosen(potential, family_names(), "potential")
     overrides = parse_settings(settings or [], [name])
     plan_potentials([name], preset, system or "", overrides)
-    data = read_dataset(system, dataset, train, None, seed, whole=True)
+    data = read_dataset(system, dataset, train, None, seed, reading, whole=True)
     (planned,) = plan_potentials([name], preset, data.system, overrides)
     say(f"data: {data.origin} ({len(data.train)} training)")
+    say_notes(data.notes)
     from rich.progress import Progress
 
     from mlip_bench.child import ChildFailed, available_cores, run_in_child
@@ -243,11 +305,14 @@ def fit(
 
 
 @app.command()
+@with_reading_options
 def evaluate(
     path: Saved,
     system: System = None,
     dataset: DatasetName = "auto",
     test: Annotated[Path | None, typer.Option("--test", help="Own structures to evaluate on.")] = None,
+    *,
+    reading: ReadingOptions,
 ) -> None:
     """Print the errors of a saved or published potential on test data."""
     from mlip_bench.data.files import read_structures
@@ -256,10 +321,12 @@ def evaluate(
 
     potential = load(path)
     if test is not None:
-        structures, origin = read_structures(test), str(test)
+        found = read_structures(test, reading)
+        structures, origin, notes = found.structures, str(test), found.notes
     else:
-        data = read_dataset(system, dataset, None, None, 0)
-        structures, origin = data.test, data.origin
+        data = read_dataset(system, dataset, None, None, 0, reading)
+        structures, origin, notes = data.test, data.origin, data.notes
+    say_notes(notes)
     predictions = potential.predict(structures)
     table = Table(
         "error", "value", "unit", title=f"{potential.family} on {len(structures)} structures, {origin}"
@@ -440,18 +507,22 @@ def data_fetch(
 
 
 @data_app.command("show")
+@with_reading_options
 def data_show(
     system: System = None,
     dataset: DatasetName = "auto",
     train: Train = None,
     test: Test = None,
     histogram: Annotated[Path | None, typer.Option(help="Write histograms to this PNG, SVG or PDF.")] = None,
+    *,
+    reading: ReadingOptions,
 ) -> None:
     """Print sizes per group, elements, ranges of energy, force and stress, and the closest distance."""
     from mlip_bench.data.summary import COLUMNS, draw_histograms, summarise
 
-    data = read_dataset(system, dataset, train, test, 0)
+    data = read_dataset(system, dataset, train, test, 0, reading)
     say(f"{data.origin}; {data.level_of_theory}; {data.licence}")
+    say_notes(data.notes)
     table = Table("split", "group", "structures", "atoms", "elements", *COLUMNS, title=data.system)
     for line in summarise(data):
         table.add_row(*map(escape, line))
@@ -546,6 +617,12 @@ def command_line() -> list[str]:
 def say(text: str) -> None:
     """Print one plain line."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def say_notes(notes: Sequence[str]) -> None:
+    """Print what is to be said of the data, a line each."""
+    for note in notes:
+        say(f"data: {note}")
 
 
 def tell(share: float, message: str) -> None:

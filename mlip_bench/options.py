@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from mlip_bench.data import records
 from mlip_bench.data.dataset import Dataset, own_data
+from mlip_bench.data.files import AS_THE_FILE_SAYS
+from mlip_bench.data.reading import ReadingOptions
 from mlip_bench.errors import UserError, did_you_mean
 from mlip_bench.potentials import load, presets
 
@@ -23,6 +25,7 @@ def read_dataset(
     train: Path | None,
     test: Path | None,
     seed: int,
+    reading: ReadingOptions = AS_THE_FILE_SAYS,
     whole: bool = False,
 ) -> Dataset:
     """Return the data that the options name: own files, or a named dataset.
@@ -35,10 +38,19 @@ def read_dataset(
     if train is None and test is not None:
         raise UserError("--test needs --train; to evaluate a saved potential use: mlip-bench evaluate")
     if train is not None:
-        return own_data(train, train if whole else test, seed, system)
+        return own_data(train, train if whole else test, seed, system, reading)
+    refuse_reading_options(reading)
     if system is None:
         raise UserError("give --system (for example Mo) or your own data with --train FILE")
     return records.load(dataset, system)
+
+
+def refuse_reading_options(reading: ReadingOptions) -> None:
+    """Raise :class:`UserError` where options of reading are given, but no file of one's own to read."""
+    if reading != AS_THE_FILE_SAYS:
+        given = [field.name for field in dataclasses.fields(reading) if getattr(reading, field.name)]
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UserError(f"{names}: for own data only; a named dataset is read as its record says")
 
 
 def chosen(text: str, known: list[str], what: str) -> list[str]:

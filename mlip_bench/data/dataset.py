@@ -11,7 +11,8 @@ import numpy as np
 from ase import Atoms
 
 from mlip_bench.data import structures as reference
-from mlip_bench.data.files import read_crystal, read_structures
+from mlip_bench.data.files import AS_THE_FILE_SAYS, read_crystal, read_structures
+from mlip_bench.data.reading import ReadingOptions
 from mlip_bench.errors import UserError
 
 TEST_SHARE = 0.1
@@ -31,6 +32,8 @@ class Dataset:
     """The cell that cost is measured on, repeated to the size asked for; None for molecules."""
     origin: str
     """One line on which files were taken, for the terminal and the report."""
+    notes: tuple[str, ...] = ()
+    """What is to be said of the data, a sentence each, for the terminal and the report."""
     level_of_theory: str = "not stated"
     licence: str = "not stated"
     citation: str = "not stated"
@@ -52,14 +55,23 @@ class Dataset:
         return reference.elements(self.train)
 
 
-def own_data(train_path: Path, test_path: Path | None, seed: int, system: str | None) -> Dataset:
+def own_data(
+    train_path: Path,
+    test_path: Path | None,
+    seed: int,
+    system: str | None,
+    reading: ReadingOptions = AS_THE_FILE_SAYS,
+) -> Dataset:
     """Read a user's own data; without a test file, a tenth of the structures is set aside by ``seed``."""
-    structures = read_structures(train_path)
+    found = read_structures(train_path, reading)
+    structures, notes = found.structures, found.notes
     if test_path is None:
         train, test = split(structures, seed, str(train_path))
         origin = f"{train_path}, split {len(train)}/{len(test)} by seed {seed}"
     else:
-        train, test = structures, read_structures(test_path)
+        found = read_structures(test_path, reading)
+        train, test = structures, found.structures
+        notes = notes_of_both(notes, found.notes)
         origin = f"{train_path} and {test_path}"
     refuse_new_elements(train, test, str(test_path or train_path))
     return Dataset(
@@ -69,7 +81,14 @@ def own_data(train_path: Path, test_path: Path | None, seed: int, system: str | 
         test=test,
         crystal=most_stable_periodic(train),
         origin=origin,
+        notes=notes,
     )
+
+
+def notes_of_both(train: tuple[str, ...], test: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the notes on both files, each once; what is so in one of them only is said to be."""
+    named = [note if note in test else f"training: {note}" for note in train]
+    return (*named, *(f"test: {note}" for note in test if note not in train))
 
 
 def with_crystal(dataset: Dataset, path: Path) -> Dataset:

@@ -20,12 +20,16 @@ from mlip_bench.errors import UserError
 # No two nuclei in condensed matter come closer than this (Å); H2 at its hottest stays above 0.5 Å.
 SHORTEST_DISTANCE = 0.3
 
-# A larger energy per atom (eV) means another unit: all-electron total energies in eV stay below this
-# for light elements only, so such data must be shifted to a sensible zero first.
-LARGEST_ENERGY_PER_ATOM = 1.0e4
+# Cell vectors that span less than this (Å) beyond each other are taken for flat.
+FLAT = 1e-3
 
-# A lone atom in a cell at least this wide (Å) in each direction, or in none, is an isolated atom.
+# A larger energy per atom (eV) means another unit: all-electron total energies reach it beyond uranium only.
+LARGEST_ENERGY_PER_ATOM = 1.0e6
+
+# A lone atom in a cell at least this wide (Å) in each direction, or in none, is an isolated atom. In a
+# narrower one it is where the data says so.
 ISOLATED_WIDTH = 8.0
+ISOLATED = "isolated"
 
 
 def energy(atoms: Atoms) -> float:
@@ -65,9 +69,14 @@ def elements(structures: Iterable[Atoms]) -> tuple[str, ...]:
 
 
 def is_isolated_atom(atoms: Atoms) -> bool:
-    """Tell whether the structure is a single atom with nothing near it."""
+    """Tell whether the structure is a single atom with nothing near it, by its cell or by its group."""
+    if len(atoms) != 1:
+        return False
+    names = (str(atoms.info.get(key, "")) for key in ("group", "config_type"))
     widths = atoms.cell.lengths()[atoms.pbc]
-    return len(atoms) == 1 and bool(np.all(widths >= ISOLATED_WIDTH))
+    return bool(np.all(widths >= ISOLATED_WIDTH)) or any(
+        name.strip().casefold().startswith(ISOLATED) for name in names
+    )
 
 
 def split_off_isolated_atoms(structures: Sequence[Atoms]) -> tuple[list[Atoms], dict[str, float]]:
@@ -132,8 +141,12 @@ def refuse_unusable(atoms: Atoms, where: str) -> None:
         )
     if forces(atoms).shape != (len(atoms), 3):
         raise UserError(f"{where}: forces have shape {forces(atoms).shape}, not ({len(atoms)}, 3)")
-    if atoms.pbc.any() and atoms.cell.rank < 3:
-        raise UserError(f"{where}: periodic, but the cell has no volume; give a full cell or pbc='F F F'")
+    periodic = np.array(atoms.cell)[atoms.pbc]
+    if np.linalg.matrix_rank(periodic, tol=FLAT) < len(periodic):
+        raise UserError(
+            f"{where}: periodic along a cell vector that is zero, or lies in the plane of others; give a "
+            "full cell, or set pbc to F there"
+        )
     distance = shortest_distance(atoms, SHORTEST_DISTANCE)
     if distance < SHORTEST_DISTANCE:
         raise UserError(
