@@ -1,8 +1,8 @@
 """Energies, forces and stress of a file against each other: signs and units.
 
 Between two like frames, the same atoms a little moved or strained, the energy changes by the work that is
-done, to third order ``ΔE = -½ Σ (F₁ + F₂)·Δx + ½ (V₁σ₁ + V₂σ₂):ε``. Over many pairs the ratio of both sides is
-one. A ratio of minus one is a turned sign, and one of a known factor another unit.
+done: by the trapezoidal rule ``ΔE = -½ Σ (F₁ + F₂)·Δx + ½ (V₁σ₁ + V₂σ₂):ε``. Over many pairs the ratio of both
+sides is one. A ratio of minus one is a turned sign, and one of a known factor another unit.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ LEAST_PAIRS = 5
 LEAST_CORRELATION = 0.8
 LEAST_AGREEMENT = 0.9
 # Ratios within this factor of one are right: real data are not converged, and pairs not infinitely near.
-TOLERANCE = 1.6
+FORCES_TOLERANCE, STRESS_TOLERANCE = 1.6, 2.0
 # A unit is named where the ratio is this near to its factor.
 UNIT_TOLERANCE = 1.25
 
@@ -53,7 +53,13 @@ ENERGY_UNITS = {
     "kJ/mol": units.mol / units.kJ,
     "meV": 1e3,
 }
-STRESS_UNITS = {"GPa": units.GPa, "kbar": 0.1 * units.GPa, "bar": units.bar, "MPa": 1e-3 * units.GPa, "Pa": units.Pascal}
+STRESS_UNITS = {
+    "GPa": units.GPa,
+    "kbar": 0.1 * units.GPa,
+    "bar": units.bar,
+    "MPa": 1e-3 * units.GPa,
+    "Pa": units.Pascal,
+}
 
 
 @dataclass(frozen=True)
@@ -81,25 +87,25 @@ class Ratio:
 
 
 def findings(structures: Sequence[Atoms]) -> list[str]:
-    """Return a sentence on each quantity whose sign or unit does not fit the energies; none if all is well."""
+    """Return a sentence on each quantity whose sign or unit does not fit the energies."""
     works = [work for work in _works(structures) if work is not None]
     fixed = [work for work in works if not work.strained]
     forces = _ratio(fixed, [work.energy for work in fixed], [work.of_forces for work in fixed])
     found = []
     factor = 1.0
-    if forces is not None and _is_off(forces.value):
+    if forces is not None and _is_off(forces.value, FORCES_TOLERANCE):
         found.append(_on_forces(forces, {work.n_atoms for work in fixed}))
         factor = forces.value
     strained = [work for work in works if work.strained and np.isfinite(work.of_stress)]
     rest = [work.energy - factor * work.of_forces for work in strained]
     stress = _ratio(strained, rest, [work.of_stress for work in strained])
-    if stress is not None and _is_off(stress.value):
+    if stress is not None and _is_off(stress.value, STRESS_TOLERANCE):
         found.append(_on_stress(stress))
     return found
 
 
 def _works(structures: Sequence[Atoms]) -> Iterator[Work | None]:
-    """Yield what each pair of neighbours says: in the file's order and in that of the volume, of the same atoms."""
+    """Yield what each pair of neighbours says, in the order of the file and in that of the volume."""
     pairs = _pairs(structures)
     step = -(-len(pairs) // MOST_PAIRS) or 1
     for first, second in pairs[::step]:
@@ -142,11 +148,12 @@ def _work(structures: Sequence[Atoms], first: int, second: int) -> Work | None:
 
 
 def _work_of_stress(one: Atoms, two: Atoms, strains: np.ndarray) -> float:
-    stresses = reference.stress(one), reference.stress(two)
-    if stresses[0] is None or stresses[1] is None or not one.pbc.all():
+    stresses = [stress for stress in map(reference.stress, (one, two)) if stress is not None]
+    if len(stresses) < 2 or not one.pbc.all():
         return float("nan")
     total = sum(
-        atoms.get_volume() * voigt.to_matrix(stress) for atoms, stress in zip((one, two), stresses, strict=True)
+        atoms.get_volume() * voigt.to_matrix(stress)
+        for atoms, stress in zip((one, two), stresses, strict=True)
     )
     return 0.5 * float(np.sum(total * 0.5 * (strains + strains.T)))
 
@@ -173,8 +180,8 @@ def _ratio(works: Sequence[Work], energies: Sequence[float], of_quantity: Sequen
     return Ratio(value, len(places), works[places[int(np.argmax(np.abs(energy)))]].frames)
 
 
-def _is_off(ratio: float) -> bool:
-    return not 1 / TOLERANCE < ratio < TOLERANCE
+def _is_off(ratio: float, tolerance: float) -> bool:
+    return not 1 / tolerance < ratio < tolerance
 
 
 def _nearest(ratio: float, factors: dict[str, float]) -> str | None:
@@ -195,8 +202,10 @@ def _over(ratio: Ratio, work: str) -> str:
 def _on_forces(ratio: Ratio, sizes: set[int]) -> str:
     told = _over(ratio, "forces")
     sign = "the sign of the forces is turned; " if ratio.value < 0 else ""
-    if not _is_off(abs(ratio.value)):
-        return f"{told}: the sign of the forces is turned; turn it in the file, or name others with --forces-key"
+    if not _is_off(abs(ratio.value), FORCES_TOLERANCE):
+        return (
+            f"{told}: the sign of the forces is turned; turn it in the file, or name others with --forces-key"
+        )
     guesses = []
     of_forces, of_energy = _nearest(ratio.value, FORCE_UNITS), _nearest(ratio.value, ENERGY_UNITS)
     if of_forces:
@@ -207,19 +216,22 @@ def _on_forces(ratio: Ratio, sizes: set[int]) -> str:
         guesses.append("energies per atom")
     if not guesses:
         return f"{told}: {sign}they are of different calculations or units; see --energy-key and --forces-key"
-    return f"{told}: {sign}this looks like {' or '.join(guesses)}; convert to eV and eV/Å, or name others " + (
-        "with --energy-key and --forces-key"
+    return (
+        f"{told}: {sign}this looks like {' or '.join(guesses)}; convert to eV and eV/Å, or name others "
+        + ("with --energy-key and --forces-key")
     )
 
 
 def _on_stress(ratio: Ratio) -> str:
     told = _over(ratio, "stress")
     turned = "the sign of the stress is turned, --turn-stress mends it" if ratio.value < 0 else ""
-    if not _is_off(abs(ratio.value)):
+    if not _is_off(abs(ratio.value), STRESS_TOLERANCE):
         return f"{told}: {turned}"
     unit = _nearest(ratio.value, STRESS_UNITS)
     if unit:
         rest = f"this looks like {unit}, not eV/Å³: --stress-unit {unit}"
     else:
-        rest = "the unit is another, see --stress-unit, or they are of different calculations, see --stress-key"
+        rest = (
+            "the unit is another, see --stress-unit, or they are of different calculations, see --stress-key"
+        )
     return f"{told}: {'; '.join(filter(None, (turned, rest)))}"

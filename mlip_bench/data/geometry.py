@@ -28,7 +28,7 @@ def displacement(first: Atoms, second: Atoms) -> np.ndarray:
     cells = effective_cell(first), effective_cell(second)
     fractions = second.positions @ np.linalg.inv(cells[1]) - first.positions @ np.linalg.inv(cells[0])
     periodic = first.pbc
-    # The first atom's way is taken off before the images are chosen, so that a common translation is not wrapped.
+    # The first atom's way is taken off before images are chosen: a common translation is not wrapped.
     fractions -= fractions[0]
     fractions[:, periodic] -= np.round(fractions[:, periodic])
     fractions -= fractions.mean(axis=0)
