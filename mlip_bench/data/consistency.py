@@ -1,8 +1,8 @@
 """Energies, forces and stress of a file against each other: signs and units.
 
 Between two like frames, the same atoms a little moved or strained, the energy changes by the work that is
-done: by the trapezoidal rule ``ΔE = -½ Σ (F₁ + F₂)·Δx + ½ (V₁σ₁ + V₂σ₂):ε``. Over many pairs the ratio of both
-sides is one. A ratio of minus one is a turned sign, and one of a known factor another unit.
+done: by the trapezoidal rule ``ΔE = -½ Σ (F₁ + F₂)·Δx + ½ (V₁σ₁ + V₂σ₂):ε``. Over many pairs the ratio of
+both sides is one. A ratio of minus one is a turned sign, and one of a known factor another unit.
 """
 
 from collections.abc import Iterator, Sequence

@@ -67,15 +67,17 @@ def own_data(
     training and for test.
     """
     found = read_structures(train_path, reading)
-    structures, notes = found.structures, (*found.notes, *findings(found.structures))
+    structures, notes = found.structures, found.notes
+    of_labels = consistency.findings(structures)
     if test_path is not None:
         tested = found if test_path == train_path else read_structures(test_path, reading)
         train, test = structures, tested.structures
-        of_test = notes if tested is found else (*tested.notes, *consistency.findings(test))
-        notes = notes_of_both(notes, of_test)
+        notes = notes_of_both(notes, tested.notes)
+        if tested is not found:
+            of_labels += [f"test: {finding}" for finding in consistency.findings(test)]
         origin = f"{train_path} and {test_path}"
     elif kind is None:
-        train = test = structures
+        train, test = structures, structures
         origin = str(train_path)
     else:
         train, test = split(structures, seed, str(train_path), kind)
@@ -88,13 +90,16 @@ def own_data(
         test=test,
         crystal=most_stable_periodic(train),
         origin=origin,
-        notes=notes if kind is None else (*notes, *duplicates.on_leaks(train, test)),
+        notes=(*notes, *of_labels, *on_likeness(structures, train, [] if kind is None else test)),
     )
 
 
-def findings(structures: list[Atoms]) -> tuple[str, ...]:
-    """Return what a look at the structures finds: labels that contradict each other, repeated structures."""
-    return (*consistency.findings(structures), *duplicates.on_repeated(structures))
+def on_likeness(structures: list[Atoms], train: list[Atoms], test: list[Atoms]) -> list[str]:
+    """Return what is to be said of repeated ``structures``, and of test structures that training has."""
+    numbers = duplicates.number_geometries(
+        list({id(atoms): atoms for atoms in (*structures, *test)}.values())
+    )
+    return duplicates.on_repeated(structures, numbers) + duplicates.on_leaks(train, test, numbers)
 
 
 def notes_of_both(train: tuple[str, ...], test: tuple[str, ...]) -> tuple[str, ...]:

@@ -54,35 +54,33 @@ class Nearness(NamedTuple):
 # -- equal geometries -----------------------------------------------------------------------------------
 
 
-def equal_geometries(structures: Sequence[Atoms]) -> list[list[int]]:
-    """Return the indices of the structures of each geometry that occurs more than once.
+def number_geometries(structures: Sequence[Atoms]) -> dict[int, int]:
+    """Return the number of each structure's geometry, by the ``id()`` of the structure.
 
     Geometries are equal up to a translation, the choice of periodic images, a rotation of a periodic cell
     with its atoms, and the order of the atoms.
     """
-    buckets: dict[tuple, list[list[int]]] = {}
-    for index, atoms in enumerate(structures):
-        groups = buckets.setdefault(_descriptor(atoms), [])
-        for group in groups:
-            if same_geometry(structures[group[0]], atoms):
-                group.append(index)
-                break
-        else:
-            groups.append([index])
-    return sorted(group for groups in buckets.values() for group in groups if len(group) > 1)
+    known: dict[tuple, list[tuple[Atoms, int]]] = {}
+    numbers: dict[int, int] = {}
+    for number, atoms in enumerate(structures):
+        like = known.setdefault(_descriptor(atoms), [])
+        equal = next((found for other, found in like if same_geometry(other, atoms)), None)
+        if equal is None:
+            like.append((atoms, number))
+        numbers[id(atoms)] = number if equal is None else equal
+    return numbers
 
 
 def _descriptor(atoms: Atoms) -> tuple:
     """Return a key that equal geometries share: atoms, metric of the cell, and sizes of structure factors."""
     cell = effective_cell(atoms)
     weights = np.sqrt(atoms.numbers)
-    base = np.exp(2j * np.pi * (atoms.positions @ np.linalg.inv(cell)))  # (n_atoms, 3)
-    powers = np.stack([np.ones_like(base), base, base.conj()])  # by component 0, 1, -1 of a wave
-    terms = powers[WAVES[:, 0], :, 0] * powers[WAVES[:, 1], :, 1] * powers[WAVES[:, 2], :, 2]
+    base = np.exp(2j * np.pi * (np.linalg.inv(cell).T @ atoms.positions.T))  # (3, n_atoms)
+    powers = np.array([np.ones_like(base), base, base.conj()])  # by component 0, 1, -1 of a wave
+    terms = powers[WAVES[:, 0], 0] * powers[WAVES[:, 1], 1] * powers[WAVES[:, 2], 2]
     factors = np.abs(terms @ weights) / np.linalg.norm(weights)
-    metric = (cell @ cell.T)[np.triu_indices(3)]
-    steps = np.floor((np.concatenate([metric, factors]) + ORIGIN) / STEP).astype(int)
-    return (np.sort(atoms.numbers).tobytes(), atoms.pbc.tobytes(), steps.tobytes())
+    steps = np.floor((np.concatenate([(cell @ cell.T).ravel(), factors]) + ORIGIN) / STEP)
+    return (np.sort(atoms.numbers).tobytes(), atoms.pbc.tobytes(), steps.astype(int).tobytes())
 
 
 def same_geometry(first: Atoms, second: Atoms) -> bool:
@@ -136,24 +134,28 @@ def same_labels(first: Atoms, second: Atoms) -> bool:
     return bool(np.abs(sizes[0] - sizes[1]).max() < EQUAL_FORCE)
 
 
-def on_repeated(structures: Sequence[Atoms]) -> list[str]:
-    """Return a sentence on duplicates, and one on equal geometries with other labels, where there are any."""
+def on_repeated(structures: Sequence[Atoms], numbers: dict[int, int]) -> list[str]:
+    """Return a sentence on duplicates, and one on equal geometries with other labels, where there are any.
+
+    ``numbers`` are those of their geometries.
+    """
     duplicates, conflicts, first_pair = 0, 0, ""
-    for group in equal_geometries(structures):
-        first, *others = group
-        for other in others:
-            if same_labels(structures[first], structures[other]):
-                duplicates += 1
-                continue
-            conflicts += 1
-            if not first_pair:
-                energies = [reference.energy(structures[index]) for index in (first, other)]
-                first_pair = f"{first + 1} ({energies[0]:.6g} eV) and {other + 1} ({energies[1]:.6g} eV)"
+    seen: dict[int, tuple[int, Atoms]] = {}
+    for index, atoms in enumerate(structures, start=1):
+        first, other = seen.setdefault(numbers[id(atoms)], (index, atoms))
+        if first == index:
+            continue
+        if same_labels(other, atoms):
+            duplicates += 1
+            continue
+        conflicts += 1
+        energies = (reference.energy(other), reference.energy(atoms))
+        first_pair = first_pair or f"{first} ({energies[0]:.6g} eV) and {index} ({energies[1]:.6g} eV)"
     found = []
     if conflicts:
         found.append(
-            f"of {len(structures)} structures, {conflicts} have the geometry of an earlier one with other labels, "
-            f"first {first_pair}: states or settings that no potential can tell apart"
+            f"of {len(structures)} structures, {conflicts} have the geometry of an earlier one with other "
+            f"labels, first {first_pair}: states or settings that no potential can tell apart"
         )
     if duplicates:
         found.append(
@@ -165,20 +167,20 @@ def on_repeated(structures: Sequence[Atoms]) -> list[str]:
 # -- training and test ----------------------------------------------------------------------------------
 
 
-def on_leaks(train: Sequence[Atoms], test: Sequence[Atoms]) -> list[str]:
-    """Return a sentence on test structures that are in training, and one on those that all but are."""
-    also = also_in_training(train, test)
-    rest = [
-        atoms
-        for index, atoms in enumerate(test)
-        if index not in also and not reference.is_isolated_atom(atoms)
-    ]
+def on_leaks(train: Sequence[Atoms], test: Sequence[Atoms], numbers: dict[int, int]) -> list[str]:
+    """Return a sentence on test structures that are in training, and one on those that all but are.
+
+    ``numbers`` are those of their geometries. Isolated atoms, which fix a zero, are left out.
+    """
+    known = {numbers[id(atoms)] for atoms in train}
+    tested = [atoms for atoms in test if not reference.is_isolated_atom(atoms)]
+    rest = [atoms for atoms in tested if numbers[id(atoms)] not in known]
+    n_also = len(tested) - len(rest)
     near = nearness(train, rest)
     found = []
-    if also:
+    if n_also:
         found.append(
-            f"{len(also)} of {len(test)} test structures are also in training: "
-            "their errors are those of a fit"
+            f"{n_also} of {len(test)} test structures are also in training: their errors are those of a fit"
         )
     if near.all_but_equal:
         found.append(
@@ -188,27 +190,10 @@ def on_leaks(train: Sequence[Atoms], test: Sequence[Atoms]) -> list[str]:
     if near.correlated:
         found.append(
             f"{len(near.correlated)} of {len(test)} test structures lie {near.distance:.2f} Å from a "
-            f"training structure, where {near.typical:.2f} Å is typical of the same atoms: as near as frames of one "
-            "trajectory are; --split blocks keeps such apart"
+            f"training structure, where {near.typical:.2f} Å is typical of the same atoms: as near as frames "
+            "of one trajectory are; --split blocks keeps such apart"
         )
     return found
-
-
-def also_in_training(train: Sequence[Atoms], test: Sequence[Atoms]) -> set[int]:
-    """Return the indices of the test structures, isolated atoms left out, whose geometry is in training."""
-    known: dict[tuple, list[Atoms]] = {}
-    for atoms in test:
-        known.setdefault(_descriptor(atoms), [])
-    for atoms in train:
-        key = _descriptor(atoms)
-        if key in known and not any(same_geometry(other, atoms) for other in known[key]):
-            known[key].append(atoms)
-    return {
-        index
-        for index, atoms in enumerate(test)
-        if not reference.is_isolated_atom(atoms)
-        and any(same_geometry(other, atoms) for other in known[_descriptor(atoms)])
-    }
 
 
 def nearness(train: Sequence[Atoms], test: Sequence[Atoms]) -> Nearness:
