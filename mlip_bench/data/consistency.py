@@ -28,9 +28,10 @@ LEAST_WORK = 1e-5
 MOST_PAIRS = 3000
 LEAST_PAIRS = 5
 
-# A finding needs energies that follow the work: this correlation, and this share of pairs with one sign.
+# A finding needs energies that follow the work: this correlation, and this share of pairs (by their weight)
+# whose ratio is within this factor of the median, with its sign.
 LEAST_CORRELATION = 0.8
-LEAST_AGREEMENT = 0.9
+LEAST_AGREEMENT, AGREEMENT = 0.75, 2.0
 # Ratios within this factor of one are right: real data are not converged, and pairs not infinitely near.
 FORCES_TOLERANCE, STRESS_TOLERANCE = 1.6, 2.0
 # A unit is named where the ratio is this near to its factor.
@@ -96,7 +97,14 @@ def findings(structures: Sequence[Atoms]) -> list[str]:
     if forces is not None and _is_off(forces.value, FORCES_TOLERANCE):
         found.append(_on_forces(forces, {work.n_atoms for work in fixed}))
         factor = forces.value
-    strained = [work for work in works if work.strained and np.isfinite(work.of_stress)]
+    # Where forces do most of the work, the rest is what the trapezoidal rule leaves, not the stress.
+    strained = [
+        work
+        for work in works
+        if work.strained
+        and np.isfinite(work.of_stress)
+        and abs(factor * work.of_forces) < abs(work.energy - factor * work.of_forces)
+    ]
     rest = [work.energy - factor * work.of_forces for work in strained]
     stress = _ratio(strained, rest, [work.of_stress for work in strained])
     if stress is not None and _is_off(stress.value, STRESS_TOLERANCE):
@@ -174,7 +182,8 @@ def _ratio(works: Sequence[Work], energies: Sequence[float], of_quantity: Sequen
     heaped = np.cumsum(weight[order])
     value = float(ratios[order][np.searchsorted(heaped, 0.5 * heaped[-1])])
     correlation = abs(energy @ work) / np.sqrt((energy @ energy) * (work @ work))
-    agreement = weight[np.sign(ratios) == np.sign(value)].sum() / weight.sum()
+    relative = ratios / value
+    agreement = weight[(relative > 1 / AGREEMENT) & (relative < AGREEMENT)].sum() / weight.sum()
     if correlation < LEAST_CORRELATION or agreement < LEAST_AGREEMENT:
         return None
     return Ratio(value, len(places), works[places[int(np.argmax(np.abs(energy)))]].frames)
