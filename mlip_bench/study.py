@@ -448,6 +448,7 @@ def describe(plan: Plan, folder: Path, command: Sequence[str]) -> None:
             "system": dataset.system,
             "sha256": dataset.sha256,
             "origin": dataset.origin,
+            "notes": list(dataset.notes),
             "level_of_theory": dataset.level_of_theory,
             "licence": dataset.licence,
             "citation": dataset.citation,

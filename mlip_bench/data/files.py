@@ -77,11 +77,17 @@ def _files(folder: Path, remarks: Remarks) -> list[Path]:
 
 
 def _as_far_as_readable(path: Path, frames: Iterable[RawFrame]) -> Iterable[RawFrame]:
-    """Yield the frames of a file; one that cannot be read any further counts as a bad frame."""
+    """Yield the frames of a file; one that is empty, or cannot be read any further, counts as a bad frame."""
+    empty = True
     try:
-        yield from frames
+        for frame in frames:
+            empty = False
+            yield frame
     except UserError as error:
         yield RawFrame(str(path), error)
+        return
+    if empty:
+        yield RawFrame(str(path), UserError("no structures in this file"))
 
 
 def _read_file(

@@ -38,7 +38,9 @@ LABEL = {name: label for label, names in NAMES.items() for name in names}
 LOOKS_LIKE_A_LABEL = re.compile("energy|force|stress|virial")
 
 # Ends of the names of what no family takes into account.
-UNSEEN = re.compile("(magmoms?|magneticmoments?|charges?|spins?|multiplicity|dipoles?|dipolemoments?)$")
+UNSEEN = re.compile(
+    "(?<!borneffective)(magmoms?|magneticmoments?|charges?|spins?|multiplicity|dipoles?|dipolemoments?)$"
+)
 
 # Energies (eV) and forces (eV/Å) of two keys agree to this: files keep so many digits.
 SAME = 1e-5

@@ -3,6 +3,8 @@
 Our own is eV/Å³ with ASE's sign, positive under tension, in the order xx yy zz yz xz xy.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from ase import units
 
@@ -47,6 +49,7 @@ USUAL, LEAST = 200 * units.GPa, 0.01 * units.GPa
 ASYMMETRY, ASYMMETRY_EV = 0.01, 1e-5
 
 
+@lru_cache
 def parse_unit(text: str) -> tuple[str, float]:
     """Return a unit of ``UNITS`` or ``VIRIAL``, and the sign in front of it; raises :class:`UserError`."""
     sign = -1.0 if text.strip().startswith("-") else 1.0

@@ -160,7 +160,7 @@ class Remarks:
         if len(sentences) == 1 and name:
             return sentences[0]
         n_frames = sum(self.taken.values()) + len(self.bad)
-        listed = "".join(f"\n  {sentence}" for sentence in sentences[:LISTED])
+        listed = "".join(f"\n  {sentence.removeprefix(f'{name}, ')}" for sentence in sentences[:LISTED])
         more = f"\n  and {len(sentences) - LISTED} more" if len(sentences) > LISTED else ""
         if not name:
             return f"left out: {len(sentences)} of {n_frames} frames that cannot be used:{listed}{more}"
