@@ -3,10 +3,10 @@
 import functools
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -27,8 +27,11 @@ from mlip_bench.options import (
     plan_potentials,
     read_dataset,
 )
-from mlip_bench.potentials import family, family_names, presets
+from mlip_bench.potentials import family, family_names, notes, presets
 from mlip_bench.potentials.base import refuse_missing_gpu
+
+if TYPE_CHECKING:  # it takes most of a second to import, which `mlip-bench list` need not wait for
+    from mlip_bench.study import PotentialPlan
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -177,6 +180,7 @@ def run(
         study.describe(plan, folder, command_line())
         with watcher(console) as watching:
             outcome = study.Study(plan, folder, jobs, watching).run()
+        say_notes(folder, plan.potentials)
         if not outcome.n_done and not outcome.failures:
             say(f"nothing had to be done: all {outcome.n_kept} tasks were finished before")
         if not report.is_current(folder):
@@ -230,6 +234,7 @@ def sweep(
         with watcher(console) as watching:
             done = sweeping.run(plan, order, folder, budget_s, jobs, watching, say)
         study.describe(done.plan, folder, command_line())
+        say_notes(folder, done.plan.potentials)
         if not report.is_current(folder):
             report.build(folder)
         recommend(folder)
@@ -313,6 +318,8 @@ def fit(
         except ChildFailed as failure:
             complain(f"failed: fit {name}: {failure}")
             raise typer.Exit(SOMETHING_FAILED) from None
+    for note in notes(out):
+        say(f"{name}: {note}")
     say(f"{name}: {out}")
 
 
@@ -595,6 +602,18 @@ def recommend(folder: Path) -> None:
     if name is not None:
         to_lammps(load(folder / POTENTIALS / name), folder / RECOMMENDED)
         say(f"recommended, for LAMMPS: {name}, {folder / RECOMMENDED}")
+
+
+def say_notes(folder: Path, potentials: Iterable["PotentialPlan"]) -> None:
+    """Print what the fits of a run left out, assumed or clipped; what several have in common once."""
+    from mlip_bench.study import POTENTIALS
+
+    names: dict[str, list[str]] = {}
+    for potential in potentials:
+        for note in notes(folder / POTENTIALS / potential.name):
+            names.setdefault(note, []).append(potential.name)
+    for note, having in names.items():
+        say(f"{', '.join(having)}: {note}")
 
 
 def finish(outcome: Any) -> None:
