@@ -171,7 +171,7 @@ def run(
     plan = study.Plan(data, fitted + published, tuple(measures), seed, device, preset)
     folder = out or Path("reports") / data.system
     say(f"data: {data.origin} ({len(data.train)} training, {len(data.test)} test)")
-    say_notes(data.notes)
+    say_of_data(data.notes)
     from mlip_bench.progress import watcher
 
     with study.sole_writer(folder):
@@ -228,7 +228,7 @@ def sweep(
     plan = study.Plan(data, (), sweeping.MEASURES, seed, device)
     folder = out or Path("reports") / f"{data.system}-sweep"
     say(f"data: {data.origin} ({len(data.train)} training, {len(data.test)} test)")
-    say_notes(data.notes)
+    say_of_data(data.notes)
     with study.sole_writer(folder):
         study.describe(plan, folder, command_line())
         with watcher(console) as watching:
@@ -271,7 +271,7 @@ def tune(
     task = tuning.problem(name, planned.hypers, data, folds, seed)
     folder = out or Path("reports") / f"{data.system}-tune-{name}"
     say(f"data: {data.origin} ({len(data.train)} training); {len(task.dimensions)} numbers to tune")
-    say_notes(data.notes)
+    say_of_data(data.notes)
     with study.sole_writer(folder):
         start, best = tuning.tune(task, folder, trials, jobs, say)
         table = folder / f"{name}.toml"
@@ -300,7 +300,7 @@ def fit(
     data = read_dataset(system, dataset, train, None, seed, reading, whole=True)
     (planned,) = plan_potentials([name], preset, data.system, overrides)
     say(f"data: {data.origin} ({len(data.train)} training)")
-    say_notes(data.notes)
+    say_of_data(data.notes)
     from rich.progress import Progress
 
     from mlip_bench.child import ChildFailed, available_cores, run_in_child
@@ -345,7 +345,7 @@ def evaluate(
     else:
         data = read_dataset(system, dataset, None, None, 0, reading)
         structures, origin, notes = data.test, data.origin, data.notes
-    say_notes(notes)
+    say_of_data(notes)
     predictions = potential.predict(structures)
     table = Table(
         "error", "value", "unit", title=f"{potential.family} on {len(structures)} structures, {origin}"
@@ -541,7 +541,7 @@ def data_show(
 
     data = read_dataset(system, dataset, train, test, 0, reading)
     say(f"{data.origin}; {data.level_of_theory}; {data.licence}")
-    say_notes(data.notes)
+    say_of_data(data.notes)
     table = Table("split", "group", "structures", "atoms", "elements", *COLUMNS, title=data.system)
     for line in summarise(data):
         table.add_row(*map(escape, line))
@@ -650,7 +650,7 @@ def say(text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def say_notes(notes: Sequence[str]) -> None:
+def say_of_data(notes: Sequence[str]) -> None:
     """Print what is to be said of the data, a line each."""
     for note in notes:
         say(f"data: {note}")
