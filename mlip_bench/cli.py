@@ -341,11 +341,11 @@ def evaluate(
     potential = load(path)
     if test is not None:
         found = read_structures(test, reading)
-        structures, origin, notes = found.structures, str(test), found.notes
+        structures, origin, said = found.structures, str(test), found.notes
     else:
         data = read_dataset(system, dataset, None, None, 0, reading)
-        structures, origin, notes = data.test, data.origin, data.notes
-    say_of_data(notes)
+        structures, origin, said = data.test, data.origin, data.notes
+    say_of_data(said)
     predictions = potential.predict(structures)
     table = Table(
         "error", "value", "unit", title=f"{potential.family} on {len(structures)} structures, {origin}"
@@ -650,10 +650,10 @@ def say(text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def say_of_data(notes: Sequence[str]) -> None:
+def say_of_data(sentences: Sequence[str]) -> None:
     """Print what is to be said of the data, a line each."""
-    for note in notes:
-        say(f"data: {note}")
+    for sentence in sentences:
+        say(f"data: {sentence}")
 
 
 def tell(share: float, message: str) -> None:

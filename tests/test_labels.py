@@ -129,6 +129,19 @@ def test_a_prefix_that_may_be_a_model_is_never_taken_by_itself(prefix, separator
     assert_taken(named, stress=None)
 
 
+def test_keys_without_any_likeness_are_named():
+    with pytest.raises(UserError, match=r"no energy; .*; its keys are 'E', 'F'"):
+        labels(frame(E=ENERGY, F=FORCES))
+    assert_taken(labels(frame(E=ENERGY, F=FORCES), energy_key="E", forces_key="F"), stress=None)
+
+
+def test_a_gradient_is_not_taken_for_forces_and_said(tmp_path):
+    atoms = frame(dft_total_energy=ENERGY, dft_total_gradient=-FORCES, dft_forces=FORCES)
+    read = read_structures(written(tmp_path / "g.extxyz", atoms))
+    np.testing.assert_allclose(structures.forces(read.structures[0]), FORCES)
+    assert "not read, though by name a label: 'dft_total_gradient' (1 frame)" in read.notes
+
+
 def test_bare_names_of_ase_come_before_others():
     atoms = frame(Energy=1.0, Forces=FORCES + 1, Virial=np.ones(6))
     atoms.calc = SinglePointCalculator(atoms, energy=ENERGY, forces=FORCES, stress=STRESS)

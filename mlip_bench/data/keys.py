@@ -35,12 +35,15 @@ NAMES = {
 }
 LABEL = {name: label for label, names in NAMES.items() for name in names}
 
-LOOKS_LIKE_A_LABEL = re.compile("energy|force|stress|virial")
+LOOKS_LIKE_A_LABEL = re.compile("energy|force|gradient|stress|virial")
 
 # Ends of the names of what no family takes into account.
 UNSEEN = re.compile(
     "(?<!borneffective)(magmoms?|magneticmoments?|charges?|spins?|multiplicity|dipoles?|dipolemoments?)$"
 )
+
+# Where no key looks like the label that is missing, so many are named.
+KEYS_LISTED = 8
 
 # Energies (eV) and forces (eV/Å) of two keys agree to this: files keep so many digits.
 SAME = 1e-5
@@ -197,7 +200,9 @@ def _incomplete(
     label = "forces" if energies or named["energy"] else "energy"
     pattern = "force" if label == "forces" else "energy"
     near = [key for key in frame if pattern in _plain(key) and key not in energies]
-    hint = f"; if {' or '.join(map(repr, near[:3]))} is it, say so with --{label}-key" if near else ""
+    hint = f"; its keys are {', '.join(map(repr, list(frame)[:KEYS_LISTED]))}" if frame else ""
+    if near:
+        hint = f"; if {' or '.join(map(repr, near[:3]))} is it, say so with --{label}-key"
     return UserError(f"no {label}; every frame needs energy (eV) and forces (eV/Å){hint}")
 
 
