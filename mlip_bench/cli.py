@@ -16,6 +16,7 @@ from rich.table import Table
 from mlip_bench.data import records
 from mlip_bench.data.dataset import Dataset, with_crystal
 from mlip_bench.data.reading import ReadingOptions
+from mlip_bench.data.splits import RANDOM
 from mlip_bench.errors import UserError, did_you_mean, is_disk_full
 from mlip_bench.options import (
     apart,
@@ -69,6 +70,15 @@ DatasetName = Annotated[
 ]
 Train = Annotated[Path | None, typer.Option("--train", help="Own training data: a file or a folder.")]
 Test = Annotated[Path | None, typer.Option("--test", help="Own test data; without it a tenth is set aside.")]
+Split = Annotated[
+    str,
+    typer.Option(
+        "--split",
+        help="How the tenth is set aside: 'random', a tenth of each group by chance, or 'blocks', a run of "
+        "neighbouring frames of each trajectory (same group and atoms), so that test frames are not "
+        "neighbours in time of training frames.",
+    ),
+]
 Preset = Annotated[str, typer.Option("--preset", help="quick, standard, paper or tuned.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="A hyper-parameter, e.g. snap.twojmax=8; repeatable.")
@@ -134,6 +144,7 @@ def run(
     dataset: DatasetName = "auto",
     train: Train = None,
     test: Test = None,
+    split: Split = RANDOM,
     preset: Preset = "standard",
     measure: Annotated[str, typer.Option(help="Measurements, separated by commas.")] = "errors,cost",
     settings: Settings = None,
@@ -160,7 +171,7 @@ def run(
     overrides = parse_settings(settings or [], list(dict.fromkeys(names + of_files)))
     published = plan_files(files, names, device, overrides, trust)
     plan_potentials(names, preset, system or "", overrides)  # before any download: are they right?
-    data = read_dataset(system, dataset, train, test, seed, reading)
+    data = read_dataset(system, dataset, train, test, seed, reading, split)
     if crystal is not None:
         data = with_crystal(data, crystal)
     if data.crystal is None and "cost" in measures:
@@ -196,6 +207,7 @@ def sweep(
     dataset: DatasetName = "auto",
     train: Train = None,
     test: Test = None,
+    split: Split = RANDOM,
     budget: Annotated[str, typer.Option(help="Time that the sweep may take: 30min, 2h.")] = "2h",
     seeds: Annotated[int, typer.Option(min=1, help="Fits of each size of a family with random choices.")] = 1,
     vary: Annotated[
@@ -220,7 +232,7 @@ def sweep(
     budget_s = sweeping.parse_budget(budget)
     for name in names:  # before any download: are they right?
         sweeping.ladder(name, system or "", overrides[name], varied[name])
-    data = read_dataset(system, dataset, train, test, seed, reading)
+    data = read_dataset(system, dataset, train, test, seed, reading, split)
     refuse_untimed(data)
     ladders = [sweeping.ladder(name, data.system, overrides[name], varied[name]) for name in names]
     order = sweeping.batches(ladders, seeds, seed)

@@ -9,6 +9,7 @@ from mlip_bench.data import records
 from mlip_bench.data.dataset import Dataset, own_data
 from mlip_bench.data.files import AS_THE_FILE_SAYS
 from mlip_bench.data.reading import ReadingOptions
+from mlip_bench.data.splits import KINDS, RANDOM
 from mlip_bench.errors import UserError, did_you_mean
 from mlip_bench.potentials import Potential, kind_of, load, presets
 
@@ -26,19 +27,24 @@ def read_dataset(
     test: Path | None,
     seed: int,
     reading: ReadingOptions = AS_THE_FILE_SAYS,
+    split: str = RANDOM,
     whole: bool = False,
 ) -> Dataset:
     """Return the data that the options name: own files, or a named dataset.
 
-    ``whole`` keeps own data without a test file together instead of setting a tenth aside.
+    ``split`` says how own data without a test file is split; ``whole`` keeps it together instead.
     """
     is_file = Path(dataset).suffix or Path(dataset).exists()
     if train is None and is_file and dataset not in records.records():
         train = Path(dataset)
     if train is None and test is not None:
         raise UserError("--test needs --train; to evaluate a saved potential use: mlip-bench evaluate")
+    if split not in KINDS:
+        raise UserError(f"--split {split}: not a way to split{did_you_mean(split, KINDS)}")
+    if split != RANDOM and (train is None or test is not None):
+        raise UserError(f"--split {split}: nothing is split here; it is for own data without --test")
     if train is not None:
-        return own_data(train, train if whole else test, seed, system, reading)
+        return own_data(train, test, seed, system, reading, None if whole else split)
     refuse_reading_options(reading)
     if system is None:
         raise UserError("give --system (for example Mo) or your own data with --train FILE")

@@ -360,7 +360,8 @@ def test_notes_of_training_and_test_are_said_once(tmp_path):
     notes = own_data(train, test, 0, None).notes
     assert notes[0] == "energy from 'REF_energy', forces from 'REF_forces', no stress"
     assert notes[1].startswith("test: no family sees")
-    assert len(notes) == 2
+    assert notes[2].startswith("1 of 1 test structures are also in training")
+    assert len(notes) == 3
 
 
 # -- isolated atoms, large energies, open directions -----------------------------------------------------

@@ -12,6 +12,7 @@ from ase.io.extxyz import key_val_str_to_dict
 from ase.io.formats import UnknownFileTypeError, get_compression, open_with_compression
 
 from mlip_bench.data import mlearn_json, mlip_cfg, n2p2_data
+from mlip_bench.data.extxyz import read_frames
 from mlip_bench.data.reading import ReadingOptions
 from mlip_bench.errors import UserError
 
@@ -88,7 +89,7 @@ def _frames(path: Path, options: ReadingOptions, virial_order: str) -> Iterator[
     if name.endswith((".db", ".json")):
         return _database(path)
     if name.endswith((".xyz", ".extxyz")):
-        return _extended_xyz(path)
+        return read_frames(path, parse_comment)
     return _ase(path)
 
 
@@ -103,10 +104,6 @@ def _head(path: Path) -> str:
 def _lines(path: Path) -> Iterator[str]:
     with open_with_compression(str(path), "rt") as file:
         yield from file
-
-
-def _extended_xyz(path: Path) -> Iterator[Atoms]:
-    yield from ase.io.iread(path, index=":", format="extxyz", properties_parser=parse_comment)
 
 
 def _ase(path: Path) -> Iterator[Atoms]:

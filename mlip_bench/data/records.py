@@ -7,7 +7,8 @@ from typing import Any
 from ase import Atoms
 from ase.build import bulk
 
-from mlip_bench.data.dataset import Dataset
+from mlip_bench.data import consistency
+from mlip_bench.data.dataset import Dataset, on_likeness
 from mlip_bench.data.download import OWN_FOLDER, Found, find, verify
 from mlip_bench.data.files import read_structures
 from mlip_bench.data.mlearn_json import VASP_ORDER
@@ -69,6 +70,7 @@ class Record:
             test=test,
             crystal=self.crystal(system),
             origin=f"{self.name}/{system}, {sources}",
+            notes=(*consistency.findings(train), *on_likeness(train, train, test)),
             level_of_theory=self.content["level_of_theory"],
             licence=self.content["licence"],
             citation=self.content["citation"],

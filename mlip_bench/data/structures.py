@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.data import atomic_numbers
-from ase.neighborlist import neighbor_list
+from ase.data import atomic_numbers, chemical_symbols
+from ase.geometry import complete_cell
+from matscipy.neighbours import neighbour_list
 
 from mlip_bench.errors import UserError
 
@@ -66,7 +67,8 @@ def labelled(atoms: Atoms, energy: float, forces: np.ndarray, stress: np.ndarray
 
 def elements(structures: Iterable[Atoms]) -> tuple[str, ...]:
     """Return the chemical symbols in these structures, in alphabetical order."""
-    return tuple(sorted({symbol for atoms in structures for symbol in set(atoms.get_chemical_symbols())}))
+    numbers = set().union(*(np.unique(atoms.numbers).tolist() for atoms in structures))
+    return tuple(sorted(chemical_symbols[number] for number in numbers))
 
 
 def is_isolated_atom(atoms: Atoms) -> bool:
@@ -149,7 +151,8 @@ def with_zero(structures: Sequence[Atoms], species: Sequence[str], zero: np.ndar
 
 def shortest_distance(atoms: Atoms, cutoff: float) -> float:
     """Return the least distance between two atoms, periodic images included, or inf beyond ``cutoff``."""
-    distances = neighbor_list("d", atoms, cutoff)
+    cell = complete_cell(atoms.cell)  # directions without a vector are open: any vector across will do
+    distances = neighbour_list("d", positions=atoms.positions, cell=cell, pbc=atoms.pbc, cutoff=cutoff)
     return float(distances.min()) if len(distances) else float("inf")
 
 
@@ -232,8 +235,9 @@ def held_out(structures: Sequence[Atoms], share: float, seed: int) -> np.ndarray
     """Choose a share of the structures of each group, for validation; the indices are sorted."""
     generator = np.random.default_rng(seed)
     chosen: list[int] = []
-    names = [group(atoms) for atoms in structures]
-    for name in sorted(set(names)):
-        members = [index for index, found in enumerate(names) if found == name]
+    members_of: dict[str, list[int]] = {}
+    for index, atoms in enumerate(structures):
+        members_of.setdefault(group(atoms), []).append(index)
+    for _, members in sorted(members_of.items()):
         chosen += generator.permutation(members)[: round(share * len(members))].tolist()
     return np.array(sorted(chosen), dtype=int)
