@@ -63,21 +63,28 @@ def own_data(
 ) -> Dataset:
     """Read a user's own data; without a test file, a tenth of the structures is set aside by ``seed``.
 
-    ``kind`` says how, as in :func:`mlip_bench.data.splits.split`; with None they are kept together, for
-    training and for test.
+    ``kind`` says how, as in :func:`mlip_bench.data.splits.split`; with None all are for training.
     """
-    found = read_structures(train_path, reading)
+    is_same = test_path is not None and _same_file(train_path, test_path)
+    try:
+        found = read_structures(train_path, reading)
+    except UserError as error:
+        if is_same:  # what is wrong is said at once
+            raise UserError(
+                f"{error}\n  besides, --test is the same file: all of it is in training"
+            ) from error
+        raise
     structures, notes = found.structures, found.notes
     of_labels = consistency.findings(structures)
     if test_path is not None:
-        tested = found if test_path == train_path else read_structures(test_path, reading)
+        tested = found if is_same else read_structures(test_path, reading)
         train, test = structures, tested.structures
         notes = notes_of_both(notes, tested.notes)
         if tested is not found:
             of_labels += [f"test: {finding}" for finding in consistency.findings(test)]
         origin = f"{train_path} and {test_path}"
     elif kind is None:
-        train, test = structures, structures
+        train, test = structures, []
         origin = str(train_path)
     else:
         train, test = split(structures, seed, str(train_path), kind)
@@ -90,8 +97,12 @@ def own_data(
         test=test,
         crystal=most_stable_periodic(train),
         origin=origin,
-        notes=(*notes, *of_labels, *on_likeness(structures, train, [] if kind is None else test)),
+        notes=(*notes, *of_labels, *on_likeness(structures, train, test)),
     )
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    return one.is_file() and other.is_file() and one.samefile(other)
 
 
 def on_likeness(structures: list[Atoms], train: list[Atoms], test: list[Atoms]) -> list[str]:
@@ -120,11 +131,14 @@ def with_crystal(dataset: Dataset, path: Path) -> Dataset:
 
 
 def refuse_new_elements(train: list[Atoms], test: list[Atoms], name: str) -> None:
-    """Raise :class:`UserError` where a test structure has an element that training lacks."""
-    known = set(reference.elements(train))
+    """Raise :class:`UserError` where a test structure has an element that training lacks.
+
+    An isolated atom in training tells of no surroundings, and one in the test data is not evaluated.
+    """
+    known = set(reference.elements(reference.split_off_isolated_atoms(train)[0]))
     for index, atoms in enumerate(test):
         foreign = sorted(set(atoms.get_chemical_symbols()) - known)
-        if foreign:
+        if foreign and not reference.is_isolated_atom(atoms):
             raise UserError(
                 f"{name}, test frame {index + 1}: {', '.join(foreign)} does not occur in training "
                 f"({', '.join(sorted(known))}); add it there or remove the frame"

@@ -62,6 +62,8 @@ def draw_histograms(dataset: Dataset, path: Path) -> None:
         panels = figure.subplots(1, 3)
         splits = (("train", dataset.train, "#0072B2"), ("test", dataset.test, "#D55E00"))
         for name, structures, color in splits:
+            if not structures:
+                continue
             values = (
                 np.array([reference.energy(atoms) / len(atoms) for atoms in structures]),
                 np.concatenate([reference.forces(atoms).ravel() for atoms in structures]),
