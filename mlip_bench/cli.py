@@ -94,7 +94,7 @@ def run(
 
     files, potential = apart(potential)
     names = with_device(chosen(potential, family_names(), "potential"), device) if potential else []
-    published = plan_files(files, names, device)
+    published = plan_files(files, names, device, say)
     measures = chosen(measure, list(MEASURES), "measure")
     overrides = parse_settings(settings or [], names)
     plan_potentials(names, preset, system or "", overrides)  # before any download: are they right?
@@ -255,6 +255,7 @@ def evaluate(
     from mlip_bench.potentials import load
 
     potential = load(path)
+    say_notes(path, potential.notes)
     if test is not None:
         structures, origin = read_structures(test), str(test)
     else:
@@ -287,6 +288,7 @@ def measure(
 
     names = chosen(measures, list(PROPERTIES), "property")
     potential = load(path)
+    say_notes(path, potential.notes)
     name = system or "-".join(potential.elements_)
     atoms = records.crystal(name) if crystal is None else read_crystal(crystal)
     failures: list[str] = []
@@ -367,6 +369,7 @@ def export(
     if file_format != "lammps":
         raise UserError(f"unknown format '{file_format}'{did_you_mean(file_format, ['lammps'])}")
     potential = load(path)
+    say_notes(path, potential.notes)
     to_lammps(potential, out)
     say(f"{potential.family} for LAMMPS: {out}")
 
@@ -546,6 +549,12 @@ def command_line() -> list[str]:
 def say(text: str) -> None:
     """Print one plain line."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def say_notes(path: Path, notes: list[str]) -> None:
+    """Print what was assumed in reading a potential, a line each."""
+    for note in notes:
+        say(f"{path}: {note}")
 
 
 def tell(share: float, message: str) -> None:

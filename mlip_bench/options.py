@@ -2,13 +2,14 @@
 
 import dataclasses
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlip_bench.data import records
 from mlip_bench.data.dataset import Dataset, own_data
 from mlip_bench.errors import UserError, did_you_mean
-from mlip_bench.potentials import load, presets
+from mlip_bench.potentials import load, presets, whole
 
 if TYPE_CHECKING:  # it takes most of a second to import, which `mlip-bench list` need not wait for
     from mlip_bench.study import PotentialPlan
@@ -101,13 +102,21 @@ def apart(potentials: str) -> tuple[list[Path], str]:
     return files, rest if files else potentials
 
 
-def plan_files(files: list[Path], taken: list[str], device: str) -> tuple["PotentialPlan", ...]:
-    """Return the plan of potentials that are read, not fitted, each under a name of its own."""
+def plan_files(
+    files: list[Path], taken: list[str], device: str, say: Callable[[str], None]
+) -> tuple["PotentialPlan", ...]:
+    """Return the plan of potentials that are read, not fitted, each under a name of its own.
+
+    What was assumed in reading is said, a line each.
+    """
     from mlip_bench.study import PotentialPlan
 
     planned, names = [], set(taken)
-    for path in files:
+    for named in files:
+        path = whole(named)
         potential = load(path).on(device)
+        for note in potential.notes:
+            say(f"{named}: {note}")
         name = path.stem
         if name in names:
             raise UserError(

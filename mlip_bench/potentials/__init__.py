@@ -3,11 +3,12 @@
 import json
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
 
 from mlip_bench.errors import UserError, did_you_mean
 from mlip_bench.potentials.base import DESCRIPTION, Potential, Prediction
 
-__all__ = ["Potential", "Prediction", "family", "family_names", "load"]
+__all__ = ["Potential", "Prediction", "family", "family_names", "load", "whole"]
 
 ENTRY_POINT_GROUP = "mlip_bench.potentials"
 
@@ -29,11 +30,18 @@ def family(name: str) -> type[Potential]:
     return registered[name].load()
 
 
-def load(path: Path | str) -> Potential:
-    """Read a potential: a folder that ``save`` wrote, or a file in a format of its field."""
+def load(path: Path | str, **hypers: Any) -> Potential:
+    """Read a potential: a folder that ``save`` wrote, or a file or folder in a format of its field.
+
+    ``hypers`` are hyper-parameters that a file leaves open. Raises :class:`UserError` for anything else.
+    """
     path = Path(path)
     description = path / DESCRIPTION
     if description.is_file():
+        if hypers:
+            raise UserError(
+                f"{path}: a saved potential keeps its {', '.join(hypers)}; only a file's can be set"
+            )
         try:
             name = json.loads(description.read_text())["family"]
         except (ValueError, KeyError) as error:
@@ -42,10 +50,24 @@ def load(path: Path | str) -> Potential:
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")
     readers = [known for known in map(family, family_names()) if known.native_suffix]
-    for known in readers:
-        if path.name.endswith(known.native_suffix):
-            return known.from_native(path)
+    for kind in readers:
+        # A format of several files is a folder, known by the one that has a fixed name.
+        file = path / kind.native_suffix if path.is_dir() else path
+        if file.is_file() and file.name.endswith(kind.native_suffix):
+            for name in hypers:
+                if name not in kind.set_on_reading:
+                    known = did_you_mean(name, kind.set_on_reading) if kind.set_on_reading else ""
+                    raise UserError(
+                        f"{path}: {kind.family}.{name} cannot be set for a file that is read{known}"
+                    )
+            return kind.from_native(file, **hypers)
     suffixes = ", ".join(sorted({known.native_suffix for known in readers}))
     raise UserError(
         f"{path}: not a potential; give a folder with {DESCRIPTION} or a file ending in {suffixes}"
     )
+
+
+def whole(path: Path) -> Path:
+    """Return the folder of a potential of several files where the path is that of the one with a fixed name."""
+    fixed = {known.native_suffix for known in map(family, family_names()) if known.native_suffix}
+    return path.resolve().parent if path.name in fixed else path

@@ -72,6 +72,8 @@ class Potential(ABC):
     """Conformance checks that the family cannot pass, each with the reason; empty means all must pass."""
     native_suffix: ClassVar[str] = ""
     """Ending of the field's own file format that ``from_native`` reads, if there is one."""
+    set_on_reading: ClassVar[tuple[str, ...]] = ()
+    """Hyper-parameters that such a file leaves open; ``from_native`` takes them by name."""
 
     @dataclass(frozen=True)
     class Hypers:
@@ -81,6 +83,8 @@ class Potential(ABC):
         self.hypers = checked_hypers(self.family, self.Hypers, hypers)
         self.elements_: tuple[str, ...] = ()
         self.device = "cpu"
+        self.notes: list[str] = []
+        """What was assumed or passed over in reading a file of the field, a sentence each."""
         self._checkpoint: Path | None = None
 
     # -- what a family provides ------------------------------------------------------------------------

@@ -8,6 +8,7 @@ Radial (seeds/004 equation 1; Behler, doi:10.1063/1.3553717, equation 6) and nar
 .. math:: G_i = 2^{1-ζ} \sum_{j<k} (1 + λ \cos θ_{ijk})^ζ e^{-η (r_{ij}^2 + r_{ik}^2 + r_{jk}^2)}
           f_c(r_{ij}) f_c(r_{ik}) f_c(r_{jk})
 
+in which n2p2 knows a shift R_s of the three distances, too (0 in the paper).
 Each pair of neighbours counts once, as in n2p2. Other cutoff functions than the cosine are those that
 n2p2's files number (:class:`Switch`); each function may have a cutoff of its own.
 """
@@ -62,9 +63,10 @@ class Angular:
     cutoff: float
     eta: float
     zeta: float
-    lam: int
+    lam: float
     centre: str
     neighbours: tuple[str, str]
+    shift: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,6 @@ def grid(
         for pair in combinations_with_replacement(sorted(elements), 2)
         for eta in angular_etas
         for zeta in zetas
-        for lam in (-1, 1)
+        for lam in (-1.0, 1.0)
     ]
     return SymmetryFunctions(tuple(radial), tuple(angular))

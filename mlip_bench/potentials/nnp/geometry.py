@@ -20,7 +20,7 @@ class Tables:
     switch: tuple[int, float]
     """Number of the cutoff function and its inner part α."""
     etas: np.ndarray
-    """Rows (η, index of the cutoff) of the angular functions."""
+    """Rows (η, R_s, index of the cutoff) of the angular functions."""
     shapes: np.ndarray
     radial: tuple[np.ndarray, ...]
     angular: tuple[np.ndarray, ...]
@@ -44,7 +44,7 @@ def tables(functions: SymmetryFunctions, elements: Sequence[str]) -> Tables:
     """Arrange the functions so that those that share a pair of elements and a shape stand together."""
     number = {element: index for index, element in enumerate(elements)}
     cutoffs = functions.cutoffs
-    etas = sorted({(function.eta, cutoffs.index(function.cutoff)) for function in functions.angular})
+    etas = sorted({_gaussian(function, cutoffs) for function in functions.angular})
     shapes = sorted({(function.lam, function.zeta) for function in functions.angular})
     radial, angular = [], []
     order: list[tuple[Radial | Angular, ...]] = []
@@ -55,12 +55,12 @@ def tables(functions: SymmetryFunctions, elements: Sequence[str]) -> Tables:
         )
         angles = sorted(
             (f for f in functions.angular if f.centre == element),
-            key=lambda f: (_pair(f, number), shapes.index((f.lam, f.zeta)), f.eta, f.cutoff),
+            key=lambda f: (_pair(f, number), shapes.index((f.lam, f.zeta)), f.eta, f.cutoff, f.shift),
         )
         rows = [[number[f.neighbour], f.eta, f.shift, cutoffs.index(f.cutoff)] for f in mine]
         radial.append(np.array(rows, float).reshape(-1, 4))
         indices = [
-            [_pair(f, number), etas.index((f.eta, cutoffs.index(f.cutoff))), shapes.index((f.lam, f.zeta))]
+            [_pair(f, number), etas.index(_gaussian(f, cutoffs)), shapes.index((f.lam, f.zeta))]
             for f in angles
         ]
         angular.append(np.array(indices, np.int64).reshape(-1, 3))
@@ -69,7 +69,7 @@ def tables(functions: SymmetryFunctions, elements: Sequence[str]) -> Tables:
         tuple(elements),
         np.array(cutoffs, float),
         (int(functions.switch), functions.alpha),
-        np.array(etas, float).reshape(-1, 2),
+        np.array(etas, float).reshape(-1, 3),
         np.array(shapes, float).reshape(-1, 2),
         tuple(radial),
         tuple(angular),
@@ -82,6 +82,10 @@ def _blocks(angles: np.ndarray) -> np.ndarray:
     """Find where each pair of elements begins and ends in rows that are sorted by pair, (n_pairs, 3)."""
     pairs, begin = np.unique(angles[:, 0], return_index=True)
     return np.column_stack([pairs, begin, np.append(begin, len(angles))[1:]]).astype(np.int64).reshape(-1, 3)
+
+
+def _gaussian(function: Angular, cutoffs: list[float]) -> tuple[float, float, int]:
+    return function.eta, function.shift, cutoffs.index(function.cutoff)
 
 
 def _pair(function: Angular, number: dict[str, int]) -> int:

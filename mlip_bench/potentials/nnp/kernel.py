@@ -4,7 +4,7 @@ Everything is a function of squared edge lengths. An edge is a directed pair i�
 pair of its edges a (i→j) and b (i→k) with the edge c (j→k) that closes it. Per edge, exponential times
 cutoff is computed once for each η; a triple then needs products only:
 
-    G3 = 2^(1-ζ) Σ (1 + λ cos θ)^ζ  W_η(a) W_η(b) W_η(c),   W_η(e) = exp(-η r_e²) f_c(r_e)
+    G3 = 2^(1-ζ) Σ (1 + λ cos θ)^ζ  W_η(a) W_η(b) W_η(c),   W_η(e) = exp(-η (r_e - R_s)²) f_c(r_e)
 
 Integer powers are taken by multiplication. Gradients by r² are collected per edge and turned into forces at
 the end, so that every term is Newton's third law by construction.
@@ -122,11 +122,13 @@ def edge_tables(
             switch[c, e] = value
             d_switch[c, e] = 0.5 * inverse[e] * by_r
     for g in range(len(etas)):
-        eta, c = etas[g, 0], int(etas[g, 1])
+        eta, shift, c = etas[g, 0], etas[g, 1], int(etas[g, 2])
         for e in range(n_edges):
             gauss = np.exp(-eta * square[e])
+            if shift != 0.0:
+                gauss = np.exp(-eta * (square[e] * inverse[e] - shift) ** 2)
             weight[g, e] = gauss * switch[c, e]
-            d_weight[g, e] = gauss * (d_switch[c, e] - eta * switch[c, e])
+            d_weight[g, e] = gauss * (d_switch[c, e] - eta * (1.0 - shift * inverse[e]) * switch[c, e])
     return square, inverse, switch, d_switch, weight, d_weight
 
 
@@ -189,6 +191,39 @@ def select_triples(
     return m
 
 
+@njit(cache=True, error_model="numpy")
+def activate(kind: int, sums: np.ndarray, slopes: np.ndarray) -> None:
+    """Turn sums into values of an activation function, numbered as in ``training.ACTIVATIONS``; set slopes."""
+    for a in range(len(sums)):
+        x = sums[a]
+        if kind == 0:
+            value = np.tanh(x)
+            slope = 1.0 - value * value
+        elif kind == 1:
+            value, slope = x, 1.0
+        elif kind == 2 or kind == 7:
+            value = 1.0 / (1.0 + np.exp(-x))
+            slope = value * (1.0 - value)
+            if kind == 7:
+                value, slope = 1.0 - value, -slope
+        elif kind == 3:
+            value = max(x, 0.0) + np.log1p(np.exp(-abs(x)))
+            slope = 1.0 / (1.0 + np.exp(-x))
+        elif kind == 4:
+            value, slope = max(x, 0.0), 1.0 if x > 0.0 else 0.0
+        elif kind == 5:
+            value = np.exp(-0.5 * x * x)
+            slope = -x * value
+        elif kind == 6:
+            value, slope = np.cos(x), -np.sin(x)
+        elif kind == 8:
+            value = np.exp(-x)
+            slope = -value
+        else:
+            value, slope = x * x, 2.0 * x
+        sums[a], slopes[a] = value, slope
+
+
 @njit(cache=True, fastmath=FAST, error_model="numpy")
 def network_gradient(
     values: np.ndarray,
@@ -198,29 +233,34 @@ def network_gradient(
     b2: np.ndarray,
     w3: np.ndarray,
     b3: float,
+    first_kind: int,
+    second_kind: int,
     gradient: np.ndarray,
 ) -> float:
-    """Return the output of a tanh-tanh-linear network and set its gradient by the inputs."""
+    """Return the output of a network of two hidden layers and set its gradient by the inputs."""
     h1, h2, d1 = np.empty(len(b1)), np.empty(len(b2)), np.zeros(len(b1))
+    s1, s2 = np.empty(len(b1)), np.empty(len(b2))
     for a in range(len(b1)):
         total = b1[a]
         for f in range(len(values)):
             total += w1[a, f] * values[f]
-        h1[a] = np.tanh(total)
+        h1[a] = total
+    activate(first_kind, h1, s1)
     output = b3
     for a in range(len(b2)):
         total = b2[a]
         for f in range(len(b1)):
             total += w2[a, f] * h1[f]
-        h2[a] = np.tanh(total)
-        output += w3[a] * h2[a]
+        h2[a] = total
+    activate(second_kind, h2, s2)
     for a in range(len(b2)):
-        outer = w3[a] * (1.0 - h2[a] * h2[a])
+        output += w3[a] * h2[a]
+        outer = w3[a] * s2[a]
         for f in range(len(b1)):
             d1[f] += outer * w2[a, f]
     gradient[:] = 0.0
     for a in range(len(b1)):
-        inner = d1[a] * (1.0 - h1[a] * h1[a])
+        inner = d1[a] * s1[a]
         for f in range(len(values)):
             gradient[f] += inner * w1[a, f]
     return output
@@ -402,14 +442,15 @@ def evaluate(
     blocks: tuple[np.ndarray, ...],
     offsets: tuple[np.ndarray, ...],
     scales: tuple[np.ndarray, ...],
-    layers: tuple[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, float], ...],
+    layers: tuple[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, float, int, int], ...],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return energies per atom, forces (n_atoms, 3), virial (3, 3), and how many inputs left their range.
 
     ``radial[s]`` has rows (element, η, R_s, index of cutoff) and ``angular[s]`` rows (pair of elements, index
     of η, index of shape), sorted by pair and shape, for centres of species s; ``blocks[s]`` has a row (pair,
-    begin, end) for each pair; ``shapes`` has rows (λ, ζ) and ``etas`` rows (η, index of cutoff). Inputs
-    are (G - offset) · scale. The virial is Σ r ⊗ F, positive in compression.
+    begin, end) for each pair; ``shapes`` has rows (λ, ζ) and ``etas`` rows (η, R_s, index of cutoff). Inputs
+    are (G - offset) · scale; ``layers`` are w1, b1, w2, b2, w3, b3 and the numbers of the two activation
+    functions. The virial is Σ r ⊗ F, positive in compression.
     """
     square, inverse, switch, d_switch, weight, d_weight = edge_tables(vectors, cutoffs, switch_kind, etas)
     cutoff = cutoffs[-1]
@@ -438,8 +479,8 @@ def evaluate(
             if inputs[f] < -RANGE_TOLERANCE or inputs[f] > 1.0 + RANGE_TOLERANCE:
                 outside[i] += 1
         outer = np.empty(len(inputs))
-        w1, b1, w2, b2, w3, b3 = layers[kind]
-        energies[i] = network_gradient(inputs, w1, b1, w2, b2, w3, b3, outer)
+        w1, b1, w2, b2, w3, b3, first_kind, second_kind = layers[kind]
+        energies[i] = network_gradient(inputs, w1, b1, w2, b2, w3, b3, first_kind, second_kind, outer)
         for f in range(len(inputs)):
             outer[f] *= scales[kind][f]
         radial_gradients(begin, end, kinds, mine, square, inverse, switch, d_switch, outer, gradient)

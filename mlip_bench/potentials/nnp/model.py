@@ -12,7 +12,7 @@ Forces and stress are its analytic gradient. Trained by the extended Kalman filt
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -32,7 +32,7 @@ from mlip_bench.potentials.nnp import fitting, kernel, n2p2
 from mlip_bench.potentials.nnp.functions import Angular, Radial, SymmetryFunctions, grid
 from mlip_bench.potentials.nnp.geometry import Neighbourhood, tables
 from mlip_bench.potentials.nnp.samples import Descriptors, Samples, Scaling, descriptors, join, scaling
-from mlip_bench.potentials.nnp.training import Kalman, Network
+from mlip_bench.potentials.nnp.training import ACTIVATIONS, Kalman, Network
 
 # Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
 SKIN = 0.5
@@ -44,6 +44,7 @@ class NNP(Potential):
     family: ClassVar[str] = "nnp"
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     native_suffix: ClassVar[str] = "input.nn"
+    set_on_reading: ClassVar[tuple[str, ...]] = ("units",)
 
     @dataclass(frozen=True)
     class Hypers:
@@ -93,6 +94,9 @@ class NNP(Potential):
         """Learning rate at the start; it grows by e in ``kalman_etatau`` epochs, up to ``kalman_etamax``."""
         kalman_etatau: float = 2.302
         kalman_etamax: float = 1.0
+        units: str = ""
+        """Units of files of n2p2 that are read, such as angstrom-eV or bohr-hartree; if empty, those that the
+        files name, and bohr and hartree where they name none. Ours always name theirs."""
 
         def __post_init__(self) -> None:
             require(self.cutoff > 0, "cutoff", self.cutoff, "must be above 0 Å")
@@ -283,11 +287,12 @@ class NNP(Potential):
         self.elements_ = content.elements
         self.functions_, self.ranges_ = content.functions, content.ranges
         self.networks_, self.baseline_ = content.networks, content.baseline
+        self.notes = content.notes
 
     @classmethod
-    def from_native(cls, path: Path) -> Self:
-        """Read a folder of n2p2, named by its ``input.nn``."""
-        content = n2p2.read(path.parent)
+    def from_native(cls, path: Path, units: str = "") -> Self:
+        """Read a folder of n2p2, named by its ``input.nn``; ``units`` as in the hyper-parameters."""
+        content = n2p2.read(path.parent, units)
         radial, angular = content.functions.radial, content.functions.angular
         potential = cls(
             cutoff=content.functions.cutoffs[-1],
@@ -296,6 +301,7 @@ class NNP(Potential):
             angular_etas=sorted({f.eta for f in angular}),
             zetas=sorted({f.zeta for f in angular}),
             hidden=list(content.networks[0].hidden),
+            units=units,
         )
         potential._take(content)
         return potential
@@ -309,7 +315,10 @@ class Evaluator:
         self._around = Neighbourhood(potential.elements_, self._layout.cutoff, skin)
         self._offsets = tuple(potential.ranges_.low)
         self._factors = tuple(potential.ranges_.factors)
-        self._layers = tuple(network.layers() for network in potential.networks_)
+        self._layers = tuple(
+            (*network.layers(), *map(ACTIVATIONS.index, network.activations))
+            for network in potential.networks_
+        )
         self._baseline = potential.baseline_
 
     def __call__(self, atoms: Atoms) -> Prediction:
@@ -354,4 +363,4 @@ def _in_units(network: Network, unit: float) -> Network:
     """Scale the output of a network trained in units of ``unit`` to eV."""
     weights = np.array(to_device(network.weights, "cpu"))
     weights[-(network.hidden[1] + 1) :] *= unit
-    return Network(network.n_inputs, network.hidden, weights)
+    return replace(network, weights=weights)

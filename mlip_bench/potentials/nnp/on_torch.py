@@ -6,6 +6,7 @@ kernels.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class BatchEvaluator:
         self, layout: Tables, ranges: Scaling, networks: list[Network], baseline: np.ndarray, device: str
     ):
         self._layout, self._baseline, self._device = layout, baseline, torch.device(device)
-        self._networks = [Network(n.n_inputs, n.hidden, self._tensor(n.weights)) for n in networks]
+        self._networks = [replace(n, weights=self._tensor(n.weights)) for n in networks]
         self._low = [self._tensor(low) for low in ranges.low]
         self._factors = [self._tensor(factors) for factors in ranges.factors]
 
@@ -114,7 +115,7 @@ class BatchEvaluator:
         layout = self._layout
         r = vectors.norm(dim=1)
         switch = torch.stack([cutoff_function(layout.switch, r, float(cutoff)) for cutoff in layout.cutoffs])
-        weight = [torch.exp(-eta * r**2) * switch[int(c)] for eta, c in layout.etas]
+        weight = [torch.exp(-eta * (r - shift) ** 2) * switch[int(c)] for eta, shift, c in layout.etas]
         energies = torch.zeros(len(species), dtype=torch.float64, device=self._device)
         outside = np.zeros(len(species), bool)
         for kind, network in enumerate(self._networks):
