@@ -198,7 +198,7 @@ def untrained(structures, moved):
     data = samples.join(
         structures, raw, ranges, np.array([a.get_potential_energy() for a in structures]), 1.0
     )
-    return potential._trainer(moved(data), np.array([2, 5]), 0, None)
+    return potential._trainer([moved(data)], [np.isin(np.arange(len(structures)), [2, 5])], 0, None)
 
 
 def test_observations_are_errors_of_what_is_predicted(trainer):
@@ -378,8 +378,7 @@ def test_the_functions_kept_explain_the_others(alloys):
     order = tables(everything.functions_, everything.elements_).order
     for species, functions in enumerate(order):
         rows = [
-            values[around.species == species, : len(functions)]
-            for around, values, _ in everything._describe(training)
+            one.values[one.species == species, : len(functions)] for one in everything._describe(training)
         ]
         scaled = np.concatenate(rows) * everything.ranges_.factors[species]
         scaled -= scaled.mean(0)

@@ -593,17 +593,19 @@ def values_and_jacobian(
     angular: tuple[np.ndarray, ...],
     blocks: tuple[np.ndarray, ...],
     n_functions: int,
+    derive: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the functions (n_atoms, n_functions) and their derivatives (n_edges, 3, n_functions), Å⁻¹.
 
     The derivative of edge i→j is that of the functions of i by the position of j; the one by the position of
-    i itself is minus the sum over the edges of i.
+    i itself is minus the sum over the edges of i. Without ``derive`` no
+    derivatives are taken, and none returned.
     """
     square, inverse, switch, d_switch, weight, d_weight = edge_tables(vectors, cutoffs, switch_kind, etas)
     cutoff = cutoffs[-1]
     kinds = species[neighbours]
     values = np.zeros((len(species), n_functions))
-    jacobian = np.zeros((len(vectors), 3, n_functions))
+    jacobian = np.zeros((len(vectors) if derive else 0, 3, n_functions))
     most = most_triples(start)
     chosen, cosines = np.empty((3, most), np.int32), np.empty(most)
     products = np.empty((len(etas), most))
@@ -612,15 +614,17 @@ def values_and_jacobian(
         mine, angles = radial[species[i]], angular[species[i]]
         begin, end, n_radial = first[i], first[i + 1], len(mine)
         radial_values(begin, end, kinds, mine, square, inverse, switch, values[i])
-        radial_jacobian(begin, end, kinds, mine, vectors, square, inverse, switch, d_switch, jacobian)
+        if derive:
+            radial_jacobian(begin, end, kinds, mine, vectors, square, inverse, switch, d_switch, jacobian)
         for part in blocks[species[i]]:
             m = fill_block(
                 part, start[i], start[i + 1], triples, pair, angles, shapes, cutoff, square, inverse, weight,
                 chosen, cosines, products, value, slope,
             )  # fmt: skip
             block_values(part, m, angles, products, value, values[i, n_radial:])
-            block_jacobian(
-                part, m, angles, vectors, inverse, weight, d_weight, chosen, cosines, products, value, slope,
-                n_radial, jacobian,
-            )  # fmt: skip
+            if derive:
+                block_jacobian(
+                    part, m, angles, vectors, inverse, weight, d_weight, chosen, cosines, products, value,
+                    slope, n_radial, jacobian,
+                )  # fmt: skip
     return values, jacobian

@@ -53,47 +53,194 @@ HONOURED = REPEATED | {
 
 # Training, selection of data, what is written, how work is shared: no energy of a trained network depends on it.
 WITHOUT_EFFECT = set(
-    """
-    analyze_composition analyze_error analyze_error_charge_step analyze_error_energy_step
-    analyze_error_force_step biasweights_max biasweights_min bond_threshold calculate_final_force
-    calculate_forces calculate_frequencies calculate_hessian calculate_normalmodes calculate_stress
-    charge_error_threshold charge_fraction charge_group charge_grouping_by_structure charge_update_scaling
-    check_forces check_input_forces conv_charge data_clustering debug_mode detailed_validation_files
-    detect_saturation element_decoupled_forces_v2 element_decoupled_kalman enable_on_the_fly_input
-    energy_fraction energy_threshold environment_analysis epochs find_contradictions fitmode fitting_unit
-    fix_weights fixed_short_energy_error_threshold fixed_short_force_error_threshold force_energy_ratio
-    force_fraction force_grouping_by_structure force_threshold force_update_scaling force_weight
-    global_output_nodes_short gradient_adam_beta1 gradient_adam_beta2 gradient_adam_epsilon
-    gradient_adam_eta gradient_eta gradient_type growth_mode initialization_only jacobian_mode
-    joint_energy_force_update kalman_damp_charge kalman_damp_force kalman_damp_short kalman_epsilon
-    kalman_eta kalman_etamax kalman_etatau kalman_lambda_charge kalman_lambda_charge_constraint
-    kalman_lambda_short kalman_nue_charge kalman_nue_charge_constraint kalman_nue_short kalman_q0
-    kalman_qmin kalman_qtau kalman_type main_error_metric max_energy max_force md_mode
-    memorize_symfunc_results mix_all_points nguyen_widrow_weights_charge nguyen_widrow_weights_ewald
-    nguyen_widrow_weights_short noise_charge noise_energy noise_force normalize_data_set
-    optmode_charge optmode_short_energy optmode_short_force parallel_mode points_in_memory
-    precondition_weights prepare_md print_all_deshortdw print_all_dfshortdw print_all_electrostatic_weights
-    print_all_short_weights print_convergence_vector print_date_and_time print_force_components print_mad
-    print_sensitivity pstring random_number_type random_order_training random_seed regularize_fit_param
-    remove_atom_energies repeated_energy_update reset_kalman restrict_weights rmse_threshold
-    rmse_threshold_charge rmse_threshold_energy rmse_threshold_force rmse_threshold_trials
-    rmse_threshold_trials_charge rmse_threshold_trials_energy rmse_threshold_trials_force runner_mode
-    save_kalman_matrices scale_max_elec scale_min_elec selection_mode selection_mode_charge
-    selection_mode_energy selection_mode_force separate_bias_ini_short separate_kalman_short
-    short_energy_error_threshold short_energy_fraction short_energy_group short_force_error_threshold
-    short_force_fraction short_force_group shuffle_weights_short_atomic silent_mode
-    steepest_descent_step_charge steepest_descent_step_energy_short steepest_descent_step_force_short
-    symfunction_correlation task_batch_size_charge task_batch_size_energy task_batch_size_force
-    test_fraction total_charge_error_threshold update_single_element update_strategy updater_type
-    update_worst_charges update_worst_short_energies update_worst_short_forces use_atom_charges
-    use_atom_energies use_charge_constraint use_noisematrix use_old_scaling use_old_weights_charge
-    use_old_weights_short use_omp_mkl use_sf_groups use_short_forces use_short_nn
-    use_systematic_weights_charge use_systematic_weights_short weight_analysis weight_constraint
-    weighte_constraint weights_max weights_min weightse_max weightse_min write_fit_statistics
-    write_neuronstats write_pdb write_pov write_pwscf write_symfunctions write_temporary_weights
-    write_traincharges write_trainforces write_trainlog write_trainpoints write_unformatted
-    write_weights_epoch write_xyz
-    """.split()
+    [
+        "analyze_composition",
+        "analyze_error",
+        "analyze_error_charge_step",
+        "analyze_error_energy_step",
+        "analyze_error_force_step",
+        "biasweights_max",
+        "biasweights_min",
+        "bond_threshold",
+        "calculate_final_force",
+        "calculate_forces",
+        "calculate_frequencies",
+        "calculate_hessian",
+        "calculate_normalmodes",
+        "calculate_stress",
+        "charge_error_threshold",
+        "charge_fraction",
+        "charge_group",
+        "charge_grouping_by_structure",
+        "charge_update_scaling",
+        "check_forces",
+        "check_input_forces",
+        "conv_charge",
+        "data_clustering",
+        "debug_mode",
+        "detailed_validation_files",
+        "detect_saturation",
+        "element_decoupled_forces_v2",
+        "element_decoupled_kalman",
+        "enable_on_the_fly_input",
+        "energy_fraction",
+        "energy_threshold",
+        "environment_analysis",
+        "epochs",
+        "find_contradictions",
+        "fitmode",
+        "fitting_unit",
+        "fix_weights",
+        "fixed_short_energy_error_threshold",
+        "fixed_short_force_error_threshold",
+        "force_energy_ratio",
+        "force_fraction",
+        "force_grouping_by_structure",
+        "force_threshold",
+        "force_update_scaling",
+        "force_weight",
+        "global_output_nodes_short",
+        "gradient_adam_beta1",
+        "gradient_adam_beta2",
+        "gradient_adam_epsilon",
+        "gradient_adam_eta",
+        "gradient_eta",
+        "gradient_type",
+        "growth_mode",
+        "initialization_only",
+        "jacobian_mode",
+        "joint_energy_force_update",
+        "kalman_damp_charge",
+        "kalman_damp_force",
+        "kalman_damp_short",
+        "kalman_epsilon",
+        "kalman_eta",
+        "kalman_etamax",
+        "kalman_etatau",
+        "kalman_lambda_charge",
+        "kalman_lambda_charge_constraint",
+        "kalman_lambda_short",
+        "kalman_nue_charge",
+        "kalman_nue_charge_constraint",
+        "kalman_nue_short",
+        "kalman_q0",
+        "kalman_qmin",
+        "kalman_qtau",
+        "kalman_type",
+        "main_error_metric",
+        "max_energy",
+        "max_force",
+        "md_mode",
+        "memorize_symfunc_results",
+        "mix_all_points",
+        "nguyen_widrow_weights_charge",
+        "nguyen_widrow_weights_ewald",
+        "nguyen_widrow_weights_short",
+        "noise_charge",
+        "noise_energy",
+        "noise_force",
+        "normalize_data_set",
+        "optmode_charge",
+        "optmode_short_energy",
+        "optmode_short_force",
+        "parallel_mode",
+        "points_in_memory",
+        "precondition_weights",
+        "prepare_md",
+        "print_all_deshortdw",
+        "print_all_dfshortdw",
+        "print_all_electrostatic_weights",
+        "print_all_short_weights",
+        "print_convergence_vector",
+        "print_date_and_time",
+        "print_force_components",
+        "print_mad",
+        "print_sensitivity",
+        "pstring",
+        "random_number_type",
+        "random_order_training",
+        "random_seed",
+        "regularize_fit_param",
+        "remove_atom_energies",
+        "repeated_energy_update",
+        "reset_kalman",
+        "restrict_weights",
+        "rmse_threshold",
+        "rmse_threshold_charge",
+        "rmse_threshold_energy",
+        "rmse_threshold_force",
+        "rmse_threshold_trials",
+        "rmse_threshold_trials_charge",
+        "rmse_threshold_trials_energy",
+        "rmse_threshold_trials_force",
+        "runner_mode",
+        "save_kalman_matrices",
+        "scale_max_elec",
+        "scale_min_elec",
+        "selection_mode",
+        "selection_mode_charge",
+        "selection_mode_energy",
+        "selection_mode_force",
+        "separate_bias_ini_short",
+        "separate_kalman_short",
+        "short_energy_error_threshold",
+        "short_energy_fraction",
+        "short_energy_group",
+        "short_force_error_threshold",
+        "short_force_fraction",
+        "short_force_group",
+        "shuffle_weights_short_atomic",
+        "silent_mode",
+        "steepest_descent_step_charge",
+        "steepest_descent_step_energy_short",
+        "steepest_descent_step_force_short",
+        "symfunction_correlation",
+        "task_batch_size_charge",
+        "task_batch_size_energy",
+        "task_batch_size_force",
+        "test_fraction",
+        "total_charge_error_threshold",
+        "update_single_element",
+        "update_strategy",
+        "updater_type",
+        "update_worst_charges",
+        "update_worst_short_energies",
+        "update_worst_short_forces",
+        "use_atom_charges",
+        "use_atom_energies",
+        "use_charge_constraint",
+        "use_noisematrix",
+        "use_old_scaling",
+        "use_old_weights_charge",
+        "use_old_weights_short",
+        "use_omp_mkl",
+        "use_sf_groups",
+        "use_short_forces",
+        "use_short_nn",
+        "use_systematic_weights_charge",
+        "use_systematic_weights_short",
+        "weight_analysis",
+        "weight_constraint",
+        "weighte_constraint",
+        "weights_max",
+        "weights_min",
+        "weightse_max",
+        "weightse_min",
+        "write_fit_statistics",
+        "write_neuronstats",
+        "write_pdb",
+        "write_pov",
+        "write_pwscf",
+        "write_symfunctions",
+        "write_temporary_weights",
+        "write_traincharges",
+        "write_trainforces",
+        "write_trainlog",
+        "write_trainpoints",
+        "write_unformatted",
+        "write_weights_epoch",
+        "write_xyz",
+    ]
 )
 
 _CHARGES = "electrostatics and charges"

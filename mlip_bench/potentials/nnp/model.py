@@ -28,7 +28,9 @@ from mlip_bench.data import structures as reference
 from mlip_bench.data import voigt
 from mlip_bench.errors import UserError
 from mlip_bench.potentials.base import Potential, PotentialCalculator, Prediction, Progress, require
+from mlip_bench.potentials.memory import DOUBLE, refuse_too_much
 from mlip_bench.potentials.nnp import fitting, kernel, n2p2
+from mlip_bench.potentials.nnp.blocks import IN_MEMORY, Stored, cut
 from mlip_bench.potentials.nnp.functions import Angular, Radial, SymmetryFunctions, grid
 from mlip_bench.potentials.nnp.geometry import Neighbourhood, tables
 from mlip_bench.potentials.nnp.samples import Descriptors, Samples, Scaling, descriptors, join, scaling
@@ -36,6 +38,17 @@ from mlip_bench.potentials.nnp.training import ACTIVATIONS, Kalman, Network
 
 # Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
 SKIN = 0.5
+
+# Rows of symmetry functions (atoms) that are decomposed at once where functions are chosen.
+ROWS_AT_ONCE = 100_000
+
+# For the estimate of a fit's memory: neighbours of an atom, and how often the large arrays stand there at once.
+EDGES_PER_ATOM = 100
+COPIES = 3
+
+# Bytes of a derivative, and of all that is stored over those of the derivatives (index tables, sums).
+SINGLE = 4
+DISK_PER_DERIVATIVES = 1.2
 
 
 class NNP(Potential):
@@ -159,22 +172,28 @@ class NNP(Potential):
             raise UserError("nnp: the training data has isolated atoms only")
         progress(0.0, "symmetry functions")
         self.functions_ = self._choose_functions(structures)
+        self._refuse_too_large(sum(map(len, structures)))
         self.baseline_ = reference.energies_per_element(structures, self.elements_)
-        raw = self._describe(structures)
+        described = self._describe(structures)
         if flat := self._flat():
             self.functions_ = self.functions_.without(flat)
-            raw = self._describe(structures)
-        if explained := self._explained_by_others(raw):
+            described = self._describe(structures)
+        if explained := self._explained_by_others(described):
             self.functions_ = self.functions_.without(explained)
-            raw = self._describe(structures)
+            described = self._describe(structures)
+        n_edges = [int(one.first[-1]) for one in described]
+        del described
         all_forces = np.concatenate([reference.forces(atoms).ravel() for atoms in structures])
         unit = float(np.sqrt(np.mean(all_forces**2))) or 1.0
         shares = reference.composition(structures, self.elements_) @ self.baseline_
-        samples = join(structures, raw, self.ranges_, shares, unit)
-        del raw
         held_out = reference.held_out(structures, self.hypers.validation_fraction, seed)
+        layout = tables(self.functions_, self.elements_)
+        sizes = [n * 3 * max(layout.n_inputs) * SINGLE for n in n_edges]
+        parts = cut(sizes, held_out, seed)
+        samples = self._samples(structures, [block for block, _ in parts], sum(sizes), shares, unit)
+        masks = [mask for _, mask in parts]
         if self.device == "cuda":
-            networks = self._train(samples.on_torch("cuda"), held_out, seed, unit, None, progress)
+            networks = self._train(samples, masks, seed, unit, None, progress)
         else:
             # The matrices of an update are small: BLAS was seen to take four times as long on two cores as
             # on one, most of it waiting. The threads here share the work in larger pieces.
@@ -182,13 +201,35 @@ class NNP(Potential):
                 ThreadPoolExecutor(len(available_cores())) as threads,
                 threadpool_limits(limits=1, user_api="blas"),
             ):
-                networks = self._train(samples, held_out, seed, unit, threads, progress)
+                networks = self._train(samples, masks, seed, unit, threads, progress)
         self.networks_ = [_in_units(network, unit) for network in networks]
+
+    def _samples(
+        self,
+        structures: Sequence[Atoms],
+        blocks: Sequence[np.ndarray],
+        n_bytes: int,
+        shares: np.ndarray,
+        unit: float,
+    ) -> Sequence[Samples]:
+        """Return the training data in blocks of structures; several are kept on disk."""
+        layout = tables(self.functions_, self.elements_)
+
+        def joined(block: np.ndarray) -> Samples:
+            mine = [structures[index] for index in block]
+            return join(
+                mine, [descriptors(atoms, layout) for atoms in mine], self.ranges_, shares[block], unit
+            )
+
+        if len(blocks) > 1:
+            return Stored(map(joined, blocks), round(DISK_PER_DERIVATIVES * n_bytes), self.device)
+        (block,) = blocks
+        return [joined(block) if self.device == "cpu" else joined(block).on_torch(self.device)]
 
     def _train(
         self,
-        samples: Samples,
-        held_out: np.ndarray,
+        samples: Sequence[Samples],
+        held_out: Sequence[np.ndarray],
         seed: int,
         unit: float,
         threads: ThreadPoolExecutor | None,
@@ -198,12 +239,26 @@ class NNP(Potential):
         trainer.train(unit, self._checkpoint, progress)
         return trainer.networks
 
+    def _refuse_too_large(self, n_atoms: int) -> None:
+        """Raise :class:`UserError` where values, derivatives and the filter's covariance exceed the memory."""
+        n_inputs = tables(self.functions_, self.elements_).n_inputs
+        hidden = (self.hypers.hidden[0], self.hypers.hidden[1])
+        n_weights = sum(Network(n, hidden).n_weights for n in n_inputs)
+        values = n_atoms * max(n_inputs) * DOUBLE
+        derivatives = min(n_atoms * EDGES_PER_ATOM * 3 * max(n_inputs) * SINGLE, IN_MEMORY)
+        needed = COPIES * (values + derivatives + n_weights**2 * DOUBLE)
+        refuse_too_much(
+            self.family,
+            needed,
+            "fewer structures, smaller networks (nnp.hidden) or fewer functions (nnp.zetas) need less",
+        )
+
     def _describe(self, structures: Sequence[Atoms]) -> list[Descriptors]:
-        """Compute the functions of all structures, and learn their ranges."""
+        """Compute the functions of all structures, without derivatives, and learn their ranges."""
         layout = tables(self.functions_, self.elements_)
-        raw = [descriptors(atoms, layout) for atoms in structures]
-        self.ranges_ = scaling(raw, layout)
-        return raw
+        described = [descriptors(atoms, layout, derive=False) for atoms in structures]
+        self.ranges_ = scaling(described, layout)
+        return described
 
     def _flat(self) -> set[Radial | Angular]:
         """Return the functions that hardly vary over the training data.
@@ -218,16 +273,21 @@ class NNP(Potential):
                 flat |= {function for function, drop in zip(functions, is_flat, strict=True) if drop}
         return flat
 
-    def _explained_by_others(self, raw: Sequence[Descriptors]) -> set[Radial | Angular]:
+    def _explained_by_others(self, described: Sequence[Descriptors]) -> set[Radial | Angular]:
         """Return the functions of each element that are not among its ``n_functions`` first."""
         if not self.hypers.n_functions:
             return set()
         order = tables(self.functions_, self.elements_).order
         dropped: set[Radial | Angular] = set()
         for species, functions in enumerate(order):
-            rows = [values[around.species == species, : len(functions)] for around, values, _ in raw]
+            rows = [one.values[one.species == species, : len(functions)] for one in described]
             scaled = np.concatenate(rows) * self.ranges_.factors[species]
-            _, pivots = linalg.qr(scaled - scaled.mean(0), mode="r", pivoting=True)
+            scaled -= scaled.mean(0)
+            if len(scaled) > ROWS_AT_ONCE:
+                # A factor R of the rows has the same columns, but for a rotation of all.
+                parts = np.array_split(scaled, -(-len(scaled) // ROWS_AT_ONCE))
+                scaled = np.concatenate([linalg.qr(part, mode="r")[0][: len(functions)] for part in parts])
+            _, pivots = linalg.qr(scaled, mode="r", pivoting=True)
             dropped |= {functions[index] for index in pivots[self.hypers.n_functions :]}
         return dropped
 
@@ -245,7 +305,11 @@ class NNP(Potential):
         )
 
     def _trainer(
-        self, samples: Samples, held_out: np.ndarray, seed: int, threads: ThreadPoolExecutor | None
+        self,
+        samples: Sequence[Samples],
+        held_out: Sequence[np.ndarray],
+        seed: int,
+        threads: ThreadPoolExecutor | None,
     ) -> fitting.Trainer:
         hypers = self.hypers
         layout = tables(self.functions_, self.elements_)
