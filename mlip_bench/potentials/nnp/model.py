@@ -10,7 +10,7 @@ Forces and stress are its analytic gradient. Trained by the extended Kalman filt
 (``fitting``) and evaluated by numba kernels (``kernel``); read and written as the files of n2p2 (``n2p2``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,15 +19,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from array_api_compat import to_device
 from ase import Atoms
-from ase.calculators.calculator import Calculator
 from scipy import linalg
 from threadpoolctl import threadpool_limits
 
 from mlip_bench.child import available_cores
 from mlip_bench.data import structures as reference
 from mlip_bench.data import voigt
-from mlip_bench.errors import UserError
-from mlip_bench.potentials.base import Potential, PotentialCalculator, Prediction, Progress, require
+from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.memory import DOUBLE, refuse_too_much
 from mlip_bench.potentials.nnp import fitting, kernel, n2p2
 from mlip_bench.potentials.nnp.blocks import IN_MEMORY, Stored, cut
@@ -138,18 +136,14 @@ class NNP(Potential):
         self.ranges_ = Scaling([], [])
         self.networks_: list[Network] = []
         """One network per element, with energies in eV."""
-        self.baseline_ = np.empty(0)
-        """Energy (eV) per element that the networks' outputs are added to."""
 
     @property
     def n_parameters(self) -> int:
         """The number of weights and biases of all networks."""
         return sum(network.n_weights for network in self.networks_)
 
-    def calculator(self) -> Calculator:
-        """Return an ASE calculator that keeps its neighbour list while the skin allows."""
-        self._refuse_unfitted()
-        return super().calculator() if self.device == "cuda" else PotentialCalculator(Evaluator(self, SKIN))
+    def _stepper(self) -> Callable[[Atoms], Prediction]:
+        return super()._stepper() if self.device == "cuda" else Evaluator(self, SKIN)
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
         if self.device == "cuda":
@@ -162,18 +156,14 @@ class NNP(Potential):
         from mlip_bench.potentials.nnp.on_torch import BatchEvaluator
 
         layout = tables(self.functions_, self.elements_)
-        return BatchEvaluator(layout, self.ranges_, self.networks_, self.baseline_, device)(structures)
+        return BatchEvaluator(layout, self.ranges_, self.networks_, device)(structures)
 
     # -- fitting ---------------------------------------------------------------------------------------
 
-    def _fit(self, train: Sequence[Atoms], seed: int, progress: Progress) -> None:
-        structures, _ = reference.split_off_isolated_atoms(train)
-        if not structures:
-            raise UserError("nnp: the training data has isolated atoms only")
+    def _fit(self, structures: Sequence[Atoms], seed: int, progress: Progress) -> None:
         progress(0.0, "symmetry functions")
         self.functions_ = self._choose_functions(structures)
         self._refuse_too_large(sum(map(len, structures)))
-        self.baseline_ = reference.energies_per_element(structures, self.elements_)
         described = self._describe(structures)
         if flat := self._flat():
             self.functions_ = self.functions_.without(flat)
@@ -185,12 +175,11 @@ class NNP(Potential):
         del described
         all_forces = np.concatenate([reference.forces(atoms).ravel() for atoms in structures])
         unit = float(np.sqrt(np.mean(all_forces**2))) or 1.0
-        shares = reference.composition(structures, self.elements_) @ self.baseline_
         held_out = reference.held_out(structures, self.hypers.validation_fraction, seed)
         layout = tables(self.functions_, self.elements_)
         sizes = [n * 3 * max(layout.n_inputs) * SINGLE for n in n_edges]
         parts = cut(sizes, held_out, seed)
-        samples = self._samples(structures, [block for block, _ in parts], sum(sizes), shares, unit)
+        samples = self._samples(structures, [block for block, _ in parts], sum(sizes), unit)
         masks = [mask for _, mask in parts]
         if self.device == "cuda":
             networks = self._train(samples, masks, seed, unit, None, progress)
@@ -209,7 +198,6 @@ class NNP(Potential):
         structures: Sequence[Atoms],
         blocks: Sequence[np.ndarray],
         n_bytes: int,
-        shares: np.ndarray,
         unit: float,
     ) -> Sequence[Samples]:
         """Return the training data in blocks of structures; several are kept on disk."""
@@ -217,9 +205,7 @@ class NNP(Potential):
 
         def joined(block: np.ndarray) -> Samples:
             mine = [structures[index] for index in block]
-            return join(
-                mine, [descriptors(atoms, layout) for atoms in mine], self.ranges_, shares[block], unit
-            )
+            return join(mine, [descriptors(atoms, layout) for atoms in mine], self.ranges_, unit)
 
         if len(blocks) > 1:
             return Stored(map(joined, blocks), round(DISK_PER_DERIVATIVES * n_bytes), self.device)
@@ -342,7 +328,7 @@ class NNP(Potential):
 
     def _write(self, folder: Path) -> None:
         layout = tables(self.functions_, self.elements_)
-        n2p2.write(folder, layout, self.ranges_, self.networks_, self.baseline_)
+        n2p2.write(folder, layout, self.ranges_, self.networks_, self.zero_)
 
     def _read(self, folder: Path) -> None:
         self._take(n2p2.read(folder))
@@ -350,7 +336,7 @@ class NNP(Potential):
     def _take(self, content: "n2p2.Content") -> None:
         self.elements_ = content.elements
         self.functions_, self.ranges_ = content.functions, content.ranges
-        self.networks_, self.baseline_ = content.networks, content.baseline
+        self.networks_, self.zero_ = content.networks, content.baseline
         self.notes = content.notes
 
     @classmethod
@@ -383,7 +369,6 @@ class Evaluator:
             (*network.layers(), *map(ACTIVATIONS.index, network.activations))
             for network in potential.networks_
         )
-        self._baseline = potential.baseline_
 
     def __call__(self, atoms: Atoms) -> Prediction:
         """Predict one structure; an atom extrapolates where an input left its range in training."""
@@ -408,7 +393,7 @@ class Evaluator:
             self._factors,
             self._layers,
         )
-        energy = float(energies.sum() + self._baseline[around.species].sum())
+        energy = float(energies.sum())
         stress = np.full(6, np.nan)
         if atoms.cell.rank == 3:
             stress = voigt.from_matrix(-virial / atoms.get_volume())

@@ -65,7 +65,7 @@ def _atom_energy(potential: NNP, symbol: str, vectors: torch.Tensor, kinds: list
     )
     first, second = (_ACTIVATIONS[letter] for letter in potential.networks_[index].activations)
     hidden = second(w2 @ first(w1 @ ((inputs - low) * factor) + b1) + b2)
-    return w3 @ hidden + b3 + float(potential.baseline_[index])
+    return w3 @ hidden + b3 + float(potential.zero_[index])
 
 
 def cutoff_function(kind: tuple[int, float], r: torch.Tensor, cutoff: float) -> torch.Tensor:
