@@ -21,7 +21,7 @@ PER_BLOCK = 192 * 2**20
 
 
 class Stored(Sequence[Samples]):
-    """Blocks of samples in a temporary file that goes with this object; each is read when it is asked for.
+    """Blocks of samples in a temporary file; each is read when it is asked for, until ``close``.
 
     The file lies in the folder for temporary files; in a study that is the folder of the task.
     """
@@ -34,13 +34,21 @@ class Stored(Sequence[Samples]):
                 f"nnp: the derivatives of the symmetry functions take {needed_bytes / 1e9:.3g} GB on disk, and "
                 f"{folder} has {free / 1e9:.3g} GB free; fewer structures or functions (nnp.n_functions) take less"
             )
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # open as long as the blocks are used
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed by close()
         self._device = device
         self._starts: list[int] = []
-        for block in blocks:
-            self._starts.append(self._file.tell())
-            for one in fields(block):
-                np.save(self._file, getattr(block, one.name))
+        try:
+            for block in blocks:
+                self._starts.append(self._file.tell())
+                for one in fields(block):
+                    np.save(self._file, getattr(block, one.name))
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give the disk space back."""
+        self._file.close()
 
     def __len__(self) -> int:
         return len(self._starts)

@@ -319,7 +319,7 @@ class Keywords:
         self._lines: dict[str, list[Line]] = {}
         found = list(_split(path, text))
         # The generation first: what else is refused follows from it.
-        for word, line in sorted(found, key=lambda one: OTHER_NAMES.get(one[0], one[0]) != "nnp_type"):
+        for word, line in sorted(found, key=lambda one: OTHER_NAMES.get(one[0], one[0]) not in ONLY):
             name = _accepted(word, line)
             if name in self._lines and name not in REPEATED:
                 raise UserError(f"{line.where}: '{word}' stands twice; n2p2 asks for one")

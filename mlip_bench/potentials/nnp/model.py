@@ -12,6 +12,7 @@ Forces and stress are its analytic gradient. Trained by the extended Kalman filt
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -162,6 +163,28 @@ class NNP(Potential):
 
     def _fit(self, structures: Sequence[Atoms], seed: int, progress: Progress) -> None:
         progress(0.0, "symmetry functions")
+        n_edges = self._learn_functions(structures)
+        all_forces = np.concatenate([reference.forces(atoms).ravel() for atoms in structures])
+        unit = float(np.sqrt(np.mean(all_forces**2))) or 1.0
+        held_out = reference.held_out(structures, self.hypers.validation_fraction, seed)
+        n_inputs = max(tables(self.functions_, self.elements_).n_inputs)
+        sizes = [n * 3 * n_inputs * SINGLE for n in n_edges]
+        parts = cut(sizes, held_out, seed)
+        masks = [mask for _, mask in parts]
+        with ExitStack() as opened:
+            samples = self._samples(structures, [block for block, _ in parts], sum(sizes), unit, opened)
+            if self.device == "cuda":
+                networks = self._train(samples, masks, seed, unit, None, progress)
+            else:
+                # The matrices of an update are small: BLAS was seen to take four times as long on two cores
+                # as on one, most of it waiting. The threads here share the work in larger pieces.
+                threads = opened.enter_context(ThreadPoolExecutor(len(available_cores())))
+                opened.enter_context(threadpool_limits(limits=1, user_api="blas"))
+                networks = self._train(samples, masks, seed, unit, threads, progress)
+        self.networks_ = [_in_units(network, unit) for network in networks]
+
+    def _learn_functions(self, structures: Sequence[Atoms]) -> list[int]:
+        """Choose the functions and learn their ranges; return the number of edges of each structure."""
         self.functions_ = self._choose_functions(structures)
         self._refuse_too_large(sum(map(len, structures)))
         described = self._describe(structures)
@@ -171,27 +194,7 @@ class NNP(Potential):
         if explained := self._explained_by_others(described):
             self.functions_ = self.functions_.without(explained)
             described = self._describe(structures)
-        n_edges = [int(one.first[-1]) for one in described]
-        del described
-        all_forces = np.concatenate([reference.forces(atoms).ravel() for atoms in structures])
-        unit = float(np.sqrt(np.mean(all_forces**2))) or 1.0
-        held_out = reference.held_out(structures, self.hypers.validation_fraction, seed)
-        layout = tables(self.functions_, self.elements_)
-        sizes = [n * 3 * max(layout.n_inputs) * SINGLE for n in n_edges]
-        parts = cut(sizes, held_out, seed)
-        samples = self._samples(structures, [block for block, _ in parts], sum(sizes), unit)
-        masks = [mask for _, mask in parts]
-        if self.device == "cuda":
-            networks = self._train(samples, masks, seed, unit, None, progress)
-        else:
-            # The matrices of an update are small: BLAS was seen to take four times as long on two cores as
-            # on one, most of it waiting. The threads here share the work in larger pieces.
-            with (
-                ThreadPoolExecutor(len(available_cores())) as threads,
-                threadpool_limits(limits=1, user_api="blas"),
-            ):
-                networks = self._train(samples, masks, seed, unit, threads, progress)
-        self.networks_ = [_in_units(network, unit) for network in networks]
+        return [int(one.first[-1]) for one in described]
 
     def _samples(
         self,
@@ -199,8 +202,9 @@ class NNP(Potential):
         blocks: Sequence[np.ndarray],
         n_bytes: int,
         unit: float,
+        opened: ExitStack,
     ) -> Sequence[Samples]:
-        """Return the training data in blocks of structures; several are kept on disk."""
+        """Return the training data in blocks of structures; several are kept on disk as long as ``opened``."""
         layout = tables(self.functions_, self.elements_)
 
         def joined(block: np.ndarray) -> Samples:
@@ -208,7 +212,8 @@ class NNP(Potential):
             return join(mine, [descriptors(atoms, layout) for atoms in mine], self.ranges_, unit)
 
         if len(blocks) > 1:
-            return Stored(map(joined, blocks), round(DISK_PER_DERIVATIVES * n_bytes), self.device)
+            on_disk = Stored(map(joined, blocks), round(DISK_PER_DERIVATIVES * n_bytes), self.device)
+            return opened.enter_context(closing(on_disk))
         (block,) = blocks
         return [joined(block) if self.device == "cpu" else joined(block).on_torch(self.device)]
 
