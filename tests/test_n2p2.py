@@ -37,7 +37,7 @@ class Files:
     """A potential as n2p2 sees it, in the units of its files."""
 
     functions: list[tuple]
-    """(centre, 2, neighbour, η, R_s, r_c) or (centre, 3, neighbours, η, λ, ζ, r_c)."""
+    """(centre, 2, neighbour, η, R_s, r_c) or (centre, 3 or 9, neighbours, η, λ, ζ, r_c)."""
     statistics: dict[str, np.ndarray]
     """Per element minimum, maximum, mean and standard deviation of each function, in n2p2's order."""
     layers: dict[str, list[tuple[np.ndarray, np.ndarray]]]
@@ -61,7 +61,7 @@ def in_order(functions, element):
         if f[1] == 2:
             return (2, f[5], f[3], f[4], CHARGE[f[2]])
         low, high = sorted(CHARGE[e] for e in f[2])
-        return (3, f[6], f[3], f[5], f[4], low, high)
+        return (f[1], f[6], f[3], f[5], f[4], low, high)
 
     return sorted((f for f in functions if f[0] == element), key=key)
 
@@ -98,9 +98,10 @@ def function(files, f, vectors, kinds):
     a, b = a[mine], b[mine]
     closing = np.sqrt(((vectors[a] - vectors[b]) ** 2).sum(1))
     cosine = (vectors[a] * vectors[b]).sum(1) / (r[a] * r[b])
-    gauss = np.exp(-f[3] / norm**2 * (r[a] ** 2 + r[b] ** 2 + closing**2))
-    for distance in (r[a], r[b], closing):
-        gauss = gauss * switch(*files.cutoff, distance, cutoff)
+    gauss = 1.0
+    for distance in (r[a], r[b], closing) if f[1] == 3 else (r[a], r[b]):
+        within = switch(*files.cutoff, distance, cutoff)
+        gauss = gauss * np.exp(-f[3] / norm**2 * distance**2) * within
     return 2 ** (1 - f[5]) * ((1 + f[4] * cosine) ** f[5] * gauss).sum()
 
 
@@ -271,7 +272,7 @@ def test_published_water_keywords_against_numpy(tmp_path):
 
 RADIAL = st.tuples(st.just(2), st.sampled_from([0.05, 0.3, 1.1]), st.sampled_from([0.0, 0.7]))
 ANGULAR = st.tuples(
-    st.just(3),
+    st.sampled_from([3, 9]),
     st.sampled_from([0.02, 0.2]),
     st.sampled_from([-1.0, 0.5, 1.0]),
     st.sampled_from([1.0, 2.5, 4.0]),

@@ -419,8 +419,8 @@ def test_fewer_functions_than_weights(fitted, tmp_path):
 def test_unsupported_function(fitted, tmp_path):
     fitted.save(tmp_path)
     path = tmp_path / "input.nn"
-    path.write_text(path.read_text().replace(" 3 Au Au ", " 9 Au Au "))
-    with pytest.raises(UserError, match="symmetry function of type 9"):
+    path.write_text(path.read_text().replace(" 3 Au Au ", " 4 Au Au "))
+    with pytest.raises(UserError, match="symmetry function of type 4"):
         load(tmp_path)
 
 

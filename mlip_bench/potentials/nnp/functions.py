@@ -58,7 +58,11 @@ class Radial:
 
 @dataclass(frozen=True, order=True)
 class Angular:
-    """A narrow angular function of ``centre`` over a pair of elements, in alphabetical order."""
+    """An angular function of ``centre`` over a pair of elements, in alphabetical order.
+
+    A wide one (the same paper, equation 9; only in files of others) goes without the factors of r_jk, so that
+    the two neighbours may be up to two cutoffs apart.
+    """
 
     cutoff: float
     eta: float
@@ -67,6 +71,7 @@ class Angular:
     centre: str
     neighbours: tuple[str, str]
     shift: float = 0.0
+    wide: bool = False
 
 
 @dataclass(frozen=True)

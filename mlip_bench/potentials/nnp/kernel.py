@@ -6,7 +6,7 @@ cutoff is computed once for each η; a triple then needs products only:
 
     G3 = 2^(1-ζ) Σ (1 + λ cos θ)^ζ  W_η(a) W_η(b) W_η(c),   W_η(e) = exp(-η (r_e - R_s)²) f_c(r_e)
 
-Integer powers are taken by multiplication. Gradients by r² are collected per edge and turned into forces at
+Wide functions go without W(c). Integer powers are taken by multiplication. Gradients by r² are collected per edge and turned into forces at
 the end, so that every term is Newton's third law by construction.
 """
 
@@ -21,14 +21,24 @@ RANGE_TOLERANCE = 1e-9
 
 
 @njit(cache=True)
-def count_triples(first: np.ndarray, vectors: np.ndarray, reach: float) -> np.ndarray:
-    """Return where each centre's triples start, (n_atoms + 1,): pairs of edges that close within reach."""
+def is_near(vector: np.ndarray, near: float) -> bool:
+    """Tell whether an edge is shorter than ``near``."""
+    return vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2 < near * near
+
+
+@njit(cache=True)
+def count_triples(first: np.ndarray, vectors: np.ndarray, near: float, reach: float) -> np.ndarray:
+    """Return where each centre's triples start, (n_atoms + 1,): pairs of near edges that close within reach."""
     n_atoms = len(first) - 1
     start = np.zeros(n_atoms + 1, np.int64)
     for i in range(n_atoms):
         count = 0
         for a in range(first[i], first[i + 1]):
+            if not is_near(vectors[a], near):
+                continue
             for b in range(a + 1, first[i + 1]):
+                if not is_near(vectors[b], near):
+                    continue
                 x = vectors[b, 0] - vectors[a, 0]
                 y = vectors[b, 1] - vectors[a, 1]
                 z = vectors[b, 2] - vectors[a, 2]
@@ -44,6 +54,7 @@ def fill_triples(
     neighbours: np.ndarray,
     shifts: np.ndarray,
     vectors: np.ndarray,
+    near: float,
     reach: float,
     start: np.ndarray,
 ) -> np.ndarray:
@@ -53,7 +64,11 @@ def fill_triples(
         p = start[i]
         for a in range(first[i], first[i + 1]):
             j = neighbours[a]
+            if not is_near(vectors[a], near):
+                continue
             for b in range(a + 1, first[i + 1]):
+                if not is_near(vectors[b], near):
+                    continue
                 x = vectors[b, 0] - vectors[a, 0]
                 y = vectors[b, 1] - vectors[a, 1]
                 z = vectors[b, 2] - vectors[a, 2]
@@ -132,6 +147,20 @@ def edge_tables(
     return square, inverse, switch, d_switch, weight, d_weight
 
 
+@njit(cache=True)
+def closing_tables(
+    weight: np.ndarray, d_weight: np.ndarray, etas: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return W of the edge that closes a triple and its derivative: 1 and 0 for wide functions."""
+    if not np.any(etas[:, 3] > 0.0):
+        return weight, d_weight
+    closing, d_closing = weight.copy(), d_weight.copy()
+    for g in range(len(etas)):
+        if etas[g, 3] > 0.0:
+            closing[g], d_closing[g] = 1.0, 0.0
+    return closing, d_closing
+
+
 @njit(cache=True, fastmath=FAST, error_model="numpy")
 def powers(
     cosines: np.ndarray, m: int, lam: float, zeta: float, value: np.ndarray, slope: np.ndarray
@@ -174,15 +203,19 @@ def select_triples(
     square: np.ndarray,
     inverse: np.ndarray,
     cutoff: float,
+    wide: bool,
     chosen: np.ndarray,
     cosines: np.ndarray,
 ) -> int:
-    """Keep the triples of one pair of elements whose three edges are within the cutoff; return how many."""
+    """Keep the triples of one pair of elements whose three edges are within the cutoff; return how many.
+
+    The closing edge may be of any length where ``wide``.
+    """
     m = 0
     limit = cutoff * cutoff
     for p in range(begin, end):
         a, b, c = triples[0, p], triples[1, p], triples[2, p]
-        if square[a] < limit and square[b] < limit and square[c] < limit and pair[p] == wanted:
+        if square[a] < limit and square[b] < limit and (wide or square[c] < limit) and pair[p] == wanted:
             chosen[0, m], chosen[1, m], chosen[2, m] = a, b, c
             m += 1
     for p in range(m):
@@ -311,10 +344,12 @@ def radial_gradients(
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
-def triple_weights(m: int, chosen: np.ndarray, table: np.ndarray, products: np.ndarray) -> None:
+def triple_weights(
+    m: int, chosen: np.ndarray, table: np.ndarray, closing: np.ndarray, products: np.ndarray
+) -> None:
     """Set products = W(a) W(b) W(c) of the chosen triples for one η."""
     for p in range(m):
-        products[p] = table[chosen[0, p]] * table[chosen[1, p]] * table[chosen[2, p]]
+        products[p] = table[chosen[0, p]] * table[chosen[1, p]] * closing[chosen[2, p]]
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -323,6 +358,8 @@ def spread_gradient(
     chosen: np.ndarray,
     weight: np.ndarray,
     d_weight: np.ndarray,
+    closing: np.ndarray,
+    d_closing: np.ndarray,
     by_weight: np.ndarray,
     by_cosine: np.ndarray,
     cosines: np.ndarray,
@@ -334,11 +371,11 @@ def spread_gradient(
         a, b, c = chosen[0, p], chosen[1, p], chosen[2, p]
         by_a, by_b, by_c = 0.0, 0.0, 0.0
         for g in range(len(weight)):
-            wa, wb, wc = weight[g, a], weight[g, b], weight[g, c]
+            wa, wb, wc = weight[g, a], weight[g, b], closing[g, c]
             outer = by_weight[g, p]
             by_a += outer * d_weight[g, a] * wb * wc
             by_b += outer * wa * d_weight[g, b] * wc
-            by_c += outer * wa * wb * d_weight[g, c]
+            by_c += outer * wa * wb * d_closing[g, c]
         half = 0.5 * inverse[a] * inverse[b]
         gradient[a] += by_a + by_cosine[p] * (half - 0.5 * cosines[p] * inverse[a] * inverse[a])
         gradient[b] += by_b + by_cosine[p] * (half - 0.5 * cosines[p] * inverse[b] * inverse[b])
@@ -358,6 +395,8 @@ def fill_block(
     square: np.ndarray,
     inverse: np.ndarray,
     weight: np.ndarray,
+    closing: np.ndarray,
+    wide: bool,
     chosen: np.ndarray,
     cosines: np.ndarray,
     products: np.ndarray,
@@ -368,9 +407,9 @@ def fill_block(
 
     ``block`` is (pair, first function, last function + 1); ``begin`` and ``end`` bound the centre's triples.
     """
-    m = select_triples(begin, end, triples, pair, block[0], square, inverse, cutoff, chosen, cosines)
+    m = select_triples(begin, end, triples, pair, block[0], square, inverse, cutoff, wide, chosen, cosines)
     for g in range(len(weight)):
-        triple_weights(m, chosen, weight[g], products[g])
+        triple_weights(m, chosen, weight[g], closing[g], products[g])
     last = -1
     for f in range(block[1], block[2]):
         q = angles[f, 2]
@@ -448,12 +487,13 @@ def evaluate(
 
     ``radial[s]`` has rows (element, η, R_s, index of cutoff) and ``angular[s]`` rows (pair of elements, index
     of η, index of shape), sorted by pair and shape, for centres of species s; ``blocks[s]`` has a row (pair,
-    begin, end) for each pair; ``shapes`` has rows (λ, ζ) and ``etas`` rows (η, R_s, index of cutoff). Inputs
+    begin, end) for each pair; ``shapes`` has rows (λ, ζ) and ``etas`` rows (η, R_s, index of cutoff, wide). Inputs
     are (G - offset) · scale; ``layers`` are w1, b1, w2, b2, w3, b3 and the numbers of the two activation
     functions. The virial is Σ r ⊗ F, positive in compression.
     """
     square, inverse, switch, d_switch, weight, d_weight = edge_tables(vectors, cutoffs, switch_kind, etas)
-    cutoff = cutoffs[-1]
+    closing, d_closing = closing_tables(weight, d_weight, etas)
+    cutoff, wide = cutoffs[-1], bool(np.any(etas[:, 3] > 0.0))
     kinds = species[neighbours]
     gradient = np.zeros(len(vectors))
     energies, outside = np.empty(len(species)), np.zeros(len(species), np.int64)
@@ -471,7 +511,7 @@ def evaluate(
         for part in parts:
             m = fill_block(
                 part, start[i], start[i + 1], triples, pair, angles, shapes, cutoff, square, inverse, weight,
-                chosen, cosines, products, value, slope,
+                closing, wide, chosen, cosines, products, value, slope,
             )  # fmt: skip
             block_values(part, m, angles, products, value, inputs[n_radial:])
         for f in range(len(inputs)):
@@ -488,10 +528,13 @@ def evaluate(
             if len(parts) > 1:  # with a single pair of elements the block is still there
                 m = fill_block(
                     part, start[i], start[i + 1], triples, pair, angles, shapes, cutoff, square, inverse,
-                    weight, chosen, cosines, products, value, slope,
+                    weight, closing, wide, chosen, cosines, products, value, slope,
                 )  # fmt: skip
             block_gradients(part, m, angles, products, value, slope, outer[n_radial:], by_weight, by_cosine)
-            spread_gradient(m, chosen, weight, d_weight, by_weight, by_cosine, cosines, inverse, gradient)
+            spread_gradient(
+                m, chosen, weight, d_weight, closing, d_closing, by_weight, by_cosine, cosines, inverse,
+                gradient,
+            )  # fmt: skip
     forces, virial = edge_forces(first, neighbours, vectors, gradient)
     return energies, forces, virial, outside
 
@@ -549,6 +592,8 @@ def block_jacobian(
     inverse: np.ndarray,
     weight: np.ndarray,
     d_weight: np.ndarray,
+    closing: np.ndarray,
+    d_closing: np.ndarray,
     chosen: np.ndarray,
     cosines: np.ndarray,
     products: np.ndarray,
@@ -565,15 +610,15 @@ def block_jacobian(
         cos_b = half - 0.5 * cosines[p] * inverse[b] * inverse[b]
         for f in range(block[1], block[2]):
             g, q = angles[f, 1], angles[f, 2]
-            wa, wb, wc = weight[g, a], weight[g, b], weight[g, c]
+            wa, wb, wc = weight[g, a], weight[g, b], closing[g, c]
             power, bent = value[q, p], products[g, p] * slope[q, p]
             by_a = 2.0 * (d_weight[g, a] * wb * wc * power + bent * cos_a)
             by_b = 2.0 * (wa * d_weight[g, b] * wc * power + bent * cos_b)
-            by_c = 2.0 * (wa * wb * d_weight[g, c] * power - bent * half)
+            by_c = 2.0 * (wa * wb * d_closing[g, c] * power - bent * half)
             for x in range(3):
-                closing = by_c * (vectors[b, x] - vectors[a, x])
-                jacobian[a, x, n_radial + f] += by_a * vectors[a, x] - closing
-                jacobian[b, x, n_radial + f] += by_b * vectors[b, x] + closing
+                across = by_c * (vectors[b, x] - vectors[a, x])
+                jacobian[a, x, n_radial + f] += by_a * vectors[a, x] - across
+                jacobian[b, x, n_radial + f] += by_b * vectors[b, x] + across
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -602,7 +647,8 @@ def values_and_jacobian(
     derivatives are taken, and none returned.
     """
     square, inverse, switch, d_switch, weight, d_weight = edge_tables(vectors, cutoffs, switch_kind, etas)
-    cutoff = cutoffs[-1]
+    closing, d_closing = closing_tables(weight, d_weight, etas)
+    cutoff, wide = cutoffs[-1], bool(np.any(etas[:, 3] > 0.0))
     kinds = species[neighbours]
     values = np.zeros((len(species), n_functions))
     jacobian = np.zeros((len(vectors) if derive else 0, 3, n_functions))
@@ -619,12 +665,12 @@ def values_and_jacobian(
         for part in blocks[species[i]]:
             m = fill_block(
                 part, start[i], start[i + 1], triples, pair, angles, shapes, cutoff, square, inverse, weight,
-                chosen, cosines, products, value, slope,
+                closing, wide, chosen, cosines, products, value, slope,
             )  # fmt: skip
             block_values(part, m, angles, products, value, values[i, n_radial:])
             if derive:
                 block_jacobian(
-                    part, m, angles, vectors, inverse, weight, d_weight, chosen, cosines, products, value,
-                    slope, n_radial, jacobian,
+                    part, m, angles, vectors, inverse, weight, d_weight, closing, d_closing, chosen, cosines,
+                    products, value, slope, n_radial, jacobian,
                 )  # fmt: skip
     return values, jacobian

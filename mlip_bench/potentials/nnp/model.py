@@ -367,7 +367,7 @@ class Evaluator:
 
     def __init__(self, potential: NNP, skin: float):
         self._layout = tables(potential.functions_, potential.elements_)
-        self._around = Neighbourhood(potential.elements_, self._layout.cutoff, skin)
+        self._around = Neighbourhood(potential.elements_, self._layout.cutoff, skin, self._layout.wide)
         self._offsets = tuple(potential.ranges_.low)
         self._factors = tuple(potential.ranges_.factors)
         self._layers = tuple(

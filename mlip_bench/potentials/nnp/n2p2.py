@@ -254,9 +254,9 @@ def _switch(keys: Keywords) -> tuple[Switch, float]:
 def _function(line: Line, elements: Sequence[str], length: float) -> Radial | Angular:
     where, words = line
     kind = whole_number(where, words[1]) if len(words) > 1 else 0
-    if kind in WEIGHTED or kind in POLYNOMIAL or kind not in (2, 3):
+    if kind not in (2, 3, 9):
         what = " (weighted)" if kind in WEIGHTED else " (polynomial)" if kind in POLYNOMIAL else ""
-        raise UserError(f"{where}: symmetry function of type {kind}{what}; only 2 and 3 are supported")
+        raise UserError(f"{where}: symmetry function of type {kind}{what}; only 2, 3 and 9 are supported")
     named = [words[0], *words[2 : 3 if kind == 2 else 4]]
     values = [number(where, word) for word in words[1 + len(named) :]]
     if len(values) not in ((3,) if kind == 2 else (4, 5)):
@@ -275,7 +275,7 @@ def _function(line: Line, elements: Sequence[str], length: float) -> Radial | An
     if kind == 2:
         return Radial(cutoff, eta, shift, named[0], named[1])
     low, high = sorted(named[1:])
-    return Angular(cutoff, eta, zeta, lam, named[0], (low, high), shift)
+    return Angular(cutoff, eta, zeta, lam, named[0], (low, high), shift, kind == 9)
 
 
 def _in_n2p2_order(layout: Tables, index: int) -> list[Radial | Angular]:
@@ -285,7 +285,10 @@ def _in_n2p2_order(layout: Tables, index: int) -> list[Radial | Angular]:
     by_charge = {element: atomic_numbers[element] for element in layout.elements}
     radial.sort(key=lambda f: (f.cutoff, f.eta, f.shift, by_charge[f.neighbour]))
     angular.sort(
-        key=lambda f: (f.cutoff, f.eta, f.shift, f.zeta, f.lam, *sorted(by_charge[n] for n in f.neighbours))
+        key=lambda f: (
+            *(f.wide, f.cutoff, f.eta, f.shift, f.zeta, f.lam),
+            *sorted(by_charge[n] for n in f.neighbours),
+        )
     )
     return [*radial, *angular]
 
@@ -446,7 +449,7 @@ def _input_text(layout: Tables, networks: list[Network], baseline: np.ndarray) -
             else:
                 pair = " ".join(f.neighbours)
                 lines.append(
-                    f"symfunction_short {f.centre} 3 {pair} {f.eta!r} {f.lam:.17g} {f.zeta!r} {f.cutoff!r}"
+                    f"symfunction_short {f.centre} {9 if f.wide else 3} {pair} {f.eta!r} {f.lam:.17g} {f.zeta!r} {f.cutoff!r}"
                     + (f" {f.shift!r}" if f.shift else "")
                 )
     return "\n".join(lines) + "\n"

@@ -102,6 +102,7 @@ def _function(
                 continue
             r = torch.stack([vectors[a].norm(), vectors[b].norm(), (vectors[b] - vectors[a]).norm()])
             cosine = vectors[a] @ vectors[b] / (r[0] * r[1])
+            r = r[:2] if f.wide else r
             weight = (
                 torch.exp(-f.eta * ((r - f.shift) ** 2).sum()) * cutoff_function(switch, r, f.cutoff).prod()
             )

@@ -43,7 +43,7 @@ class Scaling:
 
 def descriptors(atoms: Atoms, tables: Tables, derive: bool = True) -> Descriptors:
     """Compute the symmetry functions of one structure, and their derivatives unless ``derive`` is False."""
-    around = Neighbourhood(tables.elements, tables.cutoff)
+    around = Neighbourhood(tables.elements, tables.cutoff, wide=tables.wide)
     vectors = around.update(atoms)
     values, jacobian = kernel.values_and_jacobian(
         around.first,
