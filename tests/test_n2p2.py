@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, pairwise
 
 import numpy as np
 import pytest
@@ -200,7 +200,7 @@ def filled(functions, hidden, generator, names=("H", "O"), **others):
         sizes = (n, *hidden, 1)
         layers[element] = [
             (generator.normal(size=(b, a)) / np.sqrt(a), 0.3 * generator.normal(size=b))
-            for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+            for a, b in pairwise(sizes)
         ]
     return Files(functions, statistics, layers, **others)
 
@@ -325,7 +325,7 @@ def files_and_forms(draw):
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(files_and_forms())
 def test_any_form_of_the_files_means_what_it_means_in_n2p2(tmp_path_factory, drawn):
-    """Scaling, centring, normalisation of data and nodes, cutoff and activation functions, forms of numbers."""
+    """Scaling, normalisation of data and nodes, cutoff and activation functions, forms of numbers."""
     files, number, lines, names = drawn
     folder = written(files, tmp_path_factory.mktemp("n2p2"), number, lines, names)
     potential = load(folder)

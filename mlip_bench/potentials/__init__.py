@@ -68,6 +68,6 @@ def load(path: Path | str, **hypers: Any) -> Potential:
 
 
 def whole(path: Path) -> Path:
-    """Return the folder of a potential of several files where the path is that of the one with a fixed name."""
+    """Return the folder of a potential of several files where the path is of the one with a fixed name."""
     fixed = {known.native_suffix for known in map(family, family_names()) if known.native_suffix}
     return path.resolve().parent if path.name in fixed else path

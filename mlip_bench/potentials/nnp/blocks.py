@@ -31,8 +31,8 @@ class Stored(Sequence[Samples]):
         free = shutil.disk_usage(folder).free
         if needed_bytes > free:
             raise UserError(
-                f"nnp: the derivatives of the symmetry functions take {needed_bytes / 1e9:.3g} GB on disk, and "
-                f"{folder} has {free / 1e9:.3g} GB free; fewer structures or functions (nnp.n_functions) take less"
+                f"nnp: derivatives of the symmetry functions take {needed_bytes / 1e9:.3g} GB on disk, and "
+                f"{folder} has {free / 1e9:.3g} GB free; fewer structures or functions take less"
             )
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed by close()
         self._device = device

@@ -44,7 +44,8 @@ class Schedule:
 class Trainer:
     """Networks of all elements, and the samples that they learn from, one block of structures at a time.
 
-    ``held_out`` says which structures of each block are for validation; where none is, all are. Energies are counted in units of ``force_unit`` · Å, so that forces and energies are of order one.
+    ``held_out`` says which structures of each block are for validation; where none is, all are.
+    Energies are counted in units of ``force_unit`` · Å, so that forces and energies are of order one.
     """
 
     def __init__(

@@ -6,8 +6,8 @@ cutoff is computed once for each η; a triple then needs products only:
 
     G3 = 2^(1-ζ) Σ (1 + λ cos θ)^ζ  W_η(a) W_η(b) W_η(c),   W_η(e) = exp(-η (r_e - R_s)²) f_c(r_e)
 
-Wide functions go without W(c). Integer powers are taken by multiplication. Gradients by r² are collected per edge and turned into forces at
-the end, so that every term is Newton's third law by construction.
+Wide functions go without W(c). Integer powers are taken by multiplication. Gradients by r² are collected
+per edge and turned into forces at the end, so that every term is Newton's third law by construction.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ def is_near(vector: np.ndarray, near: float) -> bool:
 
 @njit(cache=True)
 def count_triples(first: np.ndarray, vectors: np.ndarray, near: float, reach: float) -> np.ndarray:
-    """Return where each centre's triples start, (n_atoms + 1,): pairs of near edges that close within reach."""
+    """Return where each centre's triples start, (n_atoms + 1,): near edges that close within reach."""
     n_atoms = len(first) - 1
     start = np.zeros(n_atoms + 1, np.int64)
     for i in range(n_atoms):
@@ -226,7 +226,7 @@ def select_triples(
 
 @njit(cache=True, error_model="numpy")
 def activate(kind: int, sums: np.ndarray, slopes: np.ndarray) -> None:
-    """Turn sums into values of an activation function, numbered as in ``training.ACTIVATIONS``; set slopes."""
+    """Turn sums into values of an activation function, numbered as ``training.ACTIVATIONS``; set slopes."""
     for a in range(len(sums)):
         x = sums[a]
         if kind == 0:
@@ -487,9 +487,9 @@ def evaluate(
 
     ``radial[s]`` has rows (element, η, R_s, index of cutoff) and ``angular[s]`` rows (pair of elements, index
     of η, index of shape), sorted by pair and shape, for centres of species s; ``blocks[s]`` has a row (pair,
-    begin, end) for each pair; ``shapes`` has rows (λ, ζ) and ``etas`` rows (η, R_s, index of cutoff, wide). Inputs
-    are (G - offset) · scale; ``layers`` are w1, b1, w2, b2, w3, b3 and the numbers of the two activation
-    functions. The virial is Σ r ⊗ F, positive in compression.
+    begin, end) for each pair; ``shapes`` has rows (λ, ζ) and ``etas`` rows (η, R_s, index of cutoff,
+    1 where wide). Inputs are (G - offset) · scale; ``layers`` are w1, b1, w2, b2, w3, b3 and the numbers of
+    the two activation functions. The virial is Σ r ⊗ F, positive in compression.
     """
     square, inverse, switch, d_switch, weight, d_weight = edge_tables(vectors, cutoffs, switch_kind, etas)
     closing, d_closing = closing_tables(weight, d_weight, etas)

@@ -41,7 +41,7 @@ SKIN = 0.5
 # Rows of symmetry functions (atoms) that are decomposed at once where functions are chosen.
 ROWS_AT_ONCE = 100_000
 
-# For the estimate of a fit's memory: neighbours of an atom, and how often the large arrays stand there at once.
+# For the estimate of a fit's memory: neighbours of an atom, and copies of the large arrays at a time.
 EDGES_PER_ATOM = 100
 COPIES = 3
 
@@ -204,7 +204,7 @@ class NNP(Potential):
         unit: float,
         opened: ExitStack,
     ) -> Sequence[Samples]:
-        """Return the training data in blocks of structures; several are kept on disk as long as ``opened``."""
+        """Return the training data in blocks of structures; several are on disk as long as ``opened``."""
         layout = tables(self.functions_, self.elements_)
 
         def joined(block: np.ndarray) -> Samples:
@@ -231,7 +231,7 @@ class NNP(Potential):
         return trainer.networks
 
     def _refuse_too_large(self, n_atoms: int) -> None:
-        """Raise :class:`UserError` where values, derivatives and the filter's covariance exceed the memory."""
+        """Raise :class:`UserError` where values, derivatives and the covariance exceed the memory."""
         n_inputs = tables(self.functions_, self.elements_).n_inputs
         hidden = (self.hypers.hidden[0], self.hypers.hidden[1])
         n_weights = sum(Network(n, hidden).n_weights for n in n_inputs)

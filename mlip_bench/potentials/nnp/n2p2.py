@@ -5,9 +5,9 @@ The files do not fix units. Ours say ``# units: angstrom eV``, those of n2p2's a
 order: by type, cutoff, η and R_s, or by type, cutoff, η, R_s, ζ and λ, then by nuclear charge.
 
 Whatever the files do to a symmetry function G before the network (minimum and maximum, mean, standard
-deviation) is linear, and so is the normalisation of energies and nodes. Both are put into the weights: our inputs
-are always 0..1 over the range of training, and outputs are in eV. Normalised lengths change no function,
-because η R² has no unit.
+deviation) is linear, and so is the normalisation of energies and nodes. Both are put into the weights: our
+inputs are always 0..1 over the range of training, and outputs are in eV. Normalised lengths change no
+function, because η R² has no unit.
 """
 
 import re
@@ -186,8 +186,8 @@ def _shape(keys: Keywords) -> tuple[list[int], list[str]]:
     n_layers = keys.number("global_hidden_layers_short", float(len(hidden)))
     if n_layers != len(hidden) or len(activations) != len(hidden) + 1 or min(hidden, default=0) < 1:
         raise UserError(
-            f"{where}: global_hidden_layers_short ({n_layers:g}), global_nodes_short ({len(hidden)} layers) and "
-            f"global_activation_short ({len(activations)} functions, one for the output) do not fit together"
+            f"{where}: global_hidden_layers_short ({n_layers:g}), global_nodes_short ({len(hidden)} layers) "
+            f"and global_activation_short ({len(activations)}, one for the output) do not fit together"
         )
     if len(hidden) not in (1, 2):
         raise UserError(
@@ -195,12 +195,12 @@ def _shape(keys: Keywords) -> tuple[list[int], list[str]]:
         )
     for letter in activations:
         if letter not in ACTIVATIONS:
-            raise UserError(
-                f"{where}: global_activation_short '{letter}' is not supported{did_you_mean(letter, ACTIVATIONS)}"
-            )
+            known = did_you_mean(letter, ACTIVATIONS)
+            raise UserError(f"{where}: global_activation_short '{letter}' is not supported{known}")
     if activations[-1] != "l":
         raise UserError(
-            f"{where}: global_activation_short '{' '.join(activations)}' is not supported: the output must be 'l'"
+            f"{where}: global_activation_short '{' '.join(activations)}' is not supported: the output must "
+            "be 'l'"
         )
     return hidden, activations
 
@@ -331,7 +331,7 @@ def _read_scaling(path: Path, layout: Tables) -> list[np.ndarray]:
 def _scale(
     keys: Keywords, path: Path, element: str, statistics: np.ndarray, ours: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return gain and offset of each function: the network sees gain · x + offset, with x = 0..1 over its range.
+    """Return gain and offset of each function: the network sees gain · x + offset, x = 0..1 over its range.
 
     n2p2's five ways (its manual, keywords ``scale_symmetry_functions`` and the following).
     """
@@ -449,8 +449,8 @@ def _input_text(layout: Tables, networks: list[Network], baseline: np.ndarray) -
             else:
                 pair = " ".join(f.neighbours)
                 lines.append(
-                    f"symfunction_short {f.centre} {9 if f.wide else 3} {pair} {f.eta!r} {f.lam:.17g} {f.zeta!r} {f.cutoff!r}"
-                    + (f" {f.shift!r}" if f.shift else "")
+                    f"symfunction_short {f.centre} {9 if f.wide else 3} {pair} "
+                    f"{f.eta!r} {f.lam:.17g} {f.zeta!r} {f.cutoff!r}" + (f" {f.shift!r}" if f.shift else "")
                 )
     return "\n".join(lines) + "\n"
 
@@ -458,13 +458,13 @@ def _input_text(layout: Tables, networks: list[Network], baseline: np.ndarray) -
 def _scaling_text(layout: Tables, ranges: Scaling) -> str:
     by_charge = sorted(layout.elements, key=lambda element: atomic_numbers[element])
     lines = []
-    for number, element in enumerate(by_charge):
+    for place, element in enumerate(by_charge, start=1):
         index = layout.elements.index(element)
         order = np.argsort(_to_ours(layout, index))
         low, high = ranges.low[index][order], ranges.high[index][order]
         for function, (least, most) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
             middle, width = (least + most) / 2, (most - least) / 4
-            lines.append(f"{number + 1} {function + 1} {least!r} {most!r} {middle!r} {width!r}")
+            lines.append(f"{place} {function + 1} {least!r} {most!r} {middle!r} {width!r}")
     return "\n".join(lines) + "\n"
 
 
