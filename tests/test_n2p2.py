@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from mlip_bench.cli import app
 from mlip_bench.errors import UserError
+from mlip_bench.options import plan_files
 from mlip_bench.potentials import load
 from mlip_bench.potentials.nnp.keywords import HONOURED, REFUSED, WITHOUT_EFFECT
 
@@ -322,7 +323,7 @@ def files_and_forms(draw):
     return files, number, lines, names
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(files_and_forms())
 def test_any_form_of_the_files_means_what_it_means_in_n2p2(tmp_path_factory, drawn):
     """Scaling, normalisation of data and nodes, cutoff and activation functions, forms of numbers."""
@@ -435,7 +436,7 @@ def test_other_generations_are_refused_by_name(line, simple, tmp_path):
         load(folder)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.sampled_from(sorted(REFUSED)), st.sampled_from(["", " 1", " H 0.5"]))
 def test_what_changes_the_physics_is_refused_by_name(tmp_path_factory, keyword, rest):
     files = filled(SIMPLE, (4, 3), np.random.default_rng(3))
@@ -444,7 +445,7 @@ def test_what_changes_the_physics_is_refused_by_name(tmp_path_factory, keyword, 
         load(folder)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.sampled_from(sorted(WITHOUT_EFFECT)), st.sampled_from(["", " 1", " 0.5 3 x"]))
 def test_what_only_trains_is_passed_over(tmp_path_factory, keyword, rest):
     files = filled(SIMPLE, (4, 3), np.random.default_rng(3))
@@ -511,3 +512,15 @@ def test_sigma_beside_scaling_is_said_to_be_without_effect(simple, tmp_path):
     potential = load(folder)
     assert_same(simple, potential, water(1, 3.0), [(0, 0)])
     assert "scale_symmetry_functions_sigma is without effect" in potential.notes[1]
+
+
+def test_a_run_keeps_the_whole_folder(simple, tmp_path):
+    """``file:folder/input.nn`` is its folder: name and key of a run then follow from all of its files."""
+    folder = tmp_path / "water"
+    folder.mkdir()
+    written(simple, folder)
+    said: list[str] = []
+    (planned,) = plan_files([folder / "input.nn"], [], "cpu", said.append)
+    assert (planned.name, planned.source) == ("water", folder)
+    assert len(said) == 1
+    assert "names no units" in said[0]

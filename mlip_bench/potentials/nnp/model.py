@@ -337,6 +337,7 @@ class NNP(Potential):
 
     def _read(self, folder: Path) -> None:
         self._take(n2p2.read(folder))
+        self.notes = []  # ours say what they mean
 
     def _take(self, content: "n2p2.Content") -> None:
         self.elements_ = content.elements

@@ -103,7 +103,7 @@ def units_of(path: Path, text: str, wanted: str) -> Units:
             raise UserError(f"{path}: units '{wanted}': give length and energy, such as angstrom-eV")
         return Units(*_known_units(path, *words), f"units {wanted}, as asked for")
     if stated := re.search(r"^\s*[#!]\s*units\s*:\s*(\S+)\s+(\S+)", text, re.MULTILINE | re.IGNORECASE):
-        note = "" if text.startswith(OUR_UNITS) else f"units {stated[1]} and {stated[2]}, as the file says"
+        note = f"units {stated[1]} and {stated[2]}, as the file says"
         return Units(*_known_units(path, stated[1], stated[2]), note)
     length = re.search(r"^\s*[#!].*length units?\s*[:=]\s*(\S+)", text, re.MULTILINE | re.IGNORECASE)
     energy = re.search(r"^\s*[#!].*energy units?\s*[:=]\s*(\S+)", text, re.MULTILINE | re.IGNORECASE)
@@ -128,7 +128,7 @@ def _known_units(path: Path, length: str, energy: str) -> tuple[float, float]:
 
 
 def _notes(keys: Keywords, units: Units) -> list[str]:
-    notes = [units.note] if units.note else []
+    notes = [units.note]
     scale_and_centre = {"scale_symmetry_functions", "center_symmetry_functions"}
     used = sorted(name for name in scale_and_centre if name in keys)
     if "scale_symmetry_functions_sigma" in keys and used:
