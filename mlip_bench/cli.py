@@ -2,8 +2,9 @@
 
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -22,8 +23,11 @@ from mlip_bench.options import (
     plan_potentials,
     read_dataset,
 )
-from mlip_bench.potentials import family, family_names, presets
+from mlip_bench.potentials import family, family_names, notes, presets
 from mlip_bench.potentials.base import refuse_missing_gpu
+
+if TYPE_CHECKING:  # it takes most of a second to import, which `mlip-bench list` need not wait for
+    from mlip_bench.study import PotentialPlan
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -94,7 +98,7 @@ def run(
 
     files, potential = apart(potential)
     names = with_device(chosen(potential, family_names(), "potential"), device) if potential else []
-    published = plan_files(files, names, device, say)
+    published = plan_files(files, names, device)
     measures = chosen(measure, list(MEASURES), "measure")
     overrides = parse_settings(settings or [], names)
     plan_potentials(names, preset, system or "", overrides)  # before any download: are they right?
@@ -116,6 +120,7 @@ def run(
         study.describe(plan, folder, command_line())
         with watcher(console) as watching:
             outcome = study.Study(plan, folder, jobs, watching).run()
+        say_notes(folder, plan.potentials)
         if not outcome.n_done and not outcome.failures:
             say(f"nothing had to be done: all {outcome.n_kept} tasks were finished before")
         if not report.is_current(folder):
@@ -164,6 +169,7 @@ def sweep(
         with watcher(console) as watching:
             done = sweeping.run(plan, order, folder, budget_s, jobs, watching, say)
         study.describe(done.plan, folder, command_line())
+        say_notes(folder, done.plan.potentials)
         if not report.is_current(folder):
             report.build(folder)
         recommend(folder)
@@ -239,6 +245,8 @@ def fit(
         except ChildFailed as failure:
             complain(f"failed: fit {name}: {failure}")
             raise typer.Exit(SOMETHING_FAILED) from None
+    for note in notes(out):
+        say(f"{name}: {note}")
     say(f"{name}: {out}")
 
 
@@ -255,7 +263,8 @@ def evaluate(
     from mlip_bench.potentials import load
 
     potential = load(path)
-    say_notes(path, potential.notes)
+    for note in potential.notes_:
+        say(f"{path}: {note}")
     if test is not None:
         structures, origin = read_structures(test), str(test)
     else:
@@ -288,7 +297,8 @@ def measure(
 
     names = chosen(measures, list(PROPERTIES), "property")
     potential = load(path)
-    say_notes(path, potential.notes)
+    for note in potential.notes_:
+        say(f"{path}: {note}")
     name = system or "-".join(potential.elements_)
     atoms = records.crystal(name) if crystal is None else read_crystal(crystal)
     failures: list[str] = []
@@ -369,7 +379,8 @@ def export(
     if file_format != "lammps":
         raise UserError(f"unknown format '{file_format}'{did_you_mean(file_format, ['lammps'])}")
     potential = load(path)
-    say_notes(path, potential.notes)
+    for note in potential.notes_:
+        say(f"{path}: {note}")
     to_lammps(potential, out)
     say(f"{potential.family} for LAMMPS: {out}")
 
@@ -517,6 +528,18 @@ def recommend(folder: Path) -> None:
         say(f"recommended, for LAMMPS: {name}, {folder / RECOMMENDED}")
 
 
+def say_notes(folder: Path, potentials: Iterable["PotentialPlan"]) -> None:
+    """Print what the fits of a run left out, assumed or clipped; what several have in common once."""
+    from mlip_bench.study import POTENTIALS
+
+    names: dict[str, list[str]] = {}
+    for potential in potentials:
+        for note in notes(folder / POTENTIALS / potential.name):
+            names.setdefault(note, []).append(potential.name)
+    for note, having in names.items():
+        say(f"{', '.join(having)}: {note}")
+
+
 def finish(outcome: Any) -> None:
     """Name what failed, and end with the exit code for it."""
     for failure in outcome.failures:
@@ -549,12 +572,6 @@ def command_line() -> list[str]:
 def say(text: str) -> None:
     """Print one plain line."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def say_notes(path: Path, notes: list[str]) -> None:
-    """Print what was assumed in reading a potential, a line each."""
-    for note in notes:
-        say(f"{path}: {note}")
 
 
 def tell(share: float, message: str) -> None:

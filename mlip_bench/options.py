@@ -2,7 +2,6 @@
 
 import dataclasses
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,21 +101,13 @@ def apart(potentials: str) -> tuple[list[Path], str]:
     return files, rest if files else potentials
 
 
-def plan_files(
-    files: list[Path], taken: list[str], device: str, say: Callable[[str], None]
-) -> tuple["PotentialPlan", ...]:
-    """Return the plan of potentials that are read, not fitted, each under a name of its own.
-
-    What was assumed in reading is said, a line each.
-    """
+def plan_files(files: list[Path], taken: list[str], device: str) -> tuple["PotentialPlan", ...]:
+    """Return the plan of potentials that are read, not fitted, each under a name of its own."""
     from mlip_bench.study import PotentialPlan
 
     planned, names = [], set(taken)
-    for named in files:
-        path = whole(named)
+    for path in map(whole, files):
         potential = load(path).on(device)
-        for note in potential.notes:
-            say(f"{named}: {note}")
         name = path.stem
         if name in names:
             raise UserError(

@@ -8,7 +8,7 @@ from typing import Any
 from mlip_bench.errors import UserError, did_you_mean
 from mlip_bench.potentials.base import DESCRIPTION, Potential, Prediction
 
-__all__ = ["Potential", "Prediction", "family", "family_names", "load", "whole"]
+__all__ = ["Potential", "Prediction", "family", "family_names", "load", "notes", "whole"]
 
 ENTRY_POINT_GROUP = "mlip_bench.potentials"
 
@@ -28,6 +28,12 @@ def family(name: str) -> type[Potential]:
     if name not in registered:
         raise UserError(f"unknown potential '{name}'{did_you_mean(name, registered)}")
     return registered[name].load()
+
+
+def notes(folder: Path) -> list[str]:
+    """Return what the fit of a saved potential left out, assumed or clipped, one sentence each."""
+    description = folder / DESCRIPTION
+    return json.loads(description.read_text()).get("notes", []) if description.is_file() else []
 
 
 def load(path: Path | str, **hypers: Any) -> Potential:

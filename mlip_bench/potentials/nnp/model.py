@@ -337,13 +337,11 @@ class NNP(Potential):
 
     def _read(self, folder: Path) -> None:
         self._take(n2p2.read(folder))
-        self.notes = []  # ours say what they mean
 
     def _take(self, content: "n2p2.Content") -> None:
         self.elements_ = content.elements
         self.functions_, self.ranges_ = content.functions, content.ranges
         self.networks_, self.zero_ = content.networks, content.baseline
-        self.notes = content.notes
 
     @classmethod
     def from_native(cls, path: Path, units: str = "") -> Self:
@@ -360,6 +358,7 @@ class NNP(Potential):
             units=units,
         )
         potential._take(content)
+        potential.notes_ = content.notes
         return potential
 
 

@@ -143,11 +143,11 @@ class SevenNet(Potential):
         torch.manual_seed(seed)
         self._ready_model = None
         self._start(structures)
-        if self.hypers.checkpoint:
-            structures = self._refit_zero(structures)
-            self.model_.float()  # predicting may have made it double
-            self._ready_model = None
         if self.hypers.epochs:
+            if self.hypers.checkpoint:
+                structures = self._refit_zero(structures)
+                self.model_.float()  # predicting may have made it double
+                self._ready_model = None
             graphs = [backbone.labelled_graph(atoms, self._cutoff) for atoms in structures]
             held_out = reference.held_out(structures, self.hypers.validation_fraction, seed)
             training.train(
@@ -169,13 +169,15 @@ class SevenNet(Potential):
         hypers = self.hypers
         if hypers.checkpoint:
             self.config_, self.model_ = backbone.read(hypers.checkpoint)
-            backbone.take_shift(self.config_, self.model_)
+            shifts = backbone.take_shift(self.config_, self.model_)
             known = backbone.elements(self.config_)
             foreign = sorted(set(self.elements_) - set(known))
             if foreign:
                 raise UserError(
                     f"{hypers.checkpoint} knows {', '.join(known)}, not {', '.join(foreign)} of the data"
                 )
+            if not hypers.epochs:  # measured as it is
+                self.zero_ = np.array([shifts[symbol] for symbol in self.elements_])
             return
         forces = np.concatenate([reference.forces(atoms).ravel() for atoms in structures])
         graphs = [backbone.graph(atoms, hypers.cutoff) for atoms in structures]
