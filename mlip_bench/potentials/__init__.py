@@ -57,9 +57,7 @@ def load(path: Path | str, **hypers: Any) -> Potential:
         raise UserError(f"{path}: no such file or folder")
     readers = [known for known in map(family, family_names()) if known.native_suffix]
     for kind in readers:
-        # A format of several files is a folder, known by the one that has a fixed name.
-        file = path / kind.native_suffix if path.is_dir() else path
-        if file.is_file() and file.name.endswith(kind.native_suffix):
+        if (file := _native_file(path, kind)).is_file() and file.name.endswith(kind.native_suffix):
             for name in hypers:
                 if name not in kind.set_on_reading:
                     known = did_you_mean(name, kind.set_on_reading) if kind.set_on_reading else ""
@@ -71,6 +69,11 @@ def load(path: Path | str, **hypers: Any) -> Potential:
     raise UserError(
         f"{path}: not a potential; give a folder with {DESCRIPTION} or a file ending in {suffixes}"
     )
+
+
+def _native_file(path: Path, kind: type[Potential]) -> Path:
+    """Return the file to read: a format of several files is a folder, known by the one of a fixed name."""
+    return path / kind.native_suffix if path.is_dir() else path
 
 
 def whole(path: Path) -> Path:
