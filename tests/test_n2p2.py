@@ -23,13 +23,11 @@ CHARGE = {"H": 1, "O": 8, "Na": 11}
 ACTIVATIONS = {
     "l": lambda x: x,
     "t": np.tanh,
-    "s": lambda x: 1 / (1 + np.exp(-x)),
+    "s": lambda x: 0.5 + 0.5 * np.tanh(x / 2),
     "p": lambda x: np.log(1 + np.exp(x)),
     "g": lambda x: np.exp(-0.5 * x**2),
     "c": np.cos,
-    "S": lambda x: 1 - 1 / (1 + np.exp(-x)),
-    "e": lambda x: np.exp(-x),
-    "h": lambda x: x**2,
+    "S": lambda x: 0.5 - 0.5 * np.tanh(x / 2),
 }
 
 
@@ -103,7 +101,9 @@ def function(files, f, vectors, kinds):
     for distance in (r[a], r[b], closing) if f[1] == 3 else (r[a], r[b]):
         within = switch(*files.cutoff, distance, cutoff)
         gauss = gauss * np.exp(-f[3] / norm**2 * distance**2) * within
-    return 2 ** (1 - f[5]) * ((1 + f[4] * cosine) ** f[5] * gauss).sum()
+    base = 1 + f[4] * cosine
+    power = np.where(base.real > 0, base, 1) ** f[5] * (base.real > 0)  # rounding may leave less than 0
+    return 2 ** (1 - f[5]) * (power * gauss).sum()
 
 
 def scaled(files, values, statistics):
@@ -290,7 +290,7 @@ def files_and_forms(draw):
             near = draw(st.sampled_from(["H", "O"] if kind == 2 else [("H", "O"), ("O", "H"), ("H", "H")]))
             functions.append((centre, kind, near, eta, *rest, draw(st.sampled_from([4.0, 6.5]))))
     hidden = draw(st.sampled_from([(3,), (4, 3)]))
-    letters = st.sampled_from("ltspgcSeh")
+    letters = st.sampled_from(sorted(ACTIVATIONS))
     files = filled(
         draw(st.permutations(functions)),
         hidden,
