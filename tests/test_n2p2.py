@@ -519,5 +519,5 @@ def test_a_run_keeps_the_whole_folder(simple, tmp_path):
     folder = tmp_path / "water"
     folder.mkdir()
     written(simple, folder)
-    (planned,) = plan_files([folder / "input.nn"], [], "cpu")
+    (planned,) = plan_files([folder / "input.nn"], [], "cpu", {"nnp": {"units": "bohr-hartree"}}, False)
     assert (planned.name, planned.source) == ("water", folder)
