@@ -353,6 +353,8 @@ def evaluate(
     from mlip_bench.measure.errors import METRICS, comparison, summary
 
     potential = read_potential(path, settings or [], trust)
+    for note in potential.notes_:
+        say(f"{path}: {note}")
     if test is not None:
         found = read_structures(test, reading)
         structures, origin, said = found.structures, str(test), found.notes
@@ -388,6 +390,8 @@ def measure(
 
     names = chosen(measures, list(PROPERTIES), "property")
     potential = read_potential(path, settings or [], trust)
+    for note in potential.notes_:
+        say(f"{path}: {note}")
     name = system or "-".join(potential.elements_)
     atoms = records.crystal(name) if crystal is None else read_crystal(crystal)
     failures: list[str] = []
@@ -469,6 +473,8 @@ def export(
     if file_format != "lammps":
         raise UserError(f"unknown format '{file_format}'{did_you_mean(file_format, ['lammps'])}")
     potential = read_potential(path, settings or [], trust)
+    for note in potential.notes_:
+        say(f"{path}: {note}")
     to_lammps(potential, out)
     say(f"{potential.family} for LAMMPS: {out}")
 

@@ -11,7 +11,7 @@ from mlip_bench.data.files import AS_THE_FILE_SAYS
 from mlip_bench.data.reading import ReadingOptions
 from mlip_bench.data.splits import KINDS, RANDOM
 from mlip_bench.errors import UserError, did_you_mean
-from mlip_bench.potentials import Potential, kind_of, load, presets
+from mlip_bench.potentials import Potential, kind_of, load, presets, whole
 
 if TYPE_CHECKING:  # it takes most of a second to import, which `mlip-bench list` need not wait for
     from mlip_bench.study import PotentialPlan
@@ -139,7 +139,7 @@ def plan_files(
     from mlip_bench.study import PotentialPlan
 
     planned, names = [], set(taken)
-    for path in files:
+    for path in map(whole, files):
         kind = kind_of(path)
         given = overrides[kind.family]
         if kind.family in taken:

@@ -196,7 +196,7 @@ def untrained(structures, moved):
     raw = [samples.descriptors(atoms, layout) for atoms in structures]
     ranges = samples.scaling(raw, layout)
     data = samples.join(structures, raw, ranges, 1.0)
-    return potential._trainer(moved(data), np.array([2, 5]), 0, None)
+    return potential._trainer([moved(data)], [np.isin(np.arange(len(structures)), [2, 5])], 0, None)
 
 
 def test_observations_are_errors_of_what_is_predicted(trainer):
@@ -376,8 +376,7 @@ def test_the_functions_kept_explain_the_others(alloys):
     order = tables(everything.functions_, everything.elements_).order
     for species, functions in enumerate(order):
         rows = [
-            values[around.species == species, : len(functions)]
-            for around, values, _ in everything._describe(training)
+            one.values[one.species == species, : len(functions)] for one in everything._describe(training)
         ]
         scaled = np.concatenate(rows) * everything.ranges_.factors[species]
         scaled -= scaled.mean(0)
@@ -420,8 +419,8 @@ def test_fewer_functions_than_weights(fitted, tmp_path):
 def test_unsupported_function(fitted, tmp_path):
     fitted.save(tmp_path)
     path = tmp_path / "input.nn"
-    path.write_text(path.read_text().replace(" 3 Au Au ", " 9 Au Au "))
-    with pytest.raises(UserError, match="symmetry function of type 9"):
+    path.write_text(path.read_text().replace(" 3 Au Au ", " 4 Au Au "))
+    with pytest.raises(UserError, match="symmetry function of type 4"):
         load(tmp_path)
 
 

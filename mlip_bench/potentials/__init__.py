@@ -11,7 +11,7 @@ from ase.data import atomic_numbers
 from mlip_bench.errors import UserError, did_you_mean
 from mlip_bench.potentials.base import DESCRIPTION, Potential, Prediction
 
-__all__ = ["Potential", "Prediction", "family", "family_names", "kind_of", "load", "notes"]
+__all__ = ["Potential", "Prediction", "family", "family_names", "kind_of", "load", "notes", "whole"]
 
 ENTRY_POINT_GROUP = "mlip_bench.potentials"
 
@@ -40,7 +40,7 @@ def notes(folder: Path) -> list[str]:
 
 
 def load(path: Path | str, *, trust: bool = False, **hypers: Any) -> Potential:
-    """Read a potential: a folder that ``save`` wrote, or a file in a format of its field.
+    """Read a potential: a folder that ``save`` wrote, or a file or folder in a format of its field.
 
     ``hypers`` are hyper-parameters that a file leaves open; ``trust`` lets it run code when it is read, where
     it is of a format that can. Raises :class:`UserError` for anything else, and where the file needs either.
@@ -57,7 +57,9 @@ def load(path: Path | str, *, trust: bool = False, **hypers: Any) -> Potential:
         if name not in kind.set_on_reading:
             known = did_you_mean(name, kind.set_on_reading) if kind.set_on_reading else ""
             raise UserError(f"{path}: {kind.family}.{name} cannot be set for a file that is read{known}")
-    return kind.from_native(path, **hypers, **({"trust": trust} if kind.reads_pickles else {}))
+    return kind.from_native(
+        _native_file(path, kind), **hypers, **({"trust": trust} if kind.reads_pickles else {})
+    )
 
 
 def kind_of(path: Path) -> type[Potential]:
@@ -69,7 +71,7 @@ def kind_of(path: Path) -> type[Potential]:
         raise UserError(f"{path}: no such file or folder")
     readers = [known for known in map(family, family_names()) if known.native_suffix]
     for known in readers:
-        if path.name.endswith(known.native_suffix):
+        if (file := _native_file(path, known)).is_file() and file.name.endswith(known.native_suffix):
             return known
     suffixes = ", ".join(sorted({known.native_suffix for known in readers}))
     raise UserError(
@@ -93,3 +95,14 @@ def _described(path: Path) -> str:
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not the description of a potential ({error})") from error
     return str(content["family"])
+
+
+def _native_file(path: Path, kind: type[Potential]) -> Path:
+    """Return the file to read: a format of several files is a folder, known by the one of a fixed name."""
+    return path / kind.native_suffix if path.is_dir() else path
+
+
+def whole(path: Path) -> Path:
+    """Return the folder of a potential of several files where the path is of the one with a fixed name."""
+    fixed = {known.native_suffix for known in map(family, family_names()) if known.native_suffix}
+    return path.resolve().parent if path.name in fixed else path

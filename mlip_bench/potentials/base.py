@@ -94,7 +94,7 @@ class Potential(ABC):
         self.zero_ = np.empty(0)
         """Energy (eV) of each element that predictions are counted from, (n_elements,)."""
         self.notes_: list[str] = []
-        """What the fit left out, assumed or clipped: one sentence each."""
+        """What the fit, or reading a file, left out, assumed or clipped: one sentence each."""
         self.example_: Atoms | None = None
         """A structure of the training data, without values, to begin a simulation from."""
         self.device = "cpu"

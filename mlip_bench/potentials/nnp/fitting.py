@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,29 +42,34 @@ class Schedule:
 
 
 class Trainer:
-    """Networks of all elements, and the samples that they learn from.
+    """Networks of all elements, and the samples that they learn from, one block of structures at a time.
 
+    ``held_out`` says which structures of each block are for validation; where none is, all are.
     Energies are counted in units of ``force_unit`` · Å, so that forces and energies are of order one.
     """
 
     def __init__(
         self,
-        data: Samples,
-        held_out: np.ndarray,
+        blocks: Sequence[Samples],
+        held_out: Sequence[np.ndarray],
         networks: list[Network],
         schedule: Schedule,
         kalman: Kalman,
         generator: np.random.Generator,
     ):
-        self.data, self.networks, self.filter, self._schedule = data, networks, kalman, schedule
+        self.networks, self.filter, self._schedule = networks, kalman, schedule
         self._generator = generator
-        everything = np.arange(len(data.n_atoms))
-        self.training = np.setdiff1d(everything, held_out)
-        self.validation = held_out if len(held_out) else everything
+        self._blocks = blocks
+        self._for_training = [~mask for mask in held_out]
+        validates = any(mask.any() for mask in held_out)
+        self._for_validation = [mask if validates else np.ones_like(mask) for mask in held_out]
         self.iterations = 0
+        self._at = -1
+        self._predicted: tuple[Any, Any] | None = None
+        self._take(0)
         sizes = [network.n_weights for network in networks]
         self._slices = [slice(sum(sizes[:k]), sum(sizes[: k + 1])) for k in range(len(sizes))]
-        self._xp = array_namespace(data.inputs)
+        self._xp = array_namespace(self.data.inputs)
         for network in networks:
             network.weights = self.array(network.weights)
         kalman.covariance = self.array(kalman.covariance)
@@ -78,6 +83,23 @@ class Trainer:
     def weights(self, values: Any) -> None:
         for network, part in zip(self.networks, self._slices, strict=True):
             network.weights = values[part]
+        self._predicted = None
+
+    def _take(self, block: int) -> None:
+        """Make one block of structures the data of now."""
+        if block == self._at:
+            return
+        self.data, self._at = self._blocks[block], block
+        self.training = np.flatnonzero(self._for_training[block])
+        self.validation = np.flatnonzero(self._for_validation[block])
+        self._predicted = None
+
+    def _each(self, masks: list[np.ndarray]) -> Iterator[int]:
+        """Take one after the other the blocks that a mask has something of, that of now first."""
+        wanted = [block for block, mask in enumerate(masks) if mask.any()]
+        for block in sorted(wanted, key=lambda block: block != self._at):
+            self._take(block)
+            yield block
 
     def array(self, values: np.ndarray) -> Any:
         """Return values in double precision where the samples are."""
@@ -86,7 +108,12 @@ class Trainer:
     # -- what the networks say -------------------------------------------------------------------------
 
     def predict(self) -> tuple[Any, Any]:
-        """Return energies (n_structures,) and forces (n_atoms, 3) of all samples, in the trainer's units."""
+        """Return energies (n_structures,) and forces (n_atoms, 3) of this block, in the trainer's units."""
+        if self._predicted is None:
+            self._predicted = self._predict()
+        return self._predicted
+
+    def _predict(self) -> tuple[Any, Any]:
         xp, data = self._xp, self.data
         outputs, slopes = xp.zeros_like(data.inputs[:, 0]), xp.zeros_like(data.inputs)
         for kind, network in enumerate(self.networks):
@@ -116,18 +143,32 @@ class Trainer:
         run = self.filter.threads.map if self.filter.threads else map
         return list(run(work, edges, atoms))
 
-    def errors(self, energies: Any, forces: Any, which: np.ndarray) -> tuple[float, float]:
-        """Return the RMS errors of energy per atom and force over some structures, in the trainer's units."""
-        xp, data = self._xp, self.data
-        per_atom = (energies[which] - data.energies[which]) / self.array(data.n_atoms[which])
-        atoms = np.concatenate([data.members[index, : data.n_atoms[index]] for index in which])
-        missed = forces[atoms] - data.forces[atoms]
-        return float(xp.mean(per_atom**2)) ** 0.5, float(xp.mean(missed**2)) ** 0.5
+    def errors(self) -> tuple[float, float]:
+        """Return the RMS errors of energy per atom and force in validation, in the trainer's units."""
+        xp, squares, counts = self._xp, np.zeros(2), np.zeros(2)
+        for _ in self._each(self._for_validation):
+            data, which = self.data, self.validation
+            energies, forces = self.predict()
+            per_atom = (energies[which] - data.energies[which]) / self.array(data.n_atoms[which])
+            atoms = np.concatenate([data.members[index, : data.n_atoms[index]] for index in which])
+            missed = forces[atoms] - data.forces[atoms]
+            squares += [float(xp.sum(per_atom**2)), float(xp.sum(missed**2))]
+            counts += [len(which), 3 * len(atoms)]
+        energy, force = np.sqrt(squares / counts).tolist()
+        return energy, force
 
     # -- the Kalman filter -----------------------------------------------------------------------------
 
+    def epoch_of_all(self) -> None:
+        """Take all blocks once, in random order."""
+        wanted = [block for block, mask in enumerate(self._for_training) if mask.any()]
+        for place in self._generator.permutation(len(wanted)):
+            self._take(wanted[place])
+            self.epoch(self.predict()[1])
+        self.filter.epoch += 1
+
     def epoch(self, forces: Any) -> None:
-        """Take all energies and a share of the force components once, in random order.
+        """Take all energies and a share of the force components of this block once, in random order.
 
         ``forces`` are those of now: components with large errors are preferred.
         """
@@ -144,7 +185,6 @@ class Trainer:
             errors = self._xp.concat([row[0] for row in rows])
             gradients = self._xp.concat([row[1] for row in rows])
             self.weights = self.weights + self.filter.update(gradients, errors)
-        self.filter.epoch += 1
 
     def _components(self, errors: np.ndarray) -> np.ndarray:
         """Draw force components (3 · atom + axis) of each structure, preferring errors above its mean."""
@@ -202,16 +242,24 @@ class Trainer:
         The loss is the mean over the force components of training of their squared errors, plus the squared
         weighted errors of the energies per atom over the same number.
         """
-        data, xp, weight = self.data, self._xp, self._schedule.energy_weight
         self.weights = weights
+        total, gradient, n_components = 0.0, self._xp.zeros_like(weights), 0.0
+        for _ in self._each(self._for_training):
+            squares, by_weights = self._loss_of_block()
+            total, gradient = total + squares, gradient + by_weights
+            n_components += 3 * float(self.data.n_atoms[self.training].sum())
+        return total / n_components, gradient / n_components
+
+    def _loss_of_block(self) -> tuple[float, Any]:
+        """Return the sum of the squared errors of a block, and its gradient by all weights."""
+        data, xp, weight = self.data, self._xp, self._schedule.energy_weight
         energies, forces = self.predict()
         use = np.isin(np.arange(len(data.n_atoms)), self.training)
         owner = np.repeat(np.arange(len(use)), data.n_atoms)
         per_atom = self.array(use * weight / data.n_atoms)
         energy_error = per_atom * (energies - data.energies)
         force_error = self.array(use[owner])[:, None] * (forces - data.forces)
-        n_components = 3 * float(data.n_atoms[self.training].sum())
-        total = float(xp.sum(energy_error**2) + xp.sum(force_error**2)) / n_components
+        total = float(xp.sum(energy_error**2) + xp.sum(force_error**2))
         share = (2 * energy_error * per_atom)[owner]
         directions = 2 * self._pulled(force_error)
         gradients = []
@@ -221,7 +269,7 @@ class Trainer:
             by_energy = network.energy_gradients(inputs, share[mine][None])[1]
             by_force = network.slope_gradients(inputs, directions[mine, : network.n_inputs][None])[1]
             gradients.append((by_energy + by_force)[0])
-        return total, xp.concat(gradients) / n_components
+        return total, xp.concat(gradients)
 
     def _pulled(self, force_error: Any) -> Any:
         """Return Σ over force components of error · (derivative of the component by the slopes), per atom."""
@@ -266,10 +314,9 @@ class Trainer:
         schedule = self._schedule
         keeper = _Keeper(checkpoint)
         best = keeper.restore(self) or Best(np.inf, self.weights, 0)
-        predicted = self.predict()
 
         def look(best: Best, step: int, name: str) -> Best:
-            energy, force = self.errors(*predicted, self.validation)
+            energy, force = self.errors()
             done = self.filter.epoch + self.iterations
             progress(
                 min(1.0, done / (schedule.epochs + schedule.lbfgs_iterations)),
@@ -280,15 +327,13 @@ class Trainer:
         while not self.iterations and self.filter.epoch < schedule.epochs:
             if self.filter.epoch - best.step >= schedule.patience:
                 break
-            self.epoch(predicted[1])
-            predicted = self.predict()
+            self.epoch_of_all()
             best = look(best, self.filter.epoch, f"epoch {self.filter.epoch}")
             keeper.keep(self, best)
         if not self.iterations:
             self.weights = best.weights
         while self.iterations < schedule.lbfgs_iterations:
             self.round(min(ITERATIONS_PER_ROUND, schedule.lbfgs_iterations - self.iterations))
-            predicted = self.predict()
             best = look(best, self.filter.epoch + self.iterations, f"L-BFGS {self.iterations}")
             keeper.keep(self, best)
         self.weights = best.weights

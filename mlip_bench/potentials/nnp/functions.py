@@ -8,6 +8,7 @@ Radial (seeds/004 equation 1; Behler, doi:10.1063/1.3553717, equation 6) and nar
 .. math:: G_i = 2^{1-ζ} \sum_{j<k} (1 + λ \cos θ_{ijk})^ζ e^{-η (r_{ij}^2 + r_{ik}^2 + r_{jk}^2)}
           f_c(r_{ij}) f_c(r_{ik}) f_c(r_{jk})
 
+in which n2p2 knows a shift R_s of the three distances, too (0 in the paper).
 Each pair of neighbours counts once, as in n2p2. Other cutoff functions than the cosine are those that
 n2p2's files number (:class:`Switch`); each function may have a cutoff of its own.
 """
@@ -57,14 +58,20 @@ class Radial:
 
 @dataclass(frozen=True, order=True)
 class Angular:
-    """A narrow angular function of ``centre`` over a pair of elements, in alphabetical order."""
+    """An angular function of ``centre`` over a pair of elements, in alphabetical order.
+
+    A wide one (the same paper, equation 9; only in files of others) goes without the factors of r_jk, so that
+    the two neighbours may be up to two cutoffs apart.
+    """
 
     cutoff: float
     eta: float
     zeta: float
-    lam: int
+    lam: float
     centre: str
     neighbours: tuple[str, str]
+    shift: float = 0.0
+    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,6 +119,6 @@ def grid(
         for pair in combinations_with_replacement(sorted(elements), 2)
         for eta in angular_etas
         for zeta in zetas
-        for lam in (-1, 1)
+        for lam in (-1.0, 1.0)
     ]
     return SymmetryFunctions(tuple(radial), tuple(angular))

@@ -20,7 +20,7 @@ class Tables:
     switch: tuple[int, float]
     """Number of the cutoff function and its inner part α."""
     etas: np.ndarray
-    """Rows (η, index of the cutoff) of the angular functions."""
+    """Rows (η, R_s, index of the cutoff, 1 for wide functions) of the angular functions."""
     shapes: np.ndarray
     radial: tuple[np.ndarray, ...]
     angular: tuple[np.ndarray, ...]
@@ -35,6 +35,11 @@ class Tables:
         return float(self.cutoffs[-1])
 
     @property
+    def wide(self) -> bool:
+        """Whether there are functions of neighbours that are further apart than the cutoff."""
+        return bool(self.etas[:, 3].any())
+
+    @property
     def n_inputs(self) -> tuple[int, ...]:
         """Number of functions of each element."""
         return tuple(len(functions) for functions in self.order)
@@ -44,7 +49,7 @@ def tables(functions: SymmetryFunctions, elements: Sequence[str]) -> Tables:
     """Arrange the functions so that those that share a pair of elements and a shape stand together."""
     number = {element: index for index, element in enumerate(elements)}
     cutoffs = functions.cutoffs
-    etas = sorted({(function.eta, cutoffs.index(function.cutoff)) for function in functions.angular})
+    etas = sorted({_gaussian(function, cutoffs) for function in functions.angular})
     shapes = sorted({(function.lam, function.zeta) for function in functions.angular})
     radial, angular = [], []
     order: list[tuple[Radial | Angular, ...]] = []
@@ -55,12 +60,12 @@ def tables(functions: SymmetryFunctions, elements: Sequence[str]) -> Tables:
         )
         angles = sorted(
             (f for f in functions.angular if f.centre == element),
-            key=lambda f: (_pair(f, number), shapes.index((f.lam, f.zeta)), f.eta, f.cutoff),
+            key=lambda f: (_pair(f, number), shapes.index((f.lam, f.zeta)), f.eta, f.cutoff, f.shift, f.wide),
         )
         rows = [[number[f.neighbour], f.eta, f.shift, cutoffs.index(f.cutoff)] for f in mine]
         radial.append(np.array(rows, float).reshape(-1, 4))
         indices = [
-            [_pair(f, number), etas.index((f.eta, cutoffs.index(f.cutoff))), shapes.index((f.lam, f.zeta))]
+            [_pair(f, number), etas.index(_gaussian(f, cutoffs)), shapes.index((f.lam, f.zeta))]
             for f in angles
         ]
         angular.append(np.array(indices, np.int64).reshape(-1, 3))
@@ -69,7 +74,7 @@ def tables(functions: SymmetryFunctions, elements: Sequence[str]) -> Tables:
         tuple(elements),
         np.array(cutoffs, float),
         (int(functions.switch), functions.alpha),
-        np.array(etas, float).reshape(-1, 2),
+        np.array(etas, float).reshape(-1, 4),
         np.array(shapes, float).reshape(-1, 2),
         tuple(radial),
         tuple(angular),
@@ -84,20 +89,32 @@ def _blocks(angles: np.ndarray) -> np.ndarray:
     return np.column_stack([pairs, begin, np.append(begin, len(angles))[1:]]).astype(np.int64).reshape(-1, 3)
 
 
+def _gaussian(function: Angular, cutoffs: list[float]) -> tuple[float, float, int, int]:
+    return function.eta, function.shift, cutoffs.index(function.cutoff), int(function.wide)
+
+
 def _pair(function: Angular, number: dict[str, int]) -> int:
     low, high = sorted(number[element] for element in function.neighbours)
     return low * len(number) + high
 
 
 class Neighbourhood(Edges):
-    """Edges and triples of one structure: pairs of edges of a centre, with the edge that closes them."""
+    """Edges and triples of one structure: pairs of edges of a centre, with the edge that closes them.
+
+    For ``wide`` functions any two neighbours are such a pair, and the list reaches to twice the cutoff.
+    """
+
+    def __init__(self, elements: Sequence[str], cutoff: float, skin: float = 0.0, wide: bool = False):
+        super().__init__(elements, 2 * cutoff + skin if wide else cutoff, skin)
+        self._near = cutoff + skin
 
     def _built(self, vectors: np.ndarray) -> None:
         # Slightly less, so that rounding never asks for a closing edge that the list lacks.
         closing = self.reach * (1 - 1e-9)
-        self.start = kernel.count_triples(self.first, vectors, closing)
+        near = self._near if self._near < self.reach else np.inf
+        self.start = kernel.count_triples(self.first, vectors, near, closing)
         self.triples = kernel.fill_triples(
-            self.first, self.neighbours, self.shifts, vectors, closing, self.start
+            self.first, self.neighbours, self.shifts, vectors, near, closing, self.start
         )
         kinds = self.species[self.neighbours]
         one, other = kinds[self.triples[0]], kinds[self.triples[1]]

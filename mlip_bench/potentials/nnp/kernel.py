@@ -4,10 +4,10 @@ Everything is a function of squared edge lengths. An edge is a directed pair i�
 pair of its edges a (i→j) and b (i→k) with the edge c (j→k) that closes it. Per edge, exponential times
 cutoff is computed once for each η; a triple then needs products only:
 
-    G3 = 2^(1-ζ) Σ (1 + λ cos θ)^ζ  W_η(a) W_η(b) W_η(c),   W_η(e) = exp(-η r_e²) f_c(r_e)
+    G3 = 2^(1-ζ) Σ (1 + λ cos θ)^ζ  W_η(a) W_η(b) W_η(c),   W_η(e) = exp(-η (r_e - R_s)²) f_c(r_e)
 
-Integer powers are taken by multiplication. Gradients by r² are collected per edge and turned into forces at
-the end, so that every term is Newton's third law by construction.
+Wide functions go without W(c). Integer powers are taken by multiplication. Gradients by r² are collected
+per edge and turned into forces at the end, so that every term is Newton's third law by construction.
 """
 
 import numpy as np
@@ -21,14 +21,24 @@ RANGE_TOLERANCE = 1e-9
 
 
 @njit(cache=True)
-def count_triples(first: np.ndarray, vectors: np.ndarray, reach: float) -> np.ndarray:
-    """Return where each centre's triples start, (n_atoms + 1,): pairs of edges that close within reach."""
+def is_near(vector: np.ndarray, near: float) -> bool:
+    """Tell whether an edge is shorter than ``near``."""
+    return vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2 < near * near
+
+
+@njit(cache=True)
+def count_triples(first: np.ndarray, vectors: np.ndarray, near: float, reach: float) -> np.ndarray:
+    """Return where each centre's triples start, (n_atoms + 1,): near edges that close within reach."""
     n_atoms = len(first) - 1
     start = np.zeros(n_atoms + 1, np.int64)
     for i in range(n_atoms):
         count = 0
         for a in range(first[i], first[i + 1]):
+            if not is_near(vectors[a], near):
+                continue
             for b in range(a + 1, first[i + 1]):
+                if not is_near(vectors[b], near):
+                    continue
                 x = vectors[b, 0] - vectors[a, 0]
                 y = vectors[b, 1] - vectors[a, 1]
                 z = vectors[b, 2] - vectors[a, 2]
@@ -44,6 +54,7 @@ def fill_triples(
     neighbours: np.ndarray,
     shifts: np.ndarray,
     vectors: np.ndarray,
+    near: float,
     reach: float,
     start: np.ndarray,
 ) -> np.ndarray:
@@ -53,7 +64,11 @@ def fill_triples(
         p = start[i]
         for a in range(first[i], first[i + 1]):
             j = neighbours[a]
+            if not is_near(vectors[a], near):
+                continue
             for b in range(a + 1, first[i + 1]):
+                if not is_near(vectors[b], near):
+                    continue
                 x = vectors[b, 0] - vectors[a, 0]
                 y = vectors[b, 1] - vectors[a, 1]
                 z = vectors[b, 2] - vectors[a, 2]
@@ -122,12 +137,28 @@ def edge_tables(
             switch[c, e] = value
             d_switch[c, e] = 0.5 * inverse[e] * by_r
     for g in range(len(etas)):
-        eta, c = etas[g, 0], int(etas[g, 1])
+        eta, shift, c = etas[g, 0], etas[g, 1], int(etas[g, 2])
         for e in range(n_edges):
             gauss = np.exp(-eta * square[e])
+            if shift != 0.0:
+                gauss = np.exp(-eta * (square[e] * inverse[e] - shift) ** 2)
             weight[g, e] = gauss * switch[c, e]
-            d_weight[g, e] = gauss * (d_switch[c, e] - eta * switch[c, e])
+            d_weight[g, e] = gauss * (d_switch[c, e] - eta * (1.0 - shift * inverse[e]) * switch[c, e])
     return square, inverse, switch, d_switch, weight, d_weight
+
+
+@njit(cache=True)
+def closing_tables(
+    weight: np.ndarray, d_weight: np.ndarray, etas: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return W of the edge that closes a triple and its derivative: 1 and 0 for wide functions."""
+    if not np.any(etas[:, 3] > 0.0):
+        return weight, d_weight
+    closing, d_closing = weight.copy(), d_weight.copy()
+    for g in range(len(etas)):
+        if etas[g, 3] > 0.0:
+            closing[g], d_closing[g] = 1.0, 0.0
+    return closing, d_closing
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -172,21 +203,58 @@ def select_triples(
     square: np.ndarray,
     inverse: np.ndarray,
     cutoff: float,
+    wide: bool,
     chosen: np.ndarray,
     cosines: np.ndarray,
 ) -> int:
-    """Keep the triples of one pair of elements whose three edges are within the cutoff; return how many."""
+    """Keep the triples of one pair of elements whose three edges are within the cutoff; return how many.
+
+    The closing edge may be of any length where ``wide``.
+    """
     m = 0
     limit = cutoff * cutoff
     for p in range(begin, end):
         a, b, c = triples[0, p], triples[1, p], triples[2, p]
-        if square[a] < limit and square[b] < limit and square[c] < limit and pair[p] == wanted:
+        if square[a] < limit and square[b] < limit and (wide or square[c] < limit) and pair[p] == wanted:
             chosen[0, m], chosen[1, m], chosen[2, m] = a, b, c
             m += 1
     for p in range(m):
         a, b, c = chosen[0, p], chosen[1, p], chosen[2, p]
         cosines[p] = 0.5 * (square[a] + square[b] - square[c]) * inverse[a] * inverse[b]
     return m
+
+
+@njit(cache=True, error_model="numpy")
+def activate(kind: int, sums: np.ndarray, slopes: np.ndarray) -> None:
+    """Turn sums into values of an activation function, numbered as ``training.ACTIVATIONS``; set slopes."""
+    for a in range(len(sums)):
+        x = sums[a]
+        if kind == 0:
+            value = np.tanh(x)
+            slope = 1.0 - value * value
+        elif kind == 1:
+            value, slope = x, 1.0
+        elif kind == 2 or kind == 7:
+            value = 1.0 / (1.0 + np.exp(-x))
+            slope = value * (1.0 - value)
+            if kind == 7:
+                value, slope = 1.0 - value, -slope
+        elif kind == 3:
+            value = max(x, 0.0) + np.log1p(np.exp(-abs(x)))
+            slope = 1.0 / (1.0 + np.exp(-x))
+        elif kind == 4:
+            value, slope = max(x, 0.0), 1.0 if x > 0.0 else 0.0
+        elif kind == 5:
+            value = np.exp(-0.5 * x * x)
+            slope = -x * value
+        elif kind == 6:
+            value, slope = np.cos(x), -np.sin(x)
+        elif kind == 8:
+            value = np.exp(-x)
+            slope = -value
+        else:
+            value, slope = x * x, 2.0 * x
+        sums[a], slopes[a] = value, slope
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -198,29 +266,34 @@ def network_gradient(
     b2: np.ndarray,
     w3: np.ndarray,
     b3: float,
+    first_kind: int,
+    second_kind: int,
     gradient: np.ndarray,
 ) -> float:
-    """Return the output of a tanh-tanh-linear network and set its gradient by the inputs."""
+    """Return the output of a network of two hidden layers and set its gradient by the inputs."""
     h1, h2, d1 = np.empty(len(b1)), np.empty(len(b2)), np.zeros(len(b1))
+    s1, s2 = np.empty(len(b1)), np.empty(len(b2))
     for a in range(len(b1)):
         total = b1[a]
         for f in range(len(values)):
             total += w1[a, f] * values[f]
-        h1[a] = np.tanh(total)
+        h1[a] = total
+    activate(first_kind, h1, s1)
     output = b3
     for a in range(len(b2)):
         total = b2[a]
         for f in range(len(b1)):
             total += w2[a, f] * h1[f]
-        h2[a] = np.tanh(total)
-        output += w3[a] * h2[a]
+        h2[a] = total
+    activate(second_kind, h2, s2)
     for a in range(len(b2)):
-        outer = w3[a] * (1.0 - h2[a] * h2[a])
+        output += w3[a] * h2[a]
+        outer = w3[a] * s2[a]
         for f in range(len(b1)):
             d1[f] += outer * w2[a, f]
     gradient[:] = 0.0
     for a in range(len(b1)):
-        inner = d1[a] * (1.0 - h1[a] * h1[a])
+        inner = d1[a] * s1[a]
         for f in range(len(values)):
             gradient[f] += inner * w1[a, f]
     return output
@@ -271,10 +344,12 @@ def radial_gradients(
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
-def triple_weights(m: int, chosen: np.ndarray, table: np.ndarray, products: np.ndarray) -> None:
+def triple_weights(
+    m: int, chosen: np.ndarray, table: np.ndarray, closing: np.ndarray, products: np.ndarray
+) -> None:
     """Set products = W(a) W(b) W(c) of the chosen triples for one η."""
     for p in range(m):
-        products[p] = table[chosen[0, p]] * table[chosen[1, p]] * table[chosen[2, p]]
+        products[p] = table[chosen[0, p]] * table[chosen[1, p]] * closing[chosen[2, p]]
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -283,6 +358,8 @@ def spread_gradient(
     chosen: np.ndarray,
     weight: np.ndarray,
     d_weight: np.ndarray,
+    closing: np.ndarray,
+    d_closing: np.ndarray,
     by_weight: np.ndarray,
     by_cosine: np.ndarray,
     cosines: np.ndarray,
@@ -294,11 +371,11 @@ def spread_gradient(
         a, b, c = chosen[0, p], chosen[1, p], chosen[2, p]
         by_a, by_b, by_c = 0.0, 0.0, 0.0
         for g in range(len(weight)):
-            wa, wb, wc = weight[g, a], weight[g, b], weight[g, c]
+            wa, wb, wc = weight[g, a], weight[g, b], closing[g, c]
             outer = by_weight[g, p]
             by_a += outer * d_weight[g, a] * wb * wc
             by_b += outer * wa * d_weight[g, b] * wc
-            by_c += outer * wa * wb * d_weight[g, c]
+            by_c += outer * wa * wb * d_closing[g, c]
         half = 0.5 * inverse[a] * inverse[b]
         gradient[a] += by_a + by_cosine[p] * (half - 0.5 * cosines[p] * inverse[a] * inverse[a])
         gradient[b] += by_b + by_cosine[p] * (half - 0.5 * cosines[p] * inverse[b] * inverse[b])
@@ -318,6 +395,8 @@ def fill_block(
     square: np.ndarray,
     inverse: np.ndarray,
     weight: np.ndarray,
+    closing: np.ndarray,
+    wide: bool,
     chosen: np.ndarray,
     cosines: np.ndarray,
     products: np.ndarray,
@@ -328,9 +407,9 @@ def fill_block(
 
     ``block`` is (pair, first function, last function + 1); ``begin`` and ``end`` bound the centre's triples.
     """
-    m = select_triples(begin, end, triples, pair, block[0], square, inverse, cutoff, chosen, cosines)
+    m = select_triples(begin, end, triples, pair, block[0], square, inverse, cutoff, wide, chosen, cosines)
     for g in range(len(weight)):
-        triple_weights(m, chosen, weight[g], products[g])
+        triple_weights(m, chosen, weight[g], closing[g], products[g])
     last = -1
     for f in range(block[1], block[2]):
         q = angles[f, 2]
@@ -402,17 +481,19 @@ def evaluate(
     blocks: tuple[np.ndarray, ...],
     offsets: tuple[np.ndarray, ...],
     scales: tuple[np.ndarray, ...],
-    layers: tuple[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, float], ...],
+    layers: tuple[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, float, int, int], ...],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return energies per atom, forces (n_atoms, 3), virial (3, 3), and how many inputs left their range.
 
     ``radial[s]`` has rows (element, η, R_s, index of cutoff) and ``angular[s]`` rows (pair of elements, index
     of η, index of shape), sorted by pair and shape, for centres of species s; ``blocks[s]`` has a row (pair,
-    begin, end) for each pair; ``shapes`` has rows (λ, ζ) and ``etas`` rows (η, index of cutoff). Inputs
-    are (G - offset) · scale. The virial is Σ r ⊗ F, positive in compression.
+    begin, end) for each pair; ``shapes`` has rows (λ, ζ) and ``etas`` rows (η, R_s, index of cutoff,
+    1 where wide). Inputs are (G - offset) · scale; ``layers`` are w1, b1, w2, b2, w3, b3 and the numbers of
+    the two activation functions. The virial is Σ r ⊗ F, positive in compression.
     """
     square, inverse, switch, d_switch, weight, d_weight = edge_tables(vectors, cutoffs, switch_kind, etas)
-    cutoff = cutoffs[-1]
+    closing, d_closing = closing_tables(weight, d_weight, etas)
+    cutoff, wide = cutoffs[-1], bool(np.any(etas[:, 3] > 0.0))
     kinds = species[neighbours]
     gradient = np.zeros(len(vectors))
     energies, outside = np.empty(len(species)), np.zeros(len(species), np.int64)
@@ -430,7 +511,7 @@ def evaluate(
         for part in parts:
             m = fill_block(
                 part, start[i], start[i + 1], triples, pair, angles, shapes, cutoff, square, inverse, weight,
-                chosen, cosines, products, value, slope,
+                closing, wide, chosen, cosines, products, value, slope,
             )  # fmt: skip
             block_values(part, m, angles, products, value, inputs[n_radial:])
         for f in range(len(inputs)):
@@ -438,8 +519,8 @@ def evaluate(
             if inputs[f] < -RANGE_TOLERANCE or inputs[f] > 1.0 + RANGE_TOLERANCE:
                 outside[i] += 1
         outer = np.empty(len(inputs))
-        w1, b1, w2, b2, w3, b3 = layers[kind]
-        energies[i] = network_gradient(inputs, w1, b1, w2, b2, w3, b3, outer)
+        w1, b1, w2, b2, w3, b3, first_kind, second_kind = layers[kind]
+        energies[i] = network_gradient(inputs, w1, b1, w2, b2, w3, b3, first_kind, second_kind, outer)
         for f in range(len(inputs)):
             outer[f] *= scales[kind][f]
         radial_gradients(begin, end, kinds, mine, square, inverse, switch, d_switch, outer, gradient)
@@ -447,10 +528,13 @@ def evaluate(
             if len(parts) > 1:  # with a single pair of elements the block is still there
                 m = fill_block(
                     part, start[i], start[i + 1], triples, pair, angles, shapes, cutoff, square, inverse,
-                    weight, chosen, cosines, products, value, slope,
+                    weight, closing, wide, chosen, cosines, products, value, slope,
                 )  # fmt: skip
             block_gradients(part, m, angles, products, value, slope, outer[n_radial:], by_weight, by_cosine)
-            spread_gradient(m, chosen, weight, d_weight, by_weight, by_cosine, cosines, inverse, gradient)
+            spread_gradient(
+                m, chosen, weight, d_weight, closing, d_closing, by_weight, by_cosine, cosines, inverse,
+                gradient,
+            )  # fmt: skip
     forces, virial = edge_forces(first, neighbours, vectors, gradient)
     return energies, forces, virial, outside
 
@@ -508,6 +592,8 @@ def block_jacobian(
     inverse: np.ndarray,
     weight: np.ndarray,
     d_weight: np.ndarray,
+    closing: np.ndarray,
+    d_closing: np.ndarray,
     chosen: np.ndarray,
     cosines: np.ndarray,
     products: np.ndarray,
@@ -524,15 +610,15 @@ def block_jacobian(
         cos_b = half - 0.5 * cosines[p] * inverse[b] * inverse[b]
         for f in range(block[1], block[2]):
             g, q = angles[f, 1], angles[f, 2]
-            wa, wb, wc = weight[g, a], weight[g, b], weight[g, c]
+            wa, wb, wc = weight[g, a], weight[g, b], closing[g, c]
             power, bent = value[q, p], products[g, p] * slope[q, p]
             by_a = 2.0 * (d_weight[g, a] * wb * wc * power + bent * cos_a)
             by_b = 2.0 * (wa * d_weight[g, b] * wc * power + bent * cos_b)
-            by_c = 2.0 * (wa * wb * d_weight[g, c] * power - bent * half)
+            by_c = 2.0 * (wa * wb * d_closing[g, c] * power - bent * half)
             for x in range(3):
-                closing = by_c * (vectors[b, x] - vectors[a, x])
-                jacobian[a, x, n_radial + f] += by_a * vectors[a, x] - closing
-                jacobian[b, x, n_radial + f] += by_b * vectors[b, x] + closing
+                across = by_c * (vectors[b, x] - vectors[a, x])
+                jacobian[a, x, n_radial + f] += by_a * vectors[a, x] - across
+                jacobian[b, x, n_radial + f] += by_b * vectors[b, x] + across
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -552,17 +638,20 @@ def values_and_jacobian(
     angular: tuple[np.ndarray, ...],
     blocks: tuple[np.ndarray, ...],
     n_functions: int,
+    derive: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the functions (n_atoms, n_functions) and their derivatives (n_edges, 3, n_functions), Å⁻¹.
 
     The derivative of edge i→j is that of the functions of i by the position of j; the one by the position of
-    i itself is minus the sum over the edges of i.
+    i itself is minus the sum over the edges of i. Without ``derive`` no
+    derivatives are taken, and none returned.
     """
     square, inverse, switch, d_switch, weight, d_weight = edge_tables(vectors, cutoffs, switch_kind, etas)
-    cutoff = cutoffs[-1]
+    closing, d_closing = closing_tables(weight, d_weight, etas)
+    cutoff, wide = cutoffs[-1], bool(np.any(etas[:, 3] > 0.0))
     kinds = species[neighbours]
     values = np.zeros((len(species), n_functions))
-    jacobian = np.zeros((len(vectors), 3, n_functions))
+    jacobian = np.zeros((len(vectors) if derive else 0, 3, n_functions))
     most = most_triples(start)
     chosen, cosines = np.empty((3, most), np.int32), np.empty(most)
     products = np.empty((len(etas), most))
@@ -571,15 +660,17 @@ def values_and_jacobian(
         mine, angles = radial[species[i]], angular[species[i]]
         begin, end, n_radial = first[i], first[i + 1], len(mine)
         radial_values(begin, end, kinds, mine, square, inverse, switch, values[i])
-        radial_jacobian(begin, end, kinds, mine, vectors, square, inverse, switch, d_switch, jacobian)
+        if derive:
+            radial_jacobian(begin, end, kinds, mine, vectors, square, inverse, switch, d_switch, jacobian)
         for part in blocks[species[i]]:
             m = fill_block(
                 part, start[i], start[i + 1], triples, pair, angles, shapes, cutoff, square, inverse, weight,
-                chosen, cosines, products, value, slope,
+                closing, wide, chosen, cosines, products, value, slope,
             )  # fmt: skip
             block_values(part, m, angles, products, value, values[i, n_radial:])
-            block_jacobian(
-                part, m, angles, vectors, inverse, weight, d_weight, chosen, cosines, products, value, slope,
-                n_radial, jacobian,
-            )  # fmt: skip
+            if derive:
+                block_jacobian(
+                    part, m, angles, vectors, inverse, weight, d_weight, closing, d_closing, chosen, cosines,
+                    products, value, slope, n_radial, jacobian,
+                )  # fmt: skip
     return values, jacobian

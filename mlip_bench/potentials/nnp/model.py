@@ -12,7 +12,8 @@ Forces and stress are its analytic gradient. Trained by the extended Kalman filt
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -26,14 +27,27 @@ from mlip_bench.child import available_cores
 from mlip_bench.data import structures as reference
 from mlip_bench.data import voigt
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
+from mlip_bench.potentials.memory import DOUBLE, refuse_too_much
 from mlip_bench.potentials.nnp import fitting, kernel, n2p2
+from mlip_bench.potentials.nnp.blocks import IN_MEMORY, Stored, cut
 from mlip_bench.potentials.nnp.functions import Angular, Radial, SymmetryFunctions, grid
 from mlip_bench.potentials.nnp.geometry import Neighbourhood, tables
 from mlip_bench.potentials.nnp.samples import Descriptors, Samples, Scaling, descriptors, join, scaling
-from mlip_bench.potentials.nnp.training import Kalman, Network
+from mlip_bench.potentials.nnp.training import ACTIVATIONS, Kalman, Network
 
 # Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
 SKIN = 0.5
+
+# Rows of symmetry functions (atoms) that are decomposed at once where functions are chosen.
+ROWS_AT_ONCE = 100_000
+
+# For the estimate of a fit's memory: neighbours of an atom, and copies of the large arrays at a time.
+EDGES_PER_ATOM = 100
+COPIES = 3
+
+# Bytes of a derivative, and of all that is stored over those of the derivatives (index tables, sums).
+SINGLE = 4
+DISK_PER_DERIVATIVES = 1.2
 
 
 class NNP(Potential):
@@ -42,6 +56,7 @@ class NNP(Potential):
     family: ClassVar[str] = "nnp"
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     native_suffix: ClassVar[str] = "input.nn"
+    set_on_reading: ClassVar[tuple[str, ...]] = ("units",)
 
     @dataclass(frozen=True)
     class Hypers:
@@ -91,6 +106,9 @@ class NNP(Potential):
         """Learning rate at the start; it grows by e in ``kalman_etatau`` epochs, up to ``kalman_etamax``."""
         kalman_etatau: float = 2.302
         kalman_etamax: float = 1.0
+        units: str = ""
+        """Units of files of n2p2 that are read, such as angstrom-eV or bohr-hartree; if empty, those that the
+        files name, and bohr and hartree where they name none. Ours always name theirs."""
 
         def __post_init__(self) -> None:
             require(self.cutoff > 0, "cutoff", self.cutoff, "must be above 0 Å")
@@ -145,35 +163,64 @@ class NNP(Potential):
 
     def _fit(self, structures: Sequence[Atoms], seed: int, progress: Progress) -> None:
         progress(0.0, "symmetry functions")
-        self.functions_ = self._choose_functions(structures)
-        raw = self._describe(structures)
-        if flat := self._flat():
-            self.functions_ = self.functions_.without(flat)
-            raw = self._describe(structures)
-        if explained := self._explained_by_others(raw):
-            self.functions_ = self.functions_.without(explained)
-            raw = self._describe(structures)
+        n_edges = self._learn_functions(structures)
         all_forces = np.concatenate([reference.forces(atoms).ravel() for atoms in structures])
         unit = float(np.sqrt(np.mean(all_forces**2))) or 1.0
-        samples = join(structures, raw, self.ranges_, unit)
-        del raw
         held_out = reference.held_out(structures, self.hypers.validation_fraction, seed)
-        if self.device == "cuda":
-            networks = self._train(samples.on_torch("cuda"), held_out, seed, unit, None, progress)
-        else:
-            # The matrices of an update are small: BLAS was seen to take four times as long on two cores as
-            # on one, most of it waiting. The threads here share the work in larger pieces.
-            with (
-                ThreadPoolExecutor(len(available_cores())) as threads,
-                threadpool_limits(limits=1, user_api="blas"),
-            ):
-                networks = self._train(samples, held_out, seed, unit, threads, progress)
+        n_inputs = max(tables(self.functions_, self.elements_).n_inputs)
+        sizes = [n * 3 * n_inputs * SINGLE for n in n_edges]
+        parts = cut(sizes, held_out, seed)
+        masks = [mask for _, mask in parts]
+        with ExitStack() as opened:
+            samples = self._samples(structures, [block for block, _ in parts], sum(sizes), unit, opened)
+            if self.device == "cuda":
+                networks = self._train(samples, masks, seed, unit, None, progress)
+            else:
+                # The matrices of an update are small: BLAS was seen to take four times as long on two cores
+                # as on one, most of it waiting. The threads here share the work in larger pieces.
+                threads = opened.enter_context(ThreadPoolExecutor(len(available_cores())))
+                opened.enter_context(threadpool_limits(limits=1, user_api="blas"))
+                networks = self._train(samples, masks, seed, unit, threads, progress)
         self.networks_ = [_in_units(network, unit) for network in networks]
+
+    def _learn_functions(self, structures: Sequence[Atoms]) -> list[int]:
+        """Choose the functions and learn their ranges; return the number of edges of each structure."""
+        self.functions_ = self._choose_functions(structures)
+        self._refuse_too_large(sum(map(len, structures)))
+        described = self._describe(structures)
+        if flat := self._flat():
+            self.functions_ = self.functions_.without(flat)
+            described = self._describe(structures)
+        if explained := self._explained_by_others(described):
+            self.functions_ = self.functions_.without(explained)
+            described = self._describe(structures)
+        return [int(one.first[-1]) for one in described]
+
+    def _samples(
+        self,
+        structures: Sequence[Atoms],
+        blocks: Sequence[np.ndarray],
+        n_bytes: int,
+        unit: float,
+        opened: ExitStack,
+    ) -> Sequence[Samples]:
+        """Return the training data in blocks of structures; several are on disk as long as ``opened``."""
+        layout = tables(self.functions_, self.elements_)
+
+        def joined(block: np.ndarray) -> Samples:
+            mine = [structures[index] for index in block]
+            return join(mine, [descriptors(atoms, layout) for atoms in mine], self.ranges_, unit)
+
+        if len(blocks) > 1:
+            on_disk = Stored(map(joined, blocks), round(DISK_PER_DERIVATIVES * n_bytes), self.device)
+            return opened.enter_context(closing(on_disk))
+        (block,) = blocks
+        return [joined(block) if self.device == "cpu" else joined(block).on_torch(self.device)]
 
     def _train(
         self,
-        samples: Samples,
-        held_out: np.ndarray,
+        samples: Sequence[Samples],
+        held_out: Sequence[np.ndarray],
         seed: int,
         unit: float,
         threads: ThreadPoolExecutor | None,
@@ -183,12 +230,26 @@ class NNP(Potential):
         trainer.train(unit, self._checkpoint, progress)
         return trainer.networks
 
+    def _refuse_too_large(self, n_atoms: int) -> None:
+        """Raise :class:`UserError` where values, derivatives and the covariance exceed the memory."""
+        n_inputs = tables(self.functions_, self.elements_).n_inputs
+        hidden = (self.hypers.hidden[0], self.hypers.hidden[1])
+        n_weights = sum(Network(n, hidden).n_weights for n in n_inputs)
+        values = n_atoms * max(n_inputs) * DOUBLE
+        derivatives = min(n_atoms * EDGES_PER_ATOM * 3 * max(n_inputs) * SINGLE, IN_MEMORY)
+        needed = COPIES * (values + derivatives + n_weights**2 * DOUBLE)
+        refuse_too_much(
+            self.family,
+            needed,
+            "fewer structures, smaller networks (nnp.hidden) or fewer functions (nnp.zetas) need less",
+        )
+
     def _describe(self, structures: Sequence[Atoms]) -> list[Descriptors]:
-        """Compute the functions of all structures, and learn their ranges."""
+        """Compute the functions of all structures, without derivatives, and learn their ranges."""
         layout = tables(self.functions_, self.elements_)
-        raw = [descriptors(atoms, layout) for atoms in structures]
-        self.ranges_ = scaling(raw, layout)
-        return raw
+        described = [descriptors(atoms, layout, derive=False) for atoms in structures]
+        self.ranges_ = scaling(described, layout)
+        return described
 
     def _flat(self) -> set[Radial | Angular]:
         """Return the functions that hardly vary over the training data.
@@ -203,16 +264,21 @@ class NNP(Potential):
                 flat |= {function for function, drop in zip(functions, is_flat, strict=True) if drop}
         return flat
 
-    def _explained_by_others(self, raw: Sequence[Descriptors]) -> set[Radial | Angular]:
+    def _explained_by_others(self, described: Sequence[Descriptors]) -> set[Radial | Angular]:
         """Return the functions of each element that are not among its ``n_functions`` first."""
         if not self.hypers.n_functions:
             return set()
         order = tables(self.functions_, self.elements_).order
         dropped: set[Radial | Angular] = set()
         for species, functions in enumerate(order):
-            rows = [values[around.species == species, : len(functions)] for around, values, _ in raw]
+            rows = [one.values[one.species == species, : len(functions)] for one in described]
             scaled = np.concatenate(rows) * self.ranges_.factors[species]
-            _, pivots = linalg.qr(scaled - scaled.mean(0), mode="r", pivoting=True)
+            scaled -= scaled.mean(0)
+            if len(scaled) > ROWS_AT_ONCE:
+                # A factor R of the rows has the same columns, but for a rotation of all.
+                parts = np.array_split(scaled, -(-len(scaled) // ROWS_AT_ONCE))
+                scaled = np.concatenate([linalg.qr(part, mode="r")[0][: len(functions)] for part in parts])
+            _, pivots = linalg.qr(scaled, mode="r", pivoting=True)
             dropped |= {functions[index] for index in pivots[self.hypers.n_functions :]}
         return dropped
 
@@ -230,7 +296,11 @@ class NNP(Potential):
         )
 
     def _trainer(
-        self, samples: Samples, held_out: np.ndarray, seed: int, threads: ThreadPoolExecutor | None
+        self,
+        samples: Sequence[Samples],
+        held_out: Sequence[np.ndarray],
+        seed: int,
+        threads: ThreadPoolExecutor | None,
     ) -> fitting.Trainer:
         hypers = self.hypers
         layout = tables(self.functions_, self.elements_)
@@ -274,9 +344,9 @@ class NNP(Potential):
         self.networks_, self.zero_ = content.networks, content.baseline
 
     @classmethod
-    def from_native(cls, path: Path) -> Self:
-        """Read a folder of n2p2, named by its ``input.nn``."""
-        content = n2p2.read(path.parent)
+    def from_native(cls, path: Path, units: str = "") -> Self:
+        """Read a folder of n2p2, named by its ``input.nn``; ``units`` as in the hyper-parameters."""
+        content = n2p2.read(path.parent, units)
         radial, angular = content.functions.radial, content.functions.angular
         potential = cls(
             cutoff=content.functions.cutoffs[-1],
@@ -285,8 +355,10 @@ class NNP(Potential):
             angular_etas=sorted({f.eta for f in angular}),
             zetas=sorted({f.zeta for f in angular}),
             hidden=list(content.networks[0].hidden),
+            units=units,
         )
         potential._take(content)
+        potential.notes_ = content.notes
         return potential
 
 
@@ -295,10 +367,13 @@ class Evaluator:
 
     def __init__(self, potential: NNP, skin: float):
         self._layout = tables(potential.functions_, potential.elements_)
-        self._around = Neighbourhood(potential.elements_, self._layout.cutoff, skin)
+        self._around = Neighbourhood(potential.elements_, self._layout.cutoff, skin, self._layout.wide)
         self._offsets = tuple(potential.ranges_.low)
         self._factors = tuple(potential.ranges_.factors)
-        self._layers = tuple(network.layers() for network in potential.networks_)
+        self._layers = tuple(
+            (*network.layers(), *map(ACTIVATIONS.index, network.activations))
+            for network in potential.networks_
+        )
 
     def __call__(self, atoms: Atoms) -> Prediction:
         """Predict one structure; an atom extrapolates where an input left its range in training."""
@@ -342,4 +417,4 @@ def _in_units(network: Network, unit: float) -> Network:
     """Scale the output of a network trained in units of ``unit`` to eV."""
     weights = np.array(to_device(network.weights, "cpu"))
     weights[-(network.hidden[1] + 1) :] *= unit
-    return Network(network.n_inputs, network.hidden, weights)
+    return replace(network, weights=weights)

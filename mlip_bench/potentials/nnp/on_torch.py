@@ -6,6 +6,7 @@ kernels.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ class BatchEvaluator:
 
     def __init__(self, layout: Tables, ranges: Scaling, networks: list[Network], device: str):
         self._layout, self._device = layout, torch.device(device)
-        self._networks = [Network(n.n_inputs, n.hidden, self._tensor(n.weights)) for n in networks]
+        self._networks = [replace(n, weights=self._tensor(n.weights)) for n in networks]
         self._low = [self._tensor(low) for low in ranges.low]
         self._factors = [self._tensor(factors) for factors in ranges.factors]
 
@@ -51,7 +52,7 @@ class BatchEvaluator:
         around: list[tuple[Neighbourhood, np.ndarray]] = []
         n_triples = 0
         for atoms in structures:
-            neighbourhood = Neighbourhood(self._layout.elements, self._layout.cutoff)
+            neighbourhood = Neighbourhood(self._layout.elements, self._layout.cutoff, wide=self._layout.wide)
             vectors = neighbourhood.update(atoms)
             if batch and n_triples + neighbourhood.start[-1] > TRIPLES_PER_BATCH:
                 yield batch, around
@@ -112,7 +113,7 @@ class BatchEvaluator:
         layout = self._layout
         r = vectors.norm(dim=1)
         switch = torch.stack([cutoff_function(layout.switch, r, float(cutoff)) for cutoff in layout.cutoffs])
-        weight = [torch.exp(-eta * r**2) * switch[int(c)] for eta, c in layout.etas]
+        weight = [torch.exp(-eta * (r - shift) ** 2) * switch[int(c)] for eta, shift, c, _ in layout.etas]
         energies = torch.zeros(len(species), dtype=torch.float64, device=self._device)
         outside = np.zeros(len(species), bool)
         for kind, network in enumerate(self._networks):
@@ -155,7 +156,7 @@ class BatchEvaluator:
         pair: np.ndarray,
         n_atoms: int,
     ) -> list[torch.Tensor]:
-        """Return the narrow angular functions of the atoms of one element."""
+        """Return the angular functions of the atoms of one element."""
         columns = []
         for wanted, first, last in self._layout.blocks[kind]:
             chosen = np.flatnonzero((place >= 0) & (pair == wanted))
@@ -164,7 +165,9 @@ class BatchEvaluator:
             for _, g, q in self._layout.angular[kind][first:last]:
                 lam, zeta = self._layout.shapes[q].tolist()
                 power = 2 ** (1 - zeta) * (1 + lam * cosine).clamp(min=0) ** zeta
-                terms = power * weight[g][a] * weight[g][b] * weight[g][c]
+                terms = power * weight[g][a] * weight[g][b]
+                if not self._layout.etas[g, 3]:
+                    terms = terms * weight[g][c]
                 columns.append(self._sums(terms, place[chosen], n_atoms))
         return columns
 

@@ -16,6 +16,19 @@ from mlip_bench.potentials.nnp.model import NNP
 
 DOUBLE = torch.float64
 
+_ACTIVATIONS = {
+    "t": torch.tanh,
+    "l": lambda x: x,
+    "s": torch.sigmoid,
+    "p": torch.nn.functional.softplus,
+    "r": torch.relu,
+    "g": lambda x: torch.exp(-(x**2) / 2),
+    "c": torch.cos,
+    "S": lambda x: 1 - torch.sigmoid(x),
+    "e": lambda x: torch.exp(-x),
+    "h": lambda x: x**2,
+}
+
 
 def energy_forces_stress(potential: NNP, atoms: Atoms) -> tuple[float, torch.Tensor, torch.Tensor]:
     """Return energy (eV), forces (n_atoms, 3) (eV/Å) and stress (3, 3) (eV/Å³, positive under tension)."""
@@ -50,7 +63,8 @@ def _atom_energy(potential: NNP, symbol: str, vectors: torch.Tensor, kinds: list
     w1, b1, w2, b2, w3, b3 = (
         torch.tensor(part, dtype=DOUBLE) for part in potential.networks_[index].layers()
     )
-    hidden = torch.tanh(w2 @ torch.tanh(w1 @ ((inputs - low) * factor) + b1) + b2)
+    first, second = (_ACTIVATIONS[letter] for letter in potential.networks_[index].activations)
+    hidden = second(w2 @ first(w1 @ ((inputs - low) * factor) + b1) + b2)
     return w3 @ hidden + b3 + float(potential.zero_[index])
 
 
@@ -88,6 +102,9 @@ def _function(
                 continue
             r = torch.stack([vectors[a].norm(), vectors[b].norm(), (vectors[b] - vectors[a]).norm()])
             cosine = vectors[a] @ vectors[b] / (r[0] * r[1])
-            weight = torch.exp(-f.eta * (r**2).sum()) * cutoff_function(switch, r, f.cutoff).prod()
+            r = r[:2] if f.wide else r
+            weight = (
+                torch.exp(-f.eta * ((r - f.shift) ** 2).sum()) * cutoff_function(switch, r, f.cutoff).prod()
+            )
             total = total + (1 + f.lam * cosine) ** f.zeta * weight
     return 2 ** (1 - f.zeta) * total

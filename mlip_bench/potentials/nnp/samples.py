@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -12,8 +12,18 @@ from mlip_bench.data import structures as reference
 from mlip_bench.potentials.nnp import kernel
 from mlip_bench.potentials.nnp.geometry import Neighbourhood, Tables
 
-Descriptors = tuple[Neighbourhood, np.ndarray, np.ndarray]
-"""Neighbourhood, functions (n_atoms, n) and derivatives (n_edges, 3, n) of one structure."""
+
+class Descriptors(NamedTuple):
+    """The symmetry functions of one structure."""
+
+    species: np.ndarray
+    first: np.ndarray
+    """Where the edges of each atom begin, (n_atoms + 1,)."""
+    neighbours: np.ndarray
+    values: np.ndarray
+    """(n_atoms, n)"""
+    jacobian: np.ndarray
+    """Derivatives, (n_edges, 3, n), single precision; no edges where only values were asked for."""
 
 
 @dataclass
@@ -31,9 +41,9 @@ class Scaling:
         ]
 
 
-def descriptors(atoms: Atoms, tables: Tables) -> Descriptors:
-    """Compute the symmetry functions of one structure."""
-    around = Neighbourhood(tables.elements, tables.cutoff)
+def descriptors(atoms: Atoms, tables: Tables, derive: bool = True) -> Descriptors:
+    """Compute the symmetry functions of one structure, and their derivatives unless ``derive`` is False."""
+    around = Neighbourhood(tables.elements, tables.cutoff, wide=tables.wide)
     vectors = around.update(atoms)
     values, jacobian = kernel.values_and_jacobian(
         around.first,
@@ -51,15 +61,18 @@ def descriptors(atoms: Atoms, tables: Tables) -> Descriptors:
         tables.angular,
         tables.blocks,
         max(tables.n_inputs),
+        derive,
     )
-    return around, values, jacobian.astype(np.float32)
+    single = jacobian.astype(np.float32)
+    neighbours = around.neighbours if derive else np.empty(0, np.int64)
+    return Descriptors(around.species, around.first, neighbours, values, single)
 
 
 def scaling(raw: Sequence[Descriptors], tables: Tables) -> Scaling:
     """Find the range of each input over all atoms of each element."""
     low, high = [], []
     for species, n_inputs in enumerate(tables.n_inputs):
-        rows = np.concatenate([values[around.species == species, :n_inputs] for around, values, _ in raw])
+        rows = np.concatenate([one.values[one.species == species, :n_inputs] for one in raw])
         low.append(rows.min(0))
         high.append(rows.max(0))
     return Scaling(low, high)
@@ -121,26 +134,24 @@ def join(
     unit: float,
 ) -> Samples:
     """Join structures and their descriptors; energies and forces are in ``unit`` (eV, eV/Å)."""
-    n_inputs = raw[0][1].shape[1]
+    n_inputs = raw[0].values.shape[1]
     n_atoms = np.array([len(atoms) for atoms in structures])
-    n_edges = np.array([len(around.neighbours) for around, _, _ in raw])
-    species = np.concatenate([around.species for around, _, _ in raw])
+    n_edges = np.array([len(one.neighbours) for one in raw])
+    species = np.concatenate([one.species for one in raw])
     low, factor = np.zeros((len(ranges.low), n_inputs)), np.ones((len(ranges.low), n_inputs))
     for kind, (least, scale) in enumerate(zip(ranges.low, ranges.factors, strict=True)):
         low[kind, : len(least)], factor[kind, : len(scale)] = least, scale
     offsets = np.concatenate([[0], np.cumsum(n_atoms)[:-1]])
-    counts = np.concatenate([np.diff(around.first) for around, _, _ in raw])
+    counts = np.concatenate([np.diff(one.first) for one in raw])
     centres = np.repeat(np.arange(n_atoms.sum()), counts)
-    neighbours = np.concatenate(
-        [around.neighbours + offset for (around, _, _), offset in zip(raw, offsets, strict=True)]
-    )
+    neighbours = np.concatenate([one.neighbours + offset for one, offset in zip(raw, offsets, strict=True)])
     inputs = np.zeros((n_atoms.sum() + 1, n_inputs))
-    inputs[:-1] = (np.concatenate([values for _, values, _ in raw]) - low[species]) * factor[species]
+    inputs[:-1] = (np.concatenate([one.values for one in raw]) - low[species]) * factor[species]
     jacobian = np.zeros((n_edges.sum() + 1, 3, n_inputs), np.float32)
     outward = np.zeros((n_atoms.sum() + 1, 3, n_inputs))
     bounds = pairwise(np.concatenate([[0], np.cumsum(n_edges)]).tolist())
-    for (begin, end), (_, _, rows) in zip(bounds, raw, strict=True):
-        jacobian[begin:end] = rows * factor[species[centres[begin:end]]][:, None, :]
+    for (begin, end), one in zip(bounds, raw, strict=True):
+        jacobian[begin:end] = one.jacobian * factor[species[centres[begin:end]]][:, None, :]
     first_edge = np.concatenate([[0], np.cumsum(counts)])
     has_edges = np.flatnonzero(counts)
     if len(has_edges):

@@ -80,13 +80,55 @@ def _subtract_square(matrix: Any, half: Any, rows: slice) -> None:
         matrix[rows] -= half[:, rows].T @ half
 
 
+# Activation functions by their letters in n2p2's files, in the order in which the kernel numbers them: tanh,
+# identity, logistic, softplus, rectifier, Gaussian, cosine, 1 - logistic, exp(-x), square.
+ACTIVATIONS = "tlsprgcSeh"
+
+
+def activation(letter: str, x: Any) -> tuple[Any, Any]:
+    """Return an activation function and its slope."""
+    xp = array_namespace(x)
+    match letter:
+        case "t":
+            value = xp.tanh(x)
+            return value, 1 - value**2
+        case "l":
+            return x, xp.ones_like(x)
+        case "s":
+            return _logistic(x), _logistic(x) * _logistic(-x)
+        case "p":
+            return xp.where(x > 0, x, xp.zeros_like(x)) + xp.log1p(xp.exp(-xp.abs(x))), _logistic(x)
+        case "r":
+            return xp.where(x > 0, x, xp.zeros_like(x)), xp.astype(x > 0, x.dtype)
+        case "g":
+            value = xp.exp(-0.5 * x**2)
+            return value, -x * value
+        case "c":
+            return xp.cos(x), -xp.sin(x)
+        case "S":
+            return _logistic(-x), -_logistic(x) * _logistic(-x)
+        case "e":
+            return xp.exp(-x), -xp.exp(-x)
+        case _:
+            return x**2, 2 * x
+
+
+def _logistic(x: Any) -> Any:
+    # As a hyperbolic tangent, so that no exponential overflows.
+    return 0.5 + 0.5 * array_namespace(x).tanh(0.5 * x)
+
+
 @dataclass
 class Network:
-    """A tanh-tanh-linear network; all weights in one vector, in the order w1, b1, w2, b2, w3, b3."""
+    """A network of two hidden layers and a linear output; all weights in one vector: w1, b1, w2, b2, w3, b3.
+
+    Those that are trained here have tanh in both layers; files may name others (:data:`ACTIVATIONS`).
+    """
 
     n_inputs: int
     hidden: tuple[int, int]
     weights: Any = field(default_factory=lambda: np.empty(0))
+    activations: tuple[str, str] = ("t", "t")
 
     @property
     def n_weights(self) -> int:
@@ -116,12 +158,10 @@ class Network:
 
     def energies(self, inputs: Any) -> tuple[Any, Any]:
         """Return outputs (n,) for inputs (n, n_inputs), and their gradients by the inputs."""
-        xp = array_namespace(inputs)
         w1, b1, w2, b2, w3, b3 = self.layers()
-        h1 = xp.tanh(inputs @ w1.T + b1)
-        h2 = xp.tanh(h1 @ w2.T + b2)
-        back = ((1 - h2**2) * w3) @ w2 * (1 - h1**2)
-        return h2 @ w3 + b3, back @ w1
+        h1, s1 = activation(self.activations[0], inputs @ w1.T + b1)
+        h2, s2 = activation(self.activations[1], h1 @ w2.T + b2)
+        return h2 @ w3 + b3, (s2 * w3) @ w2 * s1 @ w1
 
     def energy_gradients(self, inputs: Any, share: Any) -> tuple[Any, Any]:
         """Return Σ_r share_r E(G_r) of each observation, (m,), and its gradients by the weights.
