@@ -43,9 +43,11 @@ def load(path: Path | str) -> Potential:
         raise UserError(f"{path}: no such file or folder")
     readers = [known for known in map(family, family_names()) if known.native_suffix]
     for known in readers:
-        if path.name.endswith(known.native_suffix):
+        if path.name.endswith((known.native_suffix, *known.more_suffixes)):
             return known.from_native(path)
-    suffixes = ", ".join(sorted({known.native_suffix for known in readers}))
+    suffixes = ", ".join(
+        sorted({suffix for known in readers for suffix in (known.native_suffix, *known.more_suffixes)})
+    )
     raise UserError(
         f"{path}: not a potential; give a folder with {DESCRIPTION} or a file ending in {suffixes}"
     )

@@ -72,6 +72,8 @@ class Potential(ABC):
     """Conformance checks that the family cannot pass, each with the reason; empty means all must pass."""
     native_suffix: ClassVar[str] = ""
     """Ending of the field's own file format that ``from_native`` reads, if there is one."""
+    more_suffixes: ClassVar[tuple[str, ...]] = ()
+    """Endings of further files from which ``from_native`` finds the potential."""
 
     @dataclass(frozen=True)
     class Hypers:
