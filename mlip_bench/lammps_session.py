@@ -45,8 +45,8 @@ class LammpsStyle:
     cutoff: float
     files: dict[str, str] = field(default_factory=dict)
     pair_coeff_of_pairs: str = ""
-    """Arguments for each pair of atom types ``{i}``, ``{j}``, with the charges of their nuclei, ``{charge_i}``
-    and ``{charge_j}``."""
+    """Arguments for each pair of atom types ``{i}``, ``{j}``, with the charges of their nuclei
+    ``{charge_i}``, ``{charge_j}``."""
 
     def write_files(self, folder: Path) -> None:
         """Write the files that the pair style reads into ``folder``."""

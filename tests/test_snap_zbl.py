@@ -1,4 +1,4 @@
-"""SNAP with ZBL and with all flags: published definitions read whole or refused, own fits, what is exported."""
+"""SNAP with ZBL and with all flags: published definitions, own fits, and what is exported."""
 
 import subprocess
 import sys
@@ -16,7 +16,8 @@ from mlip_bench.export import to_lammps
 from mlip_bench.lammps_session import LammpsSession, LammpsStyle, potentials_folder
 from mlip_bench.md.driver import Simulation
 from mlip_bench.potentials import load
-from mlip_bench.potentials.snap import QSNAP, SNAP, n_components
+from mlip_bench.potentials.snap import QSNAP, SNAP
+from mlip_bench.potentials.snap_components import n_components
 from mlip_bench.testing import CHECKS, Case
 
 ROUNDING = 1e-10

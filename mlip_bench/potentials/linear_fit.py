@@ -150,6 +150,9 @@ class _Ridge:
         scaled *= self._scale
         self._values, self._vectors = linalg.eigh(scaled, driver="evd", overwrite_a=True)
         self._projected = self._vectors.T @ (vector * self._scale)
+        # What the data does not determine stays zero: divided by a small ridge, its rounding would be large.
+        rounding = len(diagonal) * np.finfo(float).eps * self._values[-1]
+        self._projected[self._values < rounding] = 0.0
 
     def coefficients(self, ridge: float) -> np.ndarray:
         """Return the coefficients (k,) for one ridge parameter."""

@@ -33,6 +33,7 @@ from mlip_bench.potentials import snap_files
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require, silent
 from mlip_bench.potentials.linear_fit import NormalEquations, at_edge, stratified_folds
 from mlip_bench.potentials.memory import DOUBLE, refuse_too_much
+from mlip_bench.potentials.snap_components import equalised, n_components
 
 COEFFICIENTS = "potential.snapcoeff"
 PARAMETERS = "potential.snapparam"
@@ -208,6 +209,8 @@ class SNAP(Potential):
         progress(0.9, "least squares")
         solution, self.ridge_ = equations.solve()
         self.coefficients_ = solution.reshape(len(self.elements_), -1)
+        if self.hypers.chemflag:
+            self.coefficients_ = equalised(self.coefficients_, self.hypers.twojmax, len(self.elements_))
         self.coefficients_[:, 0] += baseline
         if sentence := at_edge(self.ridge_):
             self.notes_.append(f"{self.family}: {sentence}")
@@ -441,22 +444,6 @@ class QSNAP(SNAP):
 
     family: ClassVar[str] = "qsnap"
     quadratic: ClassVar[bool] = True
-
-
-def n_components(twojmax: int, n_chemical: int, quadratic: bool) -> int:
-    """Return the number of bispectrum components, with their products where ``quadratic``.
-
-    ``n_chemical`` is the number of elements whose densities are kept apart, 0 where they are not.
-    """
-    triples = sum(
-        1
-        for first in range(twojmax + 1)
-        for second in range(first + 1)
-        for third in range(first - second, min(twojmax, first + second) + 1, 2)
-        if third >= first
-    )
-    found = triples * max(n_chemical, 1) ** 3
-    return found + found * (found + 1) // 2 if quadratic else found
 
 
 def _all_but_zero(train: Sequence[Atoms], baseline: np.ndarray) -> list[str]:
