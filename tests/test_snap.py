@@ -63,7 +63,7 @@ def test_descriptors_and_pair_style_agree(kind, alloys):
     potential = kind(twojmax=4, cutoff=4.2).fit(alloys[:12])
     structures = alloys[12:15]
     predictions = potential.predict(structures)
-    coefficients = potential.coefficients_.ravel()
+    coefficients = np.column_stack([potential.zero_, potential.coefficients_]).ravel()
     with LammpsSession(potential.elements_) as session:
         for atoms, prediction in zip(structures, predictions, strict=True):
             matrix = potential._compute_snap(session, atoms)

@@ -289,7 +289,7 @@ FLAGS = {
 def test_what_is_fitted_is_what_is_predicted(family, kind, alloys):
     """Rows times coefficients and ZBL are what LAMMPS's pair style gives: residuals are the errors."""
     potential = family(twojmax=2, cutoff=4.2, **FLAGS[kind]).fit(alloys[:12])
-    coefficients = potential.coefficients_.ravel()
+    coefficients = np.c_[potential.zero_, potential.coefficients_].ravel()
     predictions = potential.predict(alloys[12:15])
     with LammpsSession(potential.elements_) as session:
         for atoms, prediction in zip(alloys[12:15], predictions, strict=True):

@@ -136,25 +136,28 @@ class SNAP(Potential):
     def __init__(self, **hypers: Any):
         super().__init__(**hypers)
         self.coefficients_ = np.empty((0, 0))
-        """(n_elements, n_coefficients): β0, β and, for qSNAP, the upper triangle of α, eV."""
+        """(n_elements, n_coefficients): β and, for qSNAP, the upper triangle of α, eV; β0 is in ``zero_``."""
         self.ridge_: float | None = None
-        self.notes_: list[str] = []
 
     @property
     def n_parameters(self) -> int:
         """The number of coefficients of all elements, β0 included."""
-        return self.coefficients_.size
+        return self.coefficients_.size + self.zero_.size
 
     def lammps(self) -> LammpsStyle:
         """Return ``pair_style snap`` with its two files, as ``hybrid/overlay`` on ZBL where there is one."""
         self._refuse_unfitted()
+        return self._style(self.zero_)
+
+    def _style(self, zero: np.ndarray) -> LammpsStyle:
+        """Return the pair style with these β0, (n_elements,), eV."""
         style = "snap " if self.hypers.zbl else ""
         files = f"* * {style}{{folder}}/{COEFFICIENTS} {{folder}}/{PARAMETERS} {{elements}}"
         interaction = LammpsStyle(
             pair_style=f"hybrid/overlay {self._zbl_style()} snap" if self.hypers.zbl else "snap",
             pair_coeff=(files,),
             cutoff=self._largest_cutoff(),
-            files={COEFFICIENTS: self._coefficients_text(), PARAMETERS: self._parameters_text()},
+            files={COEFFICIENTS: self._coefficients_text(zero), PARAMETERS: self._parameters_text()},
             pair_coeff_of_pairs=ZBL_OF_PAIR if self.hypers.zbl else "",
         )
         commands = [self._title(), *interaction.commands(".", self.elements_)]
@@ -162,7 +165,7 @@ class SNAP(Potential):
         return interaction
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
-        style = self.lammps()
+        style = self._style(np.zeros(len(self.elements_)))
         with LammpsSession(self.elements_) as session:
             style.write_files(session.folder)
             return [Prediction(*session.single_point(atoms, style)) for atoms in structures]
@@ -177,41 +180,51 @@ class SNAP(Potential):
     def fits_without(self, train: Sequence[Atoms], folds: Sequence[int], *, seed: int = 0) -> Iterator[Self]:
         """Yield the potentials of the base class's contract; descriptors are computed once for all folds."""
         whole = self._unfitted()
-        whole.elements_ = reference.elements(train)
+        indices = [index for index, atoms in enumerate(train) if not reference.is_isolated_atom(atoms)]
+        structures = [train[index] for index in indices]
+        whole.elements_ = reference.elements(structures)
         whole._refuse_unknown_names(whole.elements_)
-        all_rows = DOUBLE * whole.n_columns * sum(7 + 3 * len(atoms) for atoms in train)
-        refuse_too_much(self.family, whole._memory(train) + all_rows, self._advice())
-        rows = list(whole._rows(train))
+        all_rows = DOUBLE * whole.n_columns * sum(7 + 3 * len(atoms) for atoms in structures)
+        refuse_too_much(self.family, whole._memory(structures) + all_rows, self._advice())
+        designs = dict(zip(indices, whole._rows(structures), strict=True))
         for held_out in range(max(folds) + 2):
             kept = [index for index, fold in enumerate(folds) if fold != held_out]
             potential = self._unfitted()
             potential.elements_ = whole.elements_
-            potential._solve([train[index] for index in kept], [rows[index] for index in kept], seed, silent)
+            potential._solve_without_zero(
+                [train[index] for index in kept], [designs[i] for i in kept if i in designs], seed
+            )
             yield potential
+
+    def _solve_without_zero(self, train: Sequence[Atoms], designs: Sequence[Design], seed: int) -> None:
+        """Find the zero of the energy, as the base class does, and the coefficients for what it leaves."""
+        structures, isolated = reference.split_off_isolated_atoms(train)
+        self.zero_ = reference.energy_zero(structures, self.elements_, isolated, self.centred)
+        shares = reference.composition(structures, self.elements_)
+        zeros = shares @ self.zero_ / shares.sum(axis=1)
+        reduced = [
+            (rows, targets | {"energy": targets["energy"] - zero})
+            for (rows, targets), zero in zip(designs, zeros, strict=True)
+        ]
+        self._solve(reference.with_zero(structures, self.elements_, -self.zero_), reduced, seed, silent)
 
     def _solve(self, train: Sequence[Atoms], design: Iterable[Design], seed: int, progress: Progress) -> None:
         """Find the coefficients from the rows and targets of each structure."""
         weights = {"energy": self.hypers.energy_weight, "forces": 1.0, "stress": self.hypers.stress_weight}
         n_folds = min(self.hypers.n_folds, len(train))
         folds = stratified_folds(train, n_folds, seed)
-        # Total energies are large beside their differences: taking the composition's share off first
-        # keeps the products of the rows exact enough.
-        baseline = reference.energies_per_element(train, self.elements_)
-        shares = reference.composition(train, self.elements_)
-        shares /= shares.sum(axis=1, keepdims=True)
-        equations = NormalEquations(weights, _all_but_zero(train, shares @ baseline))
+        equations = NormalEquations(weights, _all_but_zero(train))
         for index, (fold, (rows, targets)) in enumerate(zip(folds, design, strict=True)):
-            reduced = targets | {"energy": targets["energy"] - shares[index] @ baseline}
             factor = self.hypers.group_weights.get(reference.group(train[index]), 1.0)
-            for quantity, target in reduced.items():
+            for quantity, target in targets.items():
                 equations.add(fold, quantity, factor * rows[quantity], factor * target)
             progress(0.9 * (index + 1) / len(train), f"bispectrum {index + 1}/{len(train)}")
         progress(0.9, "least squares")
         solution, self.ridge_ = equations.solve()
-        self.coefficients_ = solution.reshape(len(self.elements_), -1)
+        by_element = solution.reshape(len(self.elements_), -1)
         if self.hypers.chemflag:
-            self.coefficients_ = equalised(self.coefficients_, self.hypers.twojmax, len(self.elements_))
-        self.coefficients_[:, 0] += baseline
+            by_element = equalised(by_element, self.hypers.twojmax, len(self.elements_))
+        self.zero_, self.coefficients_ = self.zero_ + by_element[:, 0], by_element[:, 1:]
         if sentence := at_edge(self.ridge_):
             self.notes_.append(f"{self.family}: {sentence}")
 
@@ -341,14 +354,14 @@ class SNAP(Potential):
     def _title(self) -> str:
         return f"# {self.family} written by mlip-bench; units: metal"
 
-    def _coefficients_text(self) -> str:
+    def _coefficients_text(self, zero: np.ndarray) -> str:
         lines = [
             self._title(),
-            f"{len(self.elements_)} {self.coefficients_.shape[1]}",
+            f"{len(self.elements_)} {1 + self.coefficients_.shape[1]}",
         ]
-        for element, coefficients in zip(self.elements_, self.coefficients_, strict=True):
+        for element, constant, rest in zip(self.elements_, zero, self.coefficients_, strict=True):
             lines.append(f"{element} {self._radius(element)!r} {self._weight(element)!r}")
-            lines += [repr(float(value)) for value in coefficients]
+            lines += [repr(float(value)) for value in (constant, *rest)]
         return "\n".join(lines) + "\n"
 
     def _parameters_text(self) -> str:
@@ -377,7 +390,12 @@ class SNAP(Potential):
 
     def _read(self, folder: Path) -> None:
         content = snap_files.read_coefficients(folder / COEFFICIENTS)
-        self.elements_, self.coefficients_ = content.elements, content.values
+        self.elements_ = content.elements
+        self._take(content.values)
+
+    def _take(self, coefficients: np.ndarray) -> None:
+        """Take the coefficients as a file has them, (n_elements, 1 + n_coefficients): β0 is the zero."""
+        self.zero_, self.coefficients_ = coefficients[:, 0], coefficients[:, 1:]
 
     @classmethod
     def from_native(cls, path: Path) -> Self:
@@ -429,7 +447,8 @@ class SNAP(Potential):
                 for name, values in parameters.per_element.items()
             },
         )
-        potential.elements_, potential.coefficients_ = content.elements, content.values
+        potential.elements_ = content.elements
+        potential._take(content.values)
         expected = potential.n_columns // len(content.elements)
         if content.values.shape[1] != expected:
             raise UserError(
@@ -446,9 +465,9 @@ class QSNAP(SNAP):
     quadratic: ClassVar[bool] = True
 
 
-def _all_but_zero(train: Sequence[Atoms], baseline: np.ndarray) -> list[str]:
-    """Return the quantities whose references are rounding; ``baseline`` (n_structures,) in eV/atom."""
-    energies = np.array([reference.energy(atoms) / len(atoms) for atoms in train]) - baseline
+def _all_but_zero(train: Sequence[Atoms]) -> list[str]:
+    """Return the quantities whose references are rounding."""
+    energies = np.array([reference.energy(atoms) / len(atoms) for atoms in train])
     forces = np.concatenate([reference.forces(atoms).ravel() for atoms in train])
     stresses = [stress for atoms in train if (stress := reference.stress(atoms)) is not None]
     given = {"energy": energies, "forces": forces, "stress": np.array(stresses or [np.zeros(6)])}

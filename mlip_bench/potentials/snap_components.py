@@ -1,8 +1,8 @@
 """The bispectrum components in LAMMPS's order, how many there are, and which of them are the same.
 
 A component belongs to three angular momenta j1 >= j2, j >= j1; where the densities of elements are kept
-apart (``chemflag``), to three elements as well, one for each. With equal momenta, components that only exchange
-their elements are equal; ``pair_style snap`` gives right forces only where their coefficients are equal too.
+apart (``chemflag``), to three elements as well, one for each. Where momenta are equal, components that only
+exchange their elements are equal, and ``pair_style snap`` gives right forces only with equal coefficients.
 """
 
 import numpy as np

@@ -17,8 +17,8 @@ import re
 import subprocess
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -33,7 +33,7 @@ from mlip_bench.data import structures as reference
 from mlip_bench.data import voigt
 from mlip_bench.errors import UserError
 from mlip_bench.lammps_session import in_periodic_box
-from mlip_bench.potentials.base import Potential, PotentialCalculator, Prediction, Progress, require
+from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.gap import files
 from mlip_bench.potentials.gap.evaluation import Evaluator
 from mlip_bench.potentials.gap.files import XML
@@ -59,6 +59,7 @@ class GAP(Potential):
 
     family: ClassVar[str] = "gap"
     native_suffix: ClassVar[str] = ".xml"
+    centred: ClassVar[bool] = False
 
     @dataclass(frozen=True)
     class Hypers:
@@ -112,13 +113,8 @@ class GAP(Potential):
         """The number of sparse points, each with one coefficient."""
         return self._xml().count("<sparseX ")
 
-    def calculator(self) -> Calculator:
-        """Return an ASE calculator by our kernels that keeps its neighbour list while the skin allows.
-
-        It is QUIP's own, by :meth:`quip`, where the file has more than SOAP with dot-product kernels.
-        """
-        self._refuse_unfitted()
-        return self.quip() if self.parts_ is None else PotentialCalculator(self._evaluator(self.parts_, SKIN))
+    def _stepper(self) -> Callable[[Atoms], Prediction]:
+        return self._by_quip() if self.parts_ is None else Evaluator(self.parts_, SKIN)
 
     def quip(self) -> Calculator:
         """Return QUIP's own ASE calculator of this potential."""
@@ -129,36 +125,36 @@ class GAP(Potential):
             return QuipPotential("", param_filename=str(Path(folder) / XML))
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
-        if self.parts_ is None:
-            calculator = self.quip()
-            return [_single_point(calculator, atoms) for atoms in structures]
-        evaluator = self._evaluator(self.parts_, skin=0.0)
-        return [evaluator(atoms) for atoms in structures]
+        evaluate = self._by_quip() if self.parts_ is None else Evaluator(self.parts_, skin=0.0)
+        return [evaluate(atoms) for atoms in structures]
 
-    def _evaluator(self, parts: Sequence[files.Part], skin: float) -> Evaluator:
-        return Evaluator(parts, files.zeros(self.files_), skin)
+    def _by_quip(self) -> Callable[[Atoms], Prediction]:
+        """Return what QUIP predicts, where the file has more than SOAP with dot-product kernels."""
+        calculator = self.quip()
+
+        def predict(atoms: Atoms) -> Prediction:
+            whole = _single_point(calculator, atoms)
+            zero = float((reference.composition([atoms], self.elements_) @ self.zero_)[0])
+            return replace(whole, energy=whole.energy - zero)
+
+        return predict
 
     # -- fitting ---------------------------------------------------------------------------------------
 
-    def _fit(self, train: Sequence[Atoms], seed: int, progress: Progress) -> None:
-        structures, isolated = reference.split_off_isolated_atoms(train)
-        if not structures:
-            raise UserError("gap: the training data has isolated atoms only")
-        fitted = reference.energies_per_element(structures, self.elements_)
-        zero = dict(zip(self.elements_, fitted, strict=True)) | isolated
+    def _fit(self, structures: Sequence[Atoms], seed: int, progress: Progress) -> None:
         environments = reference.composition(structures, self.elements_).sum(axis=0).astype(int)
         has_virial = self.hypers.sigma_virial > 0 and any(reference.stress(a) is not None for a in structures)
         with tempfile.TemporaryDirectory(prefix="mlip-bench-") as name:
             folder = Path(name)
-            _write_training_file(folder / "train.extxyz", structures, self.hypers.cutoff)
-            arguments = self._arguments(zero, environments, has_virial, seed)
+            # QUIP's file holds whole energies and the zero as e0, which gap_fit takes off.
+            whole = reference.with_zero(structures, self.elements_, self.zero_)
+            _write_training_file(folder / "train.extxyz", whole, self.hypers.cutoff)
+            arguments = self._arguments(environments, has_virial, seed)
             _run_gap_fit(arguments, folder, len(structures), int((environments > 0).sum()), progress)
             found = {path.name: path.read_bytes() for path in folder.glob(f"{XML}*") if path.suffix != ".idx"}
             self._take(found, folder / XML)
 
-    def _arguments(
-        self, zero: dict[str, float], environments: np.ndarray, has_virial: bool, seed: int
-    ) -> dict[str, object]:
+    def _arguments(self, environments: np.ndarray, has_virial: bool, seed: int) -> dict[str, object]:
         hypers = self.hypers
         soaps = [
             self._descriptor(element, min(hypers.n_sparse, int(count)))
@@ -166,7 +162,8 @@ class GAP(Potential):
             if count > 0
         ]
         virial = hypers.sigma_virial if has_virial else 1.0
-        energies = ":".join(f"{element}:{energy:.12f}" for element, energy in zero.items())
+        zeros = zip(self.elements_, self.zero_, strict=True)
+        energies = ":".join(f"{element}:{energy:.12f}" for element, energy in zeros)
         return {
             "atoms_filename": "train.extxyz",
             "gap": f"{{{' : '.join(soaps)}}}",
@@ -209,6 +206,8 @@ class GAP(Potential):
 
     def _take(self, content: dict[str, bytes], path: Path) -> None:
         self.files_, self.parts_ = content, files.parts(content, path)
+        zeros = files.zeros(content)
+        self.zero_ = np.array([zeros.get(atomic_numbers[symbol], 0.0) for symbol in self.elements_])
 
     @classmethod
     def from_native(cls, path: Path) -> Self:

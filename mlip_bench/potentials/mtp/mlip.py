@@ -36,7 +36,7 @@ class Content:
     tables: Tables
     radial: np.ndarray
     linear: np.ndarray
-    baseline: np.ndarray
+    species: np.ndarray
     tag: str
 
 
@@ -90,7 +90,7 @@ def _refuse_unsupported(path: Path, data: MTPData) -> None:
 def elements(path: Path, content: Content) -> tuple[str, ...]:
     """Return the elements that ``potential_tag`` names."""
     found = tuple(content.tag.replace(",", " ").split())
-    n_species = len(content.baseline)
+    n_species = len(content.species)
     if len(found) != n_species or any(element not in atomic_numbers for element in found):
         raise UserError(
             f"{path}: the file numbers its species and does not name them; write the elements into its line "
@@ -125,10 +125,10 @@ def write(
     tables: Tables,
     radial: np.ndarray,
     linear: np.ndarray,
-    baseline: np.ndarray,
+    species: np.ndarray,
     names: tuple[str, ...],
 ) -> None:
     """Write a potential, with the elements in ``potential_tag``."""
     data = unfitted(tables, names, radial.shape[3])
-    data.radial_coeffs, data.moment_coeffs, data.species_coeffs = radial, linear, baseline
+    data.radial_coeffs, data.moment_coeffs, data.species_coeffs = radial, linear, species
     write_mtp(path, data, legacy=True)

@@ -7,12 +7,13 @@ ASE's sign (reference: ``sevenn/nn/force_output.py``; checked by the conformance
 import contextlib
 import copy
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers, chemical_symbols
 
 from mlip_bench.data import structures as reference
 from mlip_bench.errors import UserError
@@ -33,6 +34,9 @@ from mlip_bench.potentials.sevennet.package import (
 )
 
 # Our order xx yy zz yz xz xy from and to sevenn's xx yy zz xy yz zx; the sign changes as well.
+# sevenn's name of the module that scales and shifts the energies of atoms.
+RESCALE = "rescale_atomic_energy"
+
 TO_SEVENN = [0, 1, 2, 5, 3, 4]
 FROM_SEVENN = [0, 1, 2, 4, 5, 3]
 
@@ -62,11 +66,10 @@ def configuration(
     layers: int,
     radial_nodes: Sequence[int],
     readout_nodes: Sequence[int],
-    shift: Sequence[float],
     scale: float,
     neighbours: float,
 ) -> dict[str, Any]:
-    """Return sevenn's configuration of a model; shift (eV) per element in alphabetical order, scale in eV."""
+    """Return sevenn's configuration of a model without shifts of the energy; scale in eV."""
     found = copy.deepcopy(DEFAULT_E3_EQUIVARIANT_MODEL_CONFIG)
     found |= chemical_species_preprocess(list(elements))
     return found | {
@@ -83,7 +86,7 @@ def configuration(
         # of the products of SevenNet-0, whose features have no parity, are not there.
         keys.IS_PARITY: True,
         keys.IRREPS_MANUAL: [f"{channels}x0e", *[natural(channels, lmax)] * (layers - 1), f"{channels}x0e"],
-        keys.SHIFT: [float(value) for value in shift],
+        keys.SHIFT: [0.0] * len(elements),
         keys.SCALE: float(scale),
         # Messages of a disordered structure add up like a random walk. With the number itself, as in
         # sevenn's defaults, training on mlearn Mo needs about three times the epochs.
@@ -152,10 +155,35 @@ def plain(config: dict[str, Any], model: AtomGraphSequential) -> AtomGraphSequen
     return made
 
 
-def write(path: Path, config: dict[str, Any], model: torch.nn.Module) -> None:
-    """Write a checkpoint that sevenn reads."""
+def take_shift(config: dict[str, Any], model: AtomGraphSequential) -> dict[str, float]:
+    """Set the shift of each element to zero in a model, and return what it was (eV).
+
+    Energies are summed in single precision; there they should hold what the network says, and no more. A
+    model with shifts of each of several levels of theory keeps them, and 0 is returned.
+    """
+    types = config[keys.TYPE_MAP]
+    weights = model.get_parameter(f"{RESCALE}.shift")
+    if weights.dim() > 1:
+        return dict.fromkeys(elements(config), 0.0)
+    per_type = np.broadcast_to(weights.detach().cpu().numpy(), len(types)).tolist()
+    with torch.no_grad():
+        weights.zero_()
+    config[keys.SHIFT] = [0.0] * len(types)
+    return {chemical_symbols[number]: per_type[index] for number, index in types.items()}
+
+
+def write(path: Path, config: dict[str, Any], model: torch.nn.Module, shifts: Mapping[str, float]) -> None:
+    """Write a checkpoint that sevenn reads, with the shift (eV) of each element."""
     state = {name: values.cpu().float() if values.is_floating_point() else values.cpu()
              for name, values in model.state_dict().items()}  # fmt: skip
+    types = config[keys.TYPE_MAP]
+    if state[f"{RESCALE}.shift"].dim() == 1:
+        per_type = torch.zeros(len(types))
+        for symbol, shift in shifts.items():
+            per_type[types[atomic_numbers[symbol]]] = shift
+        state[f"{RESCALE}.shift"] = per_type
+        state[f"{RESCALE}.scale"] = state[f"{RESCALE}.scale"].expand(len(types)).clone()
+        config = config | {keys.SHIFT: per_type.tolist()}
     torch.save({"config": config, "model_state_dict": state, "epoch": 0}, path)
 
 
