@@ -112,7 +112,7 @@ def test_json_of_maml_is_read(tmp_path, bulk_structures):
     )
     path = tmp_path / "pool.json"
     path.write_text(json.dumps(pool, cls=MontyEncoder))
-    (read,) = read_structures(path)
+    (read,) = read_structures(path).structures
     np.testing.assert_allclose(read.positions, atoms.get_positions(wrap=True), atol=1e-8)
     np.testing.assert_allclose(reference.forces(read), reference.forces(atoms))
     np.testing.assert_allclose(reference.stress(read), reference.stress(atoms), atol=1e-8)

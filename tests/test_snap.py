@@ -46,7 +46,7 @@ def test_published_files_give_the_published_errors(name, element):
     from mlip_bench.data.download import find
 
     found = find("mlearn", record["test"]["path"], None, record["test"]["checksum"])
-    test = read_structures(found.path, "mlearn-json")
+    test = read_structures(found.path).structures
     potential = load(published(name, element))
     assert potential.family == name
     errors = summary(comparison(test, potential.predict(test)))

@@ -11,23 +11,28 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.data import atomic_numbers
-from ase.neighborlist import neighbor_list
+from ase.data import atomic_numbers, chemical_symbols
+from ase.geometry import complete_cell
+from matscipy.neighbours import neighbour_list
 
 from mlip_bench.errors import UserError
 
 # No two nuclei in condensed matter come closer than this (Å); H2 at its hottest stays above 0.5 Å.
 SHORTEST_DISTANCE = 0.3
 
-# A larger energy per atom (eV) means another unit: all-electron total energies in eV stay below this
-# for light elements only, so such data must be shifted to a sensible zero first.
-LARGEST_ENERGY_PER_ATOM = 1.0e4
+# Cell vectors that span less than this (Å) beyond each other are taken for flat.
+FLAT = 1e-3
+
+# A larger energy per atom (eV) means another unit: all-electron total energies reach it beyond uranium only.
+LARGEST_ENERGY_PER_ATOM = 1.0e6
 
 # Of the chemical elements.
 LARGEST_NUMBER = 118
 
-# A lone atom in a cell at least this wide (Å) in each direction, or in none, is an isolated atom.
+# A lone atom in a cell at least this wide (Å) in each direction, or in none, is an isolated atom. In a
+# narrower one it is where the data says so.
 ISOLATED_WIDTH = 8.0
+ISOLATED = "isolated"
 
 
 def energy(atoms: Atoms) -> float:
@@ -62,13 +67,19 @@ def labelled(atoms: Atoms, energy: float, forces: np.ndarray, stress: np.ndarray
 
 def elements(structures: Iterable[Atoms]) -> tuple[str, ...]:
     """Return the chemical symbols in these structures, in alphabetical order."""
-    return tuple(sorted({symbol for atoms in structures for symbol in set(atoms.get_chemical_symbols())}))
+    numbers = set().union(*(np.unique(atoms.numbers).tolist() for atoms in structures))
+    return tuple(sorted(chemical_symbols[number] for number in numbers))
 
 
 def is_isolated_atom(atoms: Atoms) -> bool:
-    """Tell whether the structure is a single atom with nothing near it."""
+    """Tell whether the structure is a single atom with nothing near it, by its cell or by its group."""
+    if len(atoms) != 1:
+        return False
+    names = (str(atoms.info.get(key, "")) for key in ("group", "config_type"))
     widths = atoms.cell.lengths()[atoms.pbc]
-    return len(atoms) == 1 and bool(np.all(widths >= ISOLATED_WIDTH))
+    return bool(np.all(widths >= ISOLATED_WIDTH)) or any(
+        name.strip().casefold().startswith(ISOLATED) for name in names
+    )
 
 
 def split_off_isolated_atoms(structures: Sequence[Atoms]) -> tuple[list[Atoms], dict[str, float]]:
@@ -140,7 +151,8 @@ def with_zero(structures: Sequence[Atoms], species: Sequence[str], zero: np.ndar
 
 def shortest_distance(atoms: Atoms, cutoff: float) -> float:
     """Return the least distance between two atoms, periodic images included, or inf beyond ``cutoff``."""
-    distances = neighbor_list("d", atoms, cutoff)
+    cell = complete_cell(atoms.cell)  # directions without a vector are open: any vector across will do
+    distances = neighbour_list("d", positions=atoms.positions, cell=cell, pbc=atoms.pbc, cutoff=cutoff)
     return float(distances.min()) if len(distances) else float("inf")
 
 
@@ -180,8 +192,12 @@ def refuse_unusable(atoms: Atoms, where: str) -> None:
             f"{where}: energy {energy(atoms):.6g} eV for {len(atoms)} atoms is beyond "
             f"{LARGEST_ENERGY_PER_ATOM:g} eV per atom; check the unit, or subtract the free atoms"
         )
-    if atoms.pbc.any() and atoms.cell.rank < 3:
-        raise UserError(f"{where}: periodic, but the cell has no volume; give a full cell or pbc='F F F'")
+    periodic = np.array(atoms.cell)[atoms.pbc]
+    if np.linalg.matrix_rank(periodic, tol=FLAT) < len(periodic):
+        raise UserError(
+            f"{where}: periodic along a cell vector that is zero, or lies in the plane of others; give a "
+            "full cell, or set pbc to F there"
+        )
     distance = shortest_distance(atoms, SHORTEST_DISTANCE)
     if distance < SHORTEST_DISTANCE:
         raise UserError(
@@ -219,8 +235,9 @@ def held_out(structures: Sequence[Atoms], share: float, seed: int) -> np.ndarray
     """Choose a share of the structures of each group, for validation; the indices are sorted."""
     generator = np.random.default_rng(seed)
     chosen: list[int] = []
-    names = [group(atoms) for atoms in structures]
-    for name in sorted(set(names)):
-        members = [index for index, found in enumerate(names) if found == name]
+    members_of: dict[str, list[int]] = {}
+    for index, atoms in enumerate(structures):
+        members_of.setdefault(group(atoms), []).append(index)
+    for _, members in sorted(members_of.items()):
         chosen += generator.permutation(members)[: round(share * len(members))].tolist()
     return np.array(sorted(chosen), dtype=int)

@@ -81,6 +81,10 @@ class Potential(ABC):
     """Ending of the field's own file format that ``from_native`` reads, if there is one."""
     more_suffixes: ClassVar[tuple[str, ...]] = ()
     """Endings of further files from which ``from_native`` finds the potential."""
+    reads_pickles: ClassVar[bool] = False
+    """True where such a file can run code when it is read; ``from_native`` then takes ``trust``."""
+    set_on_reading: ClassVar[tuple[str, ...]] = ()
+    """Hyper-parameters that such a file leaves open; ``from_native`` takes them by name."""
 
     @dataclass(frozen=True)
     class Hypers:
@@ -96,6 +100,7 @@ class Potential(ABC):
         self.example_: Atoms | None = None
         """A structure of the training data, without values, to begin a simulation from."""
         self.device = "cpu"
+        self.trusted = False
         self._checkpoint: Path | None = None
 
     # -- what a family provides ------------------------------------------------------------------------
@@ -207,7 +212,7 @@ class Potential(ABC):
             yield self._unfitted().fit(kept, seed=seed)
 
     def _unfitted(self) -> Self:
-        return type(self)(**dataclasses.asdict(self.hypers)).on(self.device)
+        return type(self)(**dataclasses.asdict(self.hypers)).on(self.device).trusting(self.trusted)
 
     def on(self, device: str) -> Self:
         """Compute on ``cpu`` or ``cuda`` from now on, in fit and predict; return the potential itself."""
@@ -216,6 +221,11 @@ class Potential(ABC):
         if device == "cuda":
             refuse_missing_gpu()
         self.device = device
+        return self
+
+    def trusting(self, trust: bool) -> Self:
+        """Let files that hyper-parameters name run code when they are read, or not; return the potential."""
+        self.trusted = trust
         return self
 
     def predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
@@ -265,12 +275,13 @@ class Potential(ABC):
         self._write(folder)
 
     @classmethod
-    def load(cls, folder: Path | str) -> Self:
-        """Read what ``save`` wrote for this family."""
+    def load(cls, folder: Path | str, *, trust: bool = False) -> Self:
+        """Read what ``save`` wrote for this family; ``trust`` lets files of others run code."""
         folder = Path(folder)
         description = json.loads((folder / DESCRIPTION).read_text())
         potential = cls(**description["hypers"])
         potential.elements_ = tuple(description["elements"])
+        potential.trusted = trust
         potential._read(folder)
         if "zero" in description:  # what is in the field's format may be less precise
             potential.zero_ = np.array(description["zero"], dtype=float)

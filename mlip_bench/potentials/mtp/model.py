@@ -210,7 +210,12 @@ class MTP(Potential):
         mlip.write(folder / FILE, self.tables_, self.radial_, self.linear_, self.zero_, self.elements_)
 
     def _read(self, folder: Path) -> None:
-        self._take(mlip.read(folder / FILE))
+        content = mlip.read(folder / FILE)
+        if len(content.species) != len(self.elements_):
+            raise UserError(
+                f"{folder / FILE}: {len(content.species)} species for {', '.join(self.elements_)}"
+            )
+        self._take(content)
 
     def _take(self, content: mlip.Content) -> None:
         self.tables_, self.radial_ = content.tables, content.radial
@@ -221,14 +226,18 @@ class MTP(Potential):
         """Read a file of MLIP; its ``potential_tag`` must name the elements of its species, in order."""
         content = mlip.read(path)
         elements = mlip.elements(path, content)
-        potential = cls(
-            level=content.tables.basis.level,
-            cutoff=content.tables.cutoff,
-            min_dist=content.tables.least,
-            radial_basis_size=content.radial.shape[3],
-        )
+        try:
+            potential = cls(
+                level=content.tables.basis.level,
+                cutoff=content.tables.cutoff,
+                min_dist=content.tables.least,
+                radial_basis_size=content.radial.shape[3],
+            )
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
         potential.elements_ = elements
         potential._take(content)
+        potential.notes_ = content.notes
         return potential
 
 

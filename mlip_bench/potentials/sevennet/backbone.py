@@ -16,8 +16,7 @@ from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
 from mlip_bench.data import structures as reference
-from mlip_bench.errors import UserError
-from mlip_bench.potentials.sevennet import convolution
+from mlip_bench.potentials.sevennet import checkpoints, convolution
 from mlip_bench.potentials.sevennet.package import (
     DEFAULT_E3_EQUIVARIANT_MODEL_CONFIG,
     AtomGraphData,
@@ -27,16 +26,15 @@ from mlip_bench.potentials.sevennet.package import (
     chemical_species_preprocess,
     dtype_correct,
     keys,
-    load_checkpoint,
     sevenn,
     torch,
     unlabeled_atoms_to_graph,
 )
 
-# Our order xx yy zz yz xz xy from and to sevenn's xx yy zz xy yz zx; the sign changes as well.
 # sevenn's name of the module that scales and shifts the energies of atoms.
 RESCALE = "rescale_atomic_energy"
 
+# Our order xx yy zz yz xz xy from and to sevenn's xx yy zz xy yz zx; the sign changes as well.
 TO_SEVENN = [0, 1, 2, 5, 3, 4]
 FROM_SEVENN = [0, 1, 2, 4, 5, 3]
 
@@ -125,20 +123,17 @@ def _ours(model: AtomGraphSequential) -> AtomGraphSequential:
     return model
 
 
-def read(checkpoint: str | Path) -> tuple[dict[str, Any], AtomGraphSequential]:
-    """Read configuration and model of a ``.pth`` file, or of a pretrained model by its name."""
-    try:
-        with _quiet():
-            found = load_checkpoint(str(checkpoint))
-            model = _ours(found.build_model())
-            # Weights of older versions have been put into the order of this one, and must not be again.
-            return found.config | {"version": sevenn.__version__}, model
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, AttributeError) as error:
-        first = str(error).strip().splitlines()
-        raise UserError(
-            f"{checkpoint}: not a checkpoint that sevenn {sevenn.__version__} reads "
-            f"({first[0] if first else type(error).__name__})"
-        ) from error
+def read(
+    checkpoint: str | Path, modal: str = "", trust: bool = False
+) -> tuple[dict[str, Any], AtomGraphSequential]:
+    """Read configuration and model of a ``.pth`` file, or of a pretrained model by its name.
+
+    ``modal`` is the level of theory of a multi-fidelity model; ``trust`` lets a file run code of its author.
+    Raises :class:`UserError` where the file needs either, and for what is not a checkpoint of sevenn.
+    """
+    with _quiet():
+        config, model = checkpoints.read(checkpoint, modal, trust)
+        return config, _ours(model)
 
 
 def plain(config: dict[str, Any], model: AtomGraphSequential) -> AtomGraphSequential:
@@ -158,13 +153,10 @@ def plain(config: dict[str, Any], model: AtomGraphSequential) -> AtomGraphSequen
 def take_shift(config: dict[str, Any], model: AtomGraphSequential) -> dict[str, float]:
     """Set the shift of each element to zero in a model, and return what it was (eV).
 
-    Energies are summed in single precision; there they should hold what the network says, and no more. A
-    model with shifts of each of several levels of theory keeps them, and 0 is returned.
+    Energies of atoms are in single precision: they should hold what the network says, and no more.
     """
     types = config[keys.TYPE_MAP]
     weights = model.get_parameter(f"{RESCALE}.shift")
-    if weights.dim() > 1:
-        return dict.fromkeys(elements(config), 0.0)
     per_type = np.broadcast_to(weights.detach().cpu().numpy(), len(types)).tolist()
     with torch.no_grad():
         weights.zero_()
@@ -177,13 +169,12 @@ def write(path: Path, config: dict[str, Any], model: torch.nn.Module, shifts: Ma
     state = {name: values.cpu().float() if values.is_floating_point() else values.cpu()
              for name, values in model.state_dict().items()}  # fmt: skip
     types = config[keys.TYPE_MAP]
-    if state[f"{RESCALE}.shift"].dim() == 1:
-        per_type = torch.zeros(len(types))
-        for symbol, shift in shifts.items():
-            per_type[types[atomic_numbers[symbol]]] = shift
-        state[f"{RESCALE}.shift"] = per_type
-        state[f"{RESCALE}.scale"] = state[f"{RESCALE}.scale"].expand(len(types)).clone()
-        config = config | {keys.SHIFT: per_type.tolist()}
+    per_type = torch.zeros(len(types))
+    for symbol, shift in shifts.items():
+        per_type[types[atomic_numbers[symbol]]] = shift
+    state[f"{RESCALE}.shift"] = per_type
+    state[f"{RESCALE}.scale"] = state[f"{RESCALE}.scale"].expand(len(types)).clone()
+    config = config | {keys.SHIFT: per_type.tolist()}
     torch.save({"config": config, "model_state_dict": state, "epoch": 0}, path)
 
 

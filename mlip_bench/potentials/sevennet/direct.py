@@ -78,6 +78,6 @@ class SevenNetDirect(SevenNet):
     def _read(self, folder: Path) -> None:
         from mlip_bench.potentials.sevennet import heads
 
-        self.config_, self.model_ = heads.read(folder / FILE)
+        self.config_, self.model_ = heads.read(folder / FILE, self.trusted)
         self.zero_ = np.zeros(len(self.elements_))
         self._take_shift()

@@ -55,6 +55,8 @@ class SevenNet(Potential):
 
     family: ClassVar[str] = "sevennet"
     native_suffix: ClassVar[str] = ".pth"
+    reads_pickles: ClassVar[bool] = True
+    set_on_reading: ClassVar[tuple[str, ...]] = ("modal", "double_precision", "accelerator")
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
 
     @dataclass(frozen=True)
@@ -78,6 +80,9 @@ class SevenNet(Potential):
         checkpoint: str = ""
         """Where training starts: empty for random weights, a ``.pth`` file of sevenn, or a pretrained model
         of the package, e.g. ``7net-0``. Network and cutoff are then those of the checkpoint."""
+        modal: str = ""
+        """Level of theory of a multi-fidelity checkpoint, e.g. PBE or R2SCAN of ``7net-mf-0``; it alone is
+        kept and trained."""
         epochs: int = 100
         """Passes over the training data; 0 with a checkpoint measures it as it is."""
         batch: int = 0
@@ -150,12 +155,12 @@ class SevenNet(Potential):
         torch.manual_seed(seed)
         self._ready_model = None
         self._start(structures)
-        if self.hypers.checkpoint:
-            structures = self._refit_zero(structures)
-            self.model_.float()  # predicting may have made it double
-            self._ready_model = None
         if self.hypers.epochs:
             self._refuse_too_little_memory(structures)
+            if self.hypers.checkpoint:
+                structures = self._refit_zero(structures)
+                self.model_.float()  # predicting may have made it double
+                self._ready_model = None
             graphs = [backbone.labelled_graph(atoms, self._cutoff) for atoms in structures]
             held_out = reference.held_out(structures, self.hypers.validation_fraction, seed)
             training.train(
@@ -193,14 +198,16 @@ class SevenNet(Potential):
 
         hypers = self.hypers
         if hypers.checkpoint:
-            self.config_, self.model_ = backbone.read(hypers.checkpoint)
-            backbone.take_shift(self.config_, self.model_)
+            self.config_, self.model_ = backbone.read(hypers.checkpoint, hypers.modal, self.trusted)
+            shifts = backbone.take_shift(self.config_, self.model_)
             known = backbone.elements(self.config_)
             foreign = sorted(set(self.elements_) - set(known))
             if foreign:
                 raise UserError(
                     f"{hypers.checkpoint} knows {', '.join(known)}, not {', '.join(foreign)} of the data"
                 )
+            if not hypers.epochs:  # measured as it is
+                self.zero_ = np.array([shifts[symbol] for symbol in self.elements_])
             return
         forces = np.concatenate([reference.forces(atoms).ravel() for atoms in structures])
         graphs = [backbone.graph(atoms, hypers.cutoff) for atoms in structures]
@@ -280,7 +287,8 @@ class SevenNet(Potential):
     def _read(self, folder: Path) -> None:
         from mlip_bench.potentials.sevennet import backbone
 
-        self.config_, self.model_ = backbone.read(folder / FILE)
+        # Of several levels of theory the one that was chosen is kept, and no other.
+        self.config_, self.model_ = backbone.read(folder / FILE, trust=self.trusted)
         self.zero_ = np.zeros(len(self.elements_))
         self._take_shift()
 
@@ -292,13 +300,14 @@ class SevenNet(Potential):
         self.zero_ = self.zero_ + np.array([shifts[symbol] for symbol in self.elements_])
 
     @classmethod
-    def from_native(cls, path: Path) -> Self:
-        """Read a checkpoint of sevenn."""
+    def from_native(cls, path: Path, *, trust: bool = False, **hypers: Any) -> Self:
+        """Read a checkpoint of sevenn; ``hypers`` are those of ``set_on_reading``."""
         from mlip_bench.potentials.sevennet import backbone
         from mlip_bench.potentials.sevennet.package import keys
 
-        config, model = backbone.read(path)
+        config, model = backbone.read(path, hypers.get("modal", ""), trust)
         potential = cls(
+            **hypers,
             cutoff=float(config[keys.CUTOFF]),
             channels=config[keys.NODE_FEATURE_MULTIPLICITY],
             lmax=config[keys.LMAX],
