@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
+from itertools import combinations_with_replacement
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -43,6 +44,9 @@ class LammpsStyle:
     pair_coeff: tuple[str, ...]
     cutoff: float
     files: dict[str, str] = field(default_factory=dict)
+    pair_coeff_of_pairs: str = ""
+    """Arguments for each pair of atom types ``{i}``, ``{j}``, with the charges of their nuclei
+    ``{charge_i}``, ``{charge_j}``."""
 
     def write_files(self, folder: Path) -> None:
         """Write the files that the pair style reads into ``folder``."""
@@ -52,6 +56,12 @@ class LammpsStyle:
     def commands(self, folder: str, elements: Sequence[str]) -> list[str]:
         """Return the LAMMPS commands that define the interaction for these atom types."""
         lines = [f"pair_style {self.pair_style}"]
+        numbers = [atomic_numbers[element] for element in elements]
+        for i, j in combinations_with_replacement(range(len(numbers)), 2) if self.pair_coeff_of_pairs else ():
+            filled = self.pair_coeff_of_pairs.format(
+                i=i + 1, j=j + 1, charge_i=numbers[i], charge_j=numbers[j]
+            )
+            lines.append(f"pair_coeff {filled}")
         for arguments in self.pair_coeff:
             filled = arguments.format(folder=folder, elements=" ".join(elements))
             lines.append(f"pair_coeff {filled}")

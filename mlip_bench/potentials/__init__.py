@@ -71,9 +71,12 @@ def kind_of(path: Path) -> type[Potential]:
         raise UserError(f"{path}: no such file or folder")
     readers = [known for known in map(family, family_names()) if known.native_suffix]
     for known in readers:
-        if (file := _native_file(path, known)).is_file() and file.name.endswith(known.native_suffix):
+        file = _native_file(path, known)
+        if file.is_file() and file.name.endswith((known.native_suffix, *known.more_suffixes)):
             return known
-    suffixes = ", ".join(sorted({known.native_suffix for known in readers}))
+    suffixes = ", ".join(
+        sorted({suffix for known in readers for suffix in (known.native_suffix, *known.more_suffixes)})
+    )
     raise UserError(
         f"{path}: not a potential; give a folder with {DESCRIPTION} or a file ending in {suffixes}"
     )

@@ -79,6 +79,8 @@ class Potential(ABC):
     the mean of what then remains is part of it."""
     native_suffix: ClassVar[str] = ""
     """Ending of the field's own file format that ``from_native`` reads, if there is one."""
+    more_suffixes: ClassVar[tuple[str, ...]] = ()
+    """Endings of further files from which ``from_native`` finds the potential."""
     reads_pickles: ClassVar[bool] = False
     """True where such a file can run code when it is read; ``from_native`` then takes ``trust``."""
     set_on_reading: ClassVar[tuple[str, ...]] = ()

@@ -4,9 +4,12 @@ import contextlib
 import resource
 from pathlib import Path
 
+import numpy as np
 import psutil
+from ase import Atoms
 
 from mlip_bench.errors import UserError
+from mlip_bench.lammps_session import in_periodic_box
 
 # Share of available memory that a fit may plan for; the rest is for everything else on the machine.
 MEMORY_SHARE = 0.9
@@ -36,6 +39,12 @@ def refuse_too_much(family: str, needed_bytes: float, advice: str) -> None:
             f"{family}: this fit needs about {_size(needed_bytes)} of memory and {_size(available)} are "
             f"available; {advice}"
         )
+
+
+def expected_edges(atoms: Atoms, cutoff: float) -> float:
+    """Estimate the pairs i→j within ``cutoff`` (Å) from the density, before any list is made."""
+    volume = in_periodic_box(atoms, cutoff).get_volume()
+    return float(len(atoms) ** 2 * 4 / 3 * np.pi * cutoff**3 / volume)
 
 
 def _size(n_bytes: float) -> str:

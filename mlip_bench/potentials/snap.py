@@ -11,6 +11,9 @@ and in qSNAP also quadratic (Wood and Thompson, doi:10.1063/1.5017641, equation 
 
 Forces and stress are linear in the same coefficients (seeds/004 equations 14 and 15). The components and
 their derivatives come from LAMMPS's ``compute snap``; prediction runs its ``pair_style snap``.
+
+Where ``zbl`` names two cutoffs, the screened repulsion of nuclei (Ziegler, Biersack and Littmark, LAMMPS's
+``pair_style zbl``) is added between all pairs: it is taken off energies, forces and stresses before the fit.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,17 +29,39 @@ from mlip_bench.data import structures as reference
 from mlip_bench.data import voigt
 from mlip_bench.errors import UserError, did_you_mean
 from mlip_bench.lammps_session import LammpsSession, LammpsStyle, in_periodic_box
+from mlip_bench.potentials import snap_files
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require, silent
-from mlip_bench.potentials.linear_fit import NormalEquations, stratified_folds
+from mlip_bench.potentials.linear_fit import NormalEquations, at_edge, stratified_folds
+from mlip_bench.potentials.memory import DOUBLE, refuse_too_much
+from mlip_bench.potentials.snap_components import equalised, n_components
 
 COEFFICIENTS = "potential.snapcoeff"
 PARAMETERS = "potential.snapparam"
+DEFINITION = "potential.snap"
 
-# Keywords of .snapparam files that change the physics and that we do not offer; their default is harmless.
-UNSUPPORTED = {"chemflag": 0, "bnormflag": 0, "wselfallflag": 0, "switchflag": 1, "switchinnerflag": 0}
+# A quantity whose references are smaller than this (RMS; eV/atom, eV/Å, eV/Å³) is rounding of a code that
+# found them to be zero, as forces of perfect lattices are: it does not choose the ridge.
+ALL_BUT_ZERO = 1e-8
+
+# Neighbour skin (Å) with the descriptors: one list, used once.
+SKIN = 0.1
+
+# Arrays of the size of the normal matrix, beside one per fold, while eigenvalues are found: the matrix, its
+# vectors, and LAPACK's workspace of two more.
+MATRICES_OF_SOLVER = 4
+
+# Copies of the rows of the largest structure: LAMMPS has two, we three while they are sorted and weighted.
+COPIES_OF_ROWS = 5
 
 # The design rows and the targets of one structure, by quantity: energy, forces, stress.
 Design = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
+
+
+# Flags of a .snapparam file whose default is ours as well.
+HONOURED_FLAGS = ("switchflag", "chemflag", "bnormflag", "wselfallflag")
+
+# The charges of the nuclei of two atom types, as arguments of pair_coeff.
+ZBL_OF_PAIR = "{i} {j} zbl {charge_i} {charge_j}"
 
 
 class SNAP(Potential):
@@ -44,6 +69,7 @@ class SNAP(Potential):
 
     family: ClassVar[str] = "snap"
     native_suffix: ClassVar[str] = ".snapcoeff"
+    more_suffixes: ClassVar[tuple[str, ...]] = snap_files.DEFINITIONS
     stochastic: ClassVar[bool] = False
     native_in_lammps: ClassVar[bool] = True
     quadratic: ClassVar[bool] = False
@@ -67,6 +93,20 @@ class SNAP(Potential):
         heaviest element down to 0.5 for the lightest, so that elements can be told apart."""
         bzeroflag: int = 0
         """1 subtracts the components of an isolated atom, as LAMMPS's keyword does."""
+        zbl: list[float] = field(default_factory=list)
+        """Inner and outer cutoff (Å) of a ZBL repulsion that SNAP is fitted on top of; empty for none."""
+        switchflag: int = 1
+        """0 leaves the density without a smooth end at the cutoff, as LAMMPS's keyword does."""
+        chemflag: int = 0
+        """1 keeps the densities of the elements apart: n_elements³ times the components."""
+        bnormflag: int = 0
+        """1 divides each component by 2j + 1; LAMMPS advises it with ``chemflag``."""
+        wselfallflag: int = 0
+        """1 adds the central atom to the density of every element, with ``chemflag``."""
+        sinner: dict[str, float] = field(default_factory=dict)
+        """Middle (Å) of a second switching at short distance, of each element; empty for none."""
+        dinner: dict[str, float] = field(default_factory=dict)
+        """Half the width (Å) of that switching, of each element; empty for none."""
         energy_weight: float = 200.0
         """Weight of the energy per atom (eV) against a force component (eV/Å)."""
         stress_weight: float = 100.0
@@ -80,7 +120,13 @@ class SNAP(Potential):
             require(0 <= self.twojmax <= 20, "twojmax", self.twojmax, "must be between 0 and 20")
             require(self.cutoff > 0, "cutoff", self.cutoff, "must be above 0 Å")
             require(0 < self.rfac0 <= 1, "rfac0", self.rfac0, "must be above 0 and at most 1")
-            require(self.bzeroflag in (0, 1), "bzeroflag", self.bzeroflag, "must be 0 or 1")
+            for name in ("bzeroflag", "switchflag", "chemflag", "bnormflag", "wselfallflag"):
+                require(getattr(self, name) in (0, 1), name, getattr(self, name), "must be 0 or 1")
+            zbl = self.zbl
+            good = not zbl or (len(zbl) == 2 and 0 < zbl[0] < zbl[1])
+            require(good, "zbl", zbl, "must be an inner and a larger outer cutoff (Å), or empty")
+            same = set(self.sinner) == set(self.dinner)
+            require(same, "dinner", self.dinner, "must name the same elements as sinner")
             require(self.energy_weight >= 0, "energy_weight", self.energy_weight, "must not be negative")
             require(self.stress_weight >= 0, "stress_weight", self.stress_weight, "must not be negative")
             require(self.n_folds >= 2, "n_folds", self.n_folds, "must be at least 2")
@@ -99,18 +145,24 @@ class SNAP(Potential):
         return self.coefficients_.size + self.zero_.size
 
     def lammps(self) -> LammpsStyle:
-        """Return ``pair_style snap`` with its two files."""
+        """Return ``pair_style snap`` with its two files, as ``hybrid/overlay`` on ZBL where there is one."""
         self._refuse_unfitted()
         return self._style(self.zero_)
 
     def _style(self, zero: np.ndarray) -> LammpsStyle:
         """Return the pair style with these β0, (n_elements,), eV."""
-        return LammpsStyle(
-            pair_style="snap",
-            pair_coeff=(f"* * {{folder}}/{COEFFICIENTS} {{folder}}/{PARAMETERS} {{elements}}",),
+        style = "snap " if self.hypers.zbl else ""
+        files = f"* * {style}{{folder}}/{COEFFICIENTS} {{folder}}/{PARAMETERS} {{elements}}"
+        interaction = LammpsStyle(
+            pair_style=f"hybrid/overlay {self._zbl_style()} snap" if self.hypers.zbl else "snap",
+            pair_coeff=(files,),
             cutoff=self._largest_cutoff(),
             files={COEFFICIENTS: self._coefficients_text(zero), PARAMETERS: self._parameters_text()},
+            pair_coeff_of_pairs=ZBL_OF_PAIR if self.hypers.zbl else "",
         )
+        commands = [self._title(), *interaction.commands(".", self.elements_)]
+        interaction.files[DEFINITION] = "\n".join(commands).replace("./", "") + "\n"
+        return interaction
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
         style = self._style(np.zeros(len(self.elements_)))
@@ -122,27 +174,46 @@ class SNAP(Potential):
 
     def _fit(self, train: Sequence[Atoms], seed: int, progress: Progress) -> None:
         self._refuse_unknown_names(self.elements_)
+        refuse_too_much(self.family, self._memory(train), self._advice())
         self._solve(train, self._rows(train), seed, progress)
 
     def fits_without(self, train: Sequence[Atoms], folds: Sequence[int], *, seed: int = 0) -> Iterator[Self]:
         """Yield the potentials of the base class's contract; descriptors are computed once for all folds."""
         whole = self._unfitted()
-        whole.elements_ = reference.elements(train)
+        indices = [index for index, atoms in enumerate(train) if not reference.is_isolated_atom(atoms)]
+        structures = [train[index] for index in indices]
+        whole.elements_ = reference.elements(structures)
         whole._refuse_unknown_names(whole.elements_)
-        rows = list(whole._rows(train))
+        all_rows = DOUBLE * whole.n_columns * sum(7 + 3 * len(atoms) for atoms in structures)
+        refuse_too_much(self.family, whole._memory(structures) + all_rows, self._advice())
+        designs = dict(zip(indices, whole._rows(structures), strict=True))
         for held_out in range(max(folds) + 2):
             kept = [index for index, fold in enumerate(folds) if fold != held_out]
             potential = self._unfitted()
             potential.elements_ = whole.elements_
-            potential._solve([train[index] for index in kept], [rows[index] for index in kept], seed, silent)
+            potential._solve_without_zero(
+                [train[index] for index in kept], [designs[i] for i in kept if i in designs], seed
+            )
             yield potential
+
+    def _solve_without_zero(self, train: Sequence[Atoms], designs: Sequence[Design], seed: int) -> None:
+        """Find the zero of the energy, as the base class does, and the coefficients for what it leaves."""
+        structures, isolated = reference.split_off_isolated_atoms(train)
+        self.zero_ = reference.energy_zero(structures, self.elements_, isolated, self.centred)
+        shares = reference.composition(structures, self.elements_)
+        zeros = shares @ self.zero_ / shares.sum(axis=1)
+        reduced = [
+            (rows, targets | {"energy": targets["energy"] - zero})
+            for (rows, targets), zero in zip(designs, zeros, strict=True)
+        ]
+        self._solve(reference.with_zero(structures, self.elements_, -self.zero_), reduced, seed, silent)
 
     def _solve(self, train: Sequence[Atoms], design: Iterable[Design], seed: int, progress: Progress) -> None:
         """Find the coefficients from the rows and targets of each structure."""
         weights = {"energy": self.hypers.energy_weight, "forces": 1.0, "stress": self.hypers.stress_weight}
         n_folds = min(self.hypers.n_folds, len(train))
         folds = stratified_folds(train, n_folds, seed)
-        equations = NormalEquations(weights)
+        equations = NormalEquations(weights, _all_but_zero(train))
         for index, (fold, (rows, targets)) in enumerate(zip(folds, design, strict=True)):
             factor = self.hypers.group_weights.get(reference.group(train[index]), 1.0)
             for quantity, target in targets.items():
@@ -151,53 +222,89 @@ class SNAP(Potential):
         progress(0.9, "least squares")
         solution, self.ridge_ = equations.solve()
         by_element = solution.reshape(len(self.elements_), -1)
+        if self.hypers.chemflag:
+            by_element = equalised(by_element, self.hypers.twojmax, len(self.elements_))
         self.zero_, self.coefficients_ = self.zero_ + by_element[:, 0], by_element[:, 1:]
+        if sentence := at_edge(self.ridge_):
+            self.notes_.append(f"{self.family}: {sentence}")
+
+    @property
+    def n_columns(self) -> int:
+        """The number of coefficients of all elements that a fit looks for."""
+        n_elements = len(self.elements_)
+        return n_elements * (1 + n_components(self.hypers.twojmax, n_elements * self.hypers.chemflag,
+                                              self.quadratic))  # fmt: skip
+
+    def _memory(self, train: Sequence[Atoms]) -> float:
+        """Estimate the memory (bytes) of a fit: a normal matrix per fold, and the rows of one structure."""
+        n_folds = min(self.hypers.n_folds, len(train))
+        reach = self._largest_cutoff() + SKIN
+        rows = max(
+            COPIES_OF_ROWS * (7 + 3 * len(atoms)) + 3 * _atoms_with_images(atoms, reach) for atoms in train
+        )
+        return float(DOUBLE * self.n_columns * ((n_folds + MATRICES_OF_SOLVER) * self.n_columns + rows))
+
+    def _advice(self) -> str:
+        name = self.family
+        return f"lower {name}.twojmax or {name}.n_folds" + (
+            f", or set {name}.chemflag to 0" * self.hypers.chemflag
+        )
 
     def _refuse_unknown_names(self, known: Sequence[str]) -> None:
         """Refuse radii or weights of elements that the data lacks; presets may name groups that it lacks."""
-        for name, given in (("radii", self.hypers.radii), ("weights", self.hypers.weights)):
-            for element in given:
+        hypers = self.hypers
+        for name in ("radii", "weights", "sinner", "dinner"):
+            for element in getattr(hypers, name):
                 if element not in known:
                     hint = did_you_mean(element, known)
                     raise UserError(f"{self.family}.{name}: no '{element}' in the training data{hint}")
+        for element in known:
+            if hypers.sinner and element not in hypers.sinner:
+                raise UserError(f"{self.family}.sinner: no value for '{element}' of the training data")
 
     def _rows(self, structures: Sequence[Atoms]) -> Iterator[Design]:
         """Yield the design rows and the targets of each structure, by quantity.
 
         Energy per atom (1 row, eV), forces (3 n_atoms rows, eV/Å) and stress (6 rows, eV/Å³), forces and
         stress in LAMMPS's frame, in which the descriptors are computed: the sum of squares is the same.
+        Targets are what ZBL leaves.
         """
         with LammpsSession(self.elements_) as session:
             for atoms in structures:
+                repulsion = self._repulsion(session, atoms)
                 matrix = self._compute_snap(session, atoms)
                 rotation = session.prism.rot_mat
                 n_atoms = len(atoms)
                 rows = {"energy": matrix[:1] / n_atoms, "forces": matrix[1 : 1 + 3 * n_atoms]}
                 targets = {
-                    "energy": np.array([reference.energy(atoms) / n_atoms]),
-                    "forces": (reference.forces(atoms) @ rotation).ravel(),
+                    "energy": np.array([(reference.energy(atoms) - repulsion.energy) / n_atoms]),
+                    "forces": ((reference.forces(atoms) - repulsion.forces) @ rotation).ravel(),
                 }
                 stress = reference.stress(atoms)
                 if stress is not None:
                     # compute snap gives the virial in the order xx yy zz yz xz xy, positive in compression.
                     rows["stress"] = -matrix[1 + 3 * n_atoms :] / atoms.get_volume()
-                    targets["stress"] = voigt.from_matrix(rotation.T @ voigt.to_matrix(stress) @ rotation)
+                    left = voigt.to_matrix(stress - repulsion.stress)
+                    targets["stress"] = voigt.from_matrix(rotation.T @ left @ rotation)
                 yield rows, targets
+
+    def _repulsion(self, session: LammpsSession, atoms: Atoms) -> Prediction:
+        """Return energy, forces and stress of ZBL alone; zero where there is none."""
+        if not self.hypers.zbl:
+            return Prediction(0.0, np.zeros((len(atoms), 3)), np.zeros(6))
+        style = LammpsStyle(
+            f"hybrid/overlay {self._zbl_style()}", (), self.hypers.zbl[1], pair_coeff_of_pairs=ZBL_OF_PAIR
+        )
+        return Prediction(*session.single_point(atoms, style))
 
     def _compute_snap(self, session: LammpsSession, atoms: Atoms) -> np.ndarray:
         """Return LAMMPS's matrix with a column for β0 of each element, (1 + 3 n_atoms + 6, n_columns)."""
         cutoff = self._largest_cutoff()
         session.place(in_periodic_box(atoms, cutoff))
-        radii = " ".join(repr(self._radius(element)) for element in self.elements_)
-        weights = " ".join(repr(self._weight(element)) for element in self.elements_)
-        hypers = self.hypers
         session.command(f"pair_style zero {cutoff + 0.1}")
         session.command("pair_coeff * *")
-        session.command("neighbor 0.1 bin")
-        session.command(
-            f"compute snap all snap {hypers.cutoff} {hypers.rfac0} {hypers.twojmax} {radii} {weights} "
-            f"rmin0 {hypers.rmin0} bzeroflag {hypers.bzeroflag} quadraticflag {int(self.quadratic)}"
-        )
+        session.command(f"neighbor {SKIN} bin")
+        session.command(f"compute snap all snap {' '.join(self._arguments())}")
         session.command("run 0 post no")
         # The last column is the reference pair style, which is zero here.
         components = session.lmp.numpy.extract_compute("snap", 0, 2)[:, :-1]
@@ -206,6 +313,27 @@ class SNAP(Potential):
         constant = np.zeros((len(components), n_elements, 1))
         constant[0, :, 0] = reference.composition([atoms], self.elements_)[0]
         return np.concatenate([constant, blocks], axis=2).reshape(len(components), -1)
+
+    def _arguments(self) -> list[str]:
+        """Return the arguments of LAMMPS's ``compute snap``."""
+        hypers, elements = self.hypers, self.elements_
+        words = [repr(hypers.cutoff), repr(hypers.rfac0), str(hypers.twojmax)]
+        words += [repr(self._radius(element)) for element in elements]
+        words += [repr(self._weight(element)) for element in elements]
+        words += ["rmin0", repr(hypers.rmin0), "quadraticflag", str(int(self.quadratic))]
+        for flag in ("bzeroflag", "switchflag", "bnormflag", "wselfallflag"):
+            words += [flag, str(getattr(hypers, flag))]
+        if hypers.chemflag:
+            words += ["chem", str(len(elements)), *(str(index) for index in range(len(elements)))]
+        if hypers.sinner:
+            words += ["switchinnerflag", "1"]
+            words += ["sinner", *(repr(hypers.sinner[element]) for element in elements)]
+            words += ["dinner", *(repr(hypers.dinner[element]) for element in elements)]
+        return words
+
+    def _zbl_style(self) -> str:
+        inner, outer = self.hypers.zbl
+        return f"zbl {inner!r} {outer!r}"
 
     def _radius(self, element: str) -> float:
         return self.hypers.radii.get(element, 0.5)
@@ -218,13 +346,17 @@ class SNAP(Potential):
         return 1.0 - 0.5 * heaviest_first.index(element) / steps
 
     def _largest_cutoff(self) -> float:
-        return 2 * self.hypers.cutoff * max(self._radius(element) for element in self.elements_)
+        of_snap = 2 * self.hypers.cutoff * max(self._radius(element) for element in self.elements_)
+        return max([of_snap, *self.hypers.zbl])
 
     # -- files -----------------------------------------------------------------------------------------
 
+    def _title(self) -> str:
+        return f"# {self.family} written by mlip-bench; units: metal"
+
     def _coefficients_text(self, zero: np.ndarray) -> str:
         lines = [
-            f"# {self.family} fitted by mlip-bench; units: metal",
+            self._title(),
             f"{len(self.elements_)} {1 + self.coefficients_.shape[1]}",
         ]
         for element, constant, rest in zip(self.elements_, zero, self.coefficients_, strict=True):
@@ -241,16 +373,25 @@ class SNAP(Potential):
             "rmin0": hypers.rmin0,
             "bzeroflag": hypers.bzeroflag,
             "quadraticflag": int(self.quadratic),
+            "switchflag": hypers.switchflag,
+            "chemflag": hypers.chemflag,
+            "bnormflag": hypers.bnormflag,
+            "wselfallflag": hypers.wselfallflag,
+            "switchinnerflag": int(bool(hypers.sinner)),
         }
-        lines = [f"# {self.family} fitted by mlip-bench; units: metal"]
-        return "\n".join(lines + [f"{key} {value}" for key, value in values.items()]) + "\n"
+        lines = [self._title(), *(f"{key} {value}" for key, value in values.items())]
+        for name in snap_files.PER_ELEMENT if hypers.sinner else ():
+            given = getattr(hypers, name)
+            lines.append(" ".join([name, *(repr(given[element]) for element in self.elements_)]))
+        return "\n".join(lines) + "\n"
 
     def _write(self, folder: Path) -> None:
         self.lammps().write_files(folder)
 
     def _read(self, folder: Path) -> None:
-        self.elements_, _, _, coefficients = _read_coefficients(folder / COEFFICIENTS)
-        self._take(coefficients)
+        content = snap_files.read_coefficients(folder / COEFFICIENTS)
+        self.elements_ = content.elements
+        self._take(content.values)
 
     def _take(self, coefficients: np.ndarray) -> None:
         """Take the coefficients as a file has them, (n_elements, 1 + n_coefficients): β0 is the zero."""
@@ -258,24 +399,62 @@ class SNAP(Potential):
 
     @classmethod
     def from_native(cls, path: Path) -> Self:
-        """Read a ``.snapcoeff`` file with the ``.snapparam`` file beside it.
+        """Read a ``.snapcoeff`` file with those beside it, or the ``.snap`` or ``.mod`` file that names them.
 
-        A file whose parameters say ``quadraticflag 1`` gives a :class:`QSNAP`.
+        A file whose parameters say ``quadraticflag 1`` gives a :class:`QSNAP`. A definition beside it that
+        adds ZBL is honoured; one that adds anything else raises :class:`UserError`.
         """
-        elements, radii, weights, coefficients = _read_coefficients(path)
-        parameters = _read_parameters(path.with_suffix(".snapparam"))
-        family: type[SNAP] = QSNAP if int(parameters.get("quadraticflag", 0)) else SNAP
+        if path.suffix in snap_files.DEFINITIONS:
+            definition: snap_files.Definition | None = snap_files.read_definition(path)
+        else:
+            definition = snap_files.definition_of(path)
+        if definition is None:
+            content = snap_files.read_coefficients(path)
+            parameters = snap_files.read_parameters(path.with_suffix(".snapparam"))
+            return cls._of_files(path, content, parameters, ())
+        elements = tuple(dict.fromkeys(definition.elements))
+        content = snap_files.read_coefficients(definition.coefficients).of(elements, definition.coefficients)
+        parameters = snap_files.read_parameters(definition.parameters)
+        return cls._of_files(definition.coefficients, content, parameters, definition.zbl)
+
+    @classmethod
+    def _of_files(
+        cls,
+        path: Path,
+        content: snap_files.Coefficients,
+        parameters: snap_files.Parameters,
+        zbl: Sequence[float],
+    ) -> Self:
+        flags = parameters.flags
+        for keyword, values in parameters.per_element.items():
+            if len(values) != len(content.elements):
+                raise UserError(
+                    f"{path}: {len(values)} values of '{keyword}', {len(content.elements)} elements"
+                )
+        family: type[SNAP] = QSNAP if flags.get("quadraticflag", 0) else SNAP
         potential = family(
-            twojmax=int(parameters["twojmax"]),
-            cutoff=parameters["rcutfac"],
-            rfac0=parameters.get("rfac0", 0.99363),
-            rmin0=parameters.get("rmin0", 0.0),
-            bzeroflag=int(parameters.get("bzeroflag", 1)),
-            radii=radii,
-            weights=weights,
+            twojmax=parameters.twojmax,
+            cutoff=parameters.numbers["rcutfac"],
+            rfac0=parameters.numbers.get("rfac0", 0.99363),
+            rmin0=parameters.numbers.get("rmin0", 0.0),
+            bzeroflag=flags.get("bzeroflag", 1),
+            radii=content.radii,
+            weights=content.weights,
+            zbl=list(zbl),
+            **{name: flags[name] for name in HONOURED_FLAGS if name in flags},
+            **{
+                name: dict(zip(content.elements, values, strict=True))
+                for name, values in parameters.per_element.items()
+            },
         )
-        potential.elements_ = elements
-        potential._take(coefficients)
+        potential.elements_ = content.elements
+        potential._take(content.values)
+        expected = potential.n_columns // len(content.elements)
+        if content.values.shape[1] != expected:
+            raise UserError(
+                f"{path}: {content.values.shape[1]} coefficients per element, but its parameters ask for "
+                f"{expected}"
+            )
         return potential  # type: ignore[return-value]  # the file decides between the two classes
 
 
@@ -286,47 +465,17 @@ class QSNAP(SNAP):
     quadratic: ClassVar[bool] = True
 
 
-def _read_coefficients(
-    path: Path,
-) -> tuple[tuple[str, ...], dict[str, float], dict[str, float], np.ndarray]:
-    """Return elements, radii, weights and coefficients (n_elements, n_coefficients) of a ``.snapcoeff``."""
-    lines = _content(path)
-    try:
-        n_elements, n_coefficients = (int(word) for word in lines[0].split()[:2])
-        blocks = [
-            lines[1 + index * (n_coefficients + 1) :][: n_coefficients + 1] for index in range(n_elements)
-        ]
-        headers = [block[0].split() for block in blocks]
-        coefficients = np.array([[float(value) for value in block[1:]] for block in blocks])
-        radii = {header[0]: float(header[1]) for header in headers}
-        weights = {header[0]: float(header[2]) for header in headers}
-    except (IndexError, ValueError) as error:
-        raise UserError(f"{path}: not a complete .snapcoeff file ({error})") from error
-    if coefficients.shape != (n_elements, n_coefficients):
-        raise UserError(f"{path}: {n_elements} x {n_coefficients} coefficients announced, fewer found")
-    return tuple(header[0] for header in headers), radii, weights, coefficients
+def _all_but_zero(train: Sequence[Atoms]) -> list[str]:
+    """Return the quantities whose references are rounding."""
+    energies = np.array([reference.energy(atoms) / len(atoms) for atoms in train])
+    forces = np.concatenate([reference.forces(atoms).ravel() for atoms in train])
+    stresses = [stress for atoms in train if (stress := reference.stress(atoms)) is not None]
+    given = {"energy": energies, "forces": forces, "stress": np.array(stresses or [np.zeros(6)])}
+    return [name for name, values in given.items() if np.sqrt(np.mean(values**2)) < ALL_BUT_ZERO]
 
 
-def _read_parameters(path: Path) -> dict[str, float]:
-    """Return the keywords of a ``.snapparam`` file; one that we do not offer is refused."""
-    try:
-        parameters = {line.split()[0]: float(line.split()[1]) for line in _content(path)}
-    except (IndexError, ValueError) as error:
-        raise UserError(f"{path}: not a .snapparam file ({error})") from error
-    for keyword in ("rcutfac", "twojmax"):
-        if keyword not in parameters:
-            raise UserError(f"{path}: no '{keyword}'")
-    for keyword, harmless in UNSUPPORTED.items():
-        if parameters.get(keyword, harmless) != harmless:
-            raise UserError(f"{path}: '{keyword} {parameters[keyword]:g}' is not supported")
-    return parameters
-
-
-def _content(path: Path) -> list[str]:
-    """Return the lines of a file without comments and blank lines."""
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    lines = [line.split("#")[0].strip() for line in text.splitlines()]
-    return [line for line in lines if line]
+def _atoms_with_images(atoms: Atoms, reach: float) -> float:
+    """Estimate how many atoms LAMMPS holds: the structure, and images within ``reach`` (Å) of its cell."""
+    boxed = in_periodic_box(atoms, reach)
+    # A reciprocal vector (without 2π) is as long as its pair of faces is near.
+    return float(len(atoms) * np.prod(1 + 2 * reach * boxed.cell.reciprocal().lengths()))

@@ -34,7 +34,6 @@ from xml.etree import ElementTree
 
 import ase.io
 import numpy as np
-import psutil
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.data import atomic_numbers
@@ -47,6 +46,7 @@ from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.gap import files, pairs
 from mlip_bench.potentials.gap.evaluation import Evaluator
 from mlip_bench.potentials.gap.files import XML
+from mlip_bench.potentials.memory import refuse_too_much
 
 # Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
 SKIN = 0.5
@@ -56,9 +56,6 @@ SPARSE_JITTER = 1e-8
 
 # gap_fit reads its seed as a Fortran integer of four bytes.
 LARGEST_SEED = 2**31 - 2
-
-# Share of available memory that gap_fit may plan for; the rest is for everything else on the machine.
-MEMORY_SHARE = 0.9
 
 # Shares of a fit's time: sparse points are chosen, then covariance matrices take nearly all.
 CHOSEN, COVERED = 0.05, 0.90
@@ -411,12 +408,8 @@ def _refuse_if_too_large(line: str) -> None:
     if not peak:
         return
     needed = int(peak[1]) * {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}[peak[2]]
-    available = psutil.virtual_memory().available
-    if needed > MEMORY_SHARE * available:
-        raise UserError(
-            f"gap: this fit needs {needed / 1e9:.0f} GB and {available / 1e9:.0f} GB are available; "
-            "lower gap.l_max, gap.n_max or gap.cutoff, or train on fewer structures"
-        )
+    advice = "lower gap.l_max, gap.n_max or gap.cutoff, or train on fewer structures"
+    refuse_too_much("gap", needed, advice)
 
 
 def _refuse_lost_energies(line: str, n_structures: int) -> None:

@@ -30,6 +30,7 @@ from mlip_bench.data import voigt
 from mlip_bench.errors import UserError
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.edges import Edges
+from mlip_bench.potentials.memory import DOUBLE, expected_edges, refuse_too_much
 from mlip_bench.potentials.mtp import basis, fitting, kernel, mlip
 from mlip_bench.potentials.mtp.tables import Tables
 
@@ -46,6 +47,11 @@ SHARE_OF_SHORTEST = 0.95
 SCALING = 0.01
 
 FILE = "potential.mtp"
+
+# What a fit holds, for the estimate of its memory: copies of the rows of one structure on each thread, and
+# numbers of 8 bytes for each edge (two atoms, three shifts, the vector, and what the list is made from).
+ROWS_PER_THREAD = 2
+NUMBERS_PER_EDGE = 11
 
 
 @lru_cache(None)
@@ -128,6 +134,7 @@ class MTP(Potential):
         least = self._least_distance(structures)
         levels = [step for step in STEPS if step < hypers.level] + [hypers.level]
         self._refuse_too_few_data(structures, basis_of_level(hypers.level))
+        self._refuse_too_little_memory(structures)
         examples = [fitting.example(atoms, self.elements_, hypers.cutoff) for atoms in structures]
         tables = {level: Tables(basis_of_level(level), SCALING, least, hypers.cutoff) for level in levels}
         file = None if self._checkpoint is None else self._checkpoint / "state.npz"
@@ -171,6 +178,19 @@ class MTP(Potential):
                     stacklevel=2,
                 )
         return least
+
+    def _refuse_too_little_memory(self, structures: Sequence[Atoms]) -> None:
+        """Estimate the neighbour lists of all structures, and on each thread rows and products of one."""
+        hypers, chosen = self.hypers, basis_of_level(self.hypers.level)
+        n_species, n_threads = len(self.elements_), len(available_cores())
+        n_columns = n_species**2 * chosen.radial_functions * hypers.radial_basis_size
+        n_columns += len(chosen.moment_mapping) + n_species + 1
+        rows = ROWS_PER_THREAD * n_columns * max(7 + 3 * len(atoms) for atoms in structures)
+        products = len(fitting.QUANTITIES) * n_columns**2
+        edges = sum(expected_edges(atoms, hypers.cutoff) for atoms in structures)
+        numbers = n_threads * (rows + products) + 2 * products + NUMBERS_PER_EDGE * edges
+        advice = "lower mtp.level, mtp.radial_basis_size or mtp.cutoff, or train on fewer structures"
+        refuse_too_much(self.family, DOUBLE * numbers, advice)
 
     def _refuse_too_few_data(self, structures: Sequence[Atoms], chosen: basis.Basis) -> None:
         n_species = len(self.elements_)

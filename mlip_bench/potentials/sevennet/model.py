@@ -23,6 +23,7 @@ from mlip_bench.child import available_cores
 from mlip_bench.data import structures as reference
 from mlip_bench.errors import UserError
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
+from mlip_bench.potentials.memory import expected_edges, refuse_too_much
 
 if TYPE_CHECKING:
     from mlip_bench.potentials.sevennet import inference, training
@@ -41,6 +42,12 @@ ATOMS_PER_STEP = 100
 
 # Atoms predicted at once: enough to fill the cores, little enough for a laptop's memory.
 ATOMS_PER_BATCH = 500
+
+
+# For the estimate of memory: bytes of an edge in a graph (vector, atoms, shift), and of a component of a
+# message while forces are trained: it is kept for two derivatives, in single precision.
+BYTES_PER_EDGE = 64
+BYTES_PER_MESSAGE = 24
 
 
 class SevenNet(Potential):
@@ -149,6 +156,7 @@ class SevenNet(Potential):
         self._ready_model = None
         self._start(structures)
         if self.hypers.epochs:
+            self._refuse_too_little_memory(structures)
             if self.hypers.checkpoint:
                 structures = self._refit_zero(structures)
                 self.model_.float()  # predicting may have made it double
@@ -166,6 +174,23 @@ class SevenNet(Potential):
                 progress,
             )
             self._take_shift()  # training may have moved it
+
+    def _refuse_too_little_memory(self, structures: Sequence[Atoms]) -> None:
+        """Estimate the graphs of all structures and, on the CPU, what one step of training keeps of messages.
+
+        On a GPU a step that does not fit is taken in parts.
+        """
+        edges = [expected_edges(atoms, self._cutoff) for atoms in structures]
+        needed = BYTES_PER_EDGE * sum(edges)
+        if self.device == "cpu":
+            config = self.config_
+            channels, lmax, layers = (config[key] for key in ("channel", "lmax", "num_convolution_layer"))
+            of_message = channels * layers * (lmax + 1) ** 3
+            of_step = self._schedule(structures).batch * max(edges)
+            needed += BYTES_PER_MESSAGE * of_message * of_step
+        name = self.family
+        advice = f"lower {name}.batch, {name}.channels or {name}.cutoff, or train on fewer structures"
+        refuse_too_much(name, needed, advice)
 
     def _start(self, structures: Sequence[Atoms]) -> None:
         """Build a network for the data, or read the checkpoint."""
