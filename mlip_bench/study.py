@@ -221,6 +221,7 @@ class Task:
             n_atoms=value.n_atoms if value else None,
             group=value.group if value else None,
             spread=value.spread if value else None,
+            note=value.note if value else None,
         )
 
 
