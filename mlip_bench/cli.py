@@ -251,7 +251,7 @@ def evaluate(
 ) -> None:
     """Print the errors of a saved or published potential on test data."""
     from mlip_bench.data.files import read_structures
-    from mlip_bench.measure.errors import METRICS, comparison, summary
+    from mlip_bench.measure.errors import METRICS, comparison, counts, predict_each, summary
     from mlip_bench.potentials import load
 
     potential = load(path)
@@ -260,11 +260,16 @@ def evaluate(
     else:
         data = read_dataset(system, dataset, None, None, 0)
         structures, origin = data.test, data.origin
-    predictions = potential.predict(structures)
+    predicted = predict_each(potential, structures)
+    for count in counts(predicted):
+        complain(
+            f"{count.value:.0f} {METRICS[count.metric].description}"
+            + (f" ({count.note})" if count.note else "")
+        )
     table = Table(
         "error", "value", "unit", title=f"{potential.family} on {len(structures)} structures, {origin}"
     )
-    for name, value in summary(comparison(structures, predictions)).items():
+    for name, value in summary(comparison(predicted.structures, predicted.predictions)).items():
         table.add_row(METRICS[name].description, f"{value:.3f}", METRICS[name].unit)
     console.print(table)
 

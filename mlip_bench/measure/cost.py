@@ -5,8 +5,8 @@ are noisy, so beside every timing the ruler is timed in the same process: the pu
 (``Mo_Zuo_JPCA2020``, 2Jmax = 6) on as many atoms of bcc Mo. Blocks of steps of the two alternate, and the
 ratio is taken pair by pair. Native pair styles leave the energy out, which LAMMPS computes at the end of each
 block but a long simulation does not: with it, short blocks made the ruler up to a tenth dearer than it is.
-A potential whose dynamics explode meanwhile is timed nevertheless, on a rattled crystal and with steps so short
-that its atoms stay where they are, and a note says so.
+A potential whose dynamics explode meanwhile is timed nevertheless, on a rattled crystal and with steps so
+short that its atoms stay where they are, and a note says so.
 """
 
 import dataclasses
