@@ -141,6 +141,7 @@ def sweep(
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder; default reports/<system>-sweep.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Fits side by side; they share the cores.")] = 2,
+    crystal: CrystalFile = None,
 ) -> None:
     """Fit sizes of every family within a budget of time; what is done already is kept."""
     from mlip_bench import report, study
@@ -153,6 +154,8 @@ def sweep(
     for name in names:  # before any download: are they right?
         sweeping.ladder(name, system or "", overrides[name], varied[name])
     data = read_dataset(system, dataset, train, test, seed)
+    if crystal is not None:
+        data = with_crystal(data, crystal)
     refuse_untimed(data)
     ladders = [sweeping.ladder(name, data.system, overrides[name], varied[name]) for name in names]
     order = sweeping.batches(ladders, seeds, seed)
@@ -503,7 +506,7 @@ def data_label(
 def refuse_untimed(data: Dataset) -> None:
     """Raise :class:`UserError` where the data has nothing whose cost could be measured."""
     if data.crystal is None:
-        raise UserError(f"{data.name}: no periodic structure, so no cost; a sweep sets errors against cost")
+        raise UserError(f"{data.name}: no periodic structure, so no cost; give one with --crystal")
 
 
 def recommend(folder: Path) -> None:

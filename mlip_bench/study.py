@@ -454,6 +454,7 @@ def describe(plan: Plan, folder: Path, command: Sequence[str]) -> None:
             "citation": dataset.citation,
             "n_train": len(dataset.train),
             "n_test": len(dataset.test),
+            "notes": list(getattr(dataset, "notes", ())),
             "reference": reference.is_of(dataset.system, dataset.crystal),
         },
         "hardware": {"cpu": cpu_name(), "cores": len(available_cores()), "platform": sys.platform},

@@ -47,9 +47,11 @@ class Violent:
 
 def test_an_explosion_has_a_type_of_its_own():
     atoms = bulk(ELEMENT, a=3.17, cubic=True).repeat(2)
-    with pytest.raises(DynamicsFailed, match="the dynamics did not hold"):
-        with Simulation(Violent("forces"), atoms) as simulation:
-            simulation.run(500)
+    with (
+        pytest.raises(DynamicsFailed, match="the dynamics did not hold"),
+        Simulation(Violent("forces"), atoms) as simulation,
+    ):
+        simulation.run(500)
 
 
 @pytest.mark.parametrize("measure", [stability, cost])
@@ -96,6 +98,7 @@ def test_what_holds_has_no_note(embedded, tmp_path, monkeypatch):
     assert {value.note for value in cost.run(Subject(ruler, embedded, tmp_path), silent)} == {None}
 
 
+@pytest.mark.filterwarnings("ignore:Use thermalize_momenta")
 def test_nve_that_explodes_is_a_row_with_that_sentence():
     atoms = bulk(ELEMENT, a=3.17, cubic=True).repeat(2)
     values = direct._dynamics(Violent("forces"), atoms, silent)
