@@ -1,9 +1,12 @@
 """The command ``mlip-bench``: one thin function per command."""
 
+import functools
 import shlex
 import sys
+from collections.abc import Callable, Iterable, Sequence
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,6 +15,8 @@ from rich.table import Table
 
 from mlip_bench.data import records
 from mlip_bench.data.dataset import Dataset, with_crystal
+from mlip_bench.data.reading import ReadingOptions
+from mlip_bench.data.splits import RANDOM
 from mlip_bench.errors import UserError, did_you_mean, is_disk_full
 from mlip_bench.options import (
     apart,
@@ -21,9 +26,13 @@ from mlip_bench.options import (
     plan_files,
     plan_potentials,
     read_dataset,
+    read_potential,
 )
-from mlip_bench.potentials import family, family_names, presets
+from mlip_bench.potentials import family, family_names, kind_of, notes, presets
 from mlip_bench.potentials.base import refuse_missing_gpu
+
+if TYPE_CHECKING:  # it takes most of a second to import, which `mlip-bench list` need not wait for
+    from mlip_bench.study import PotentialPlan
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -59,23 +68,83 @@ System = Annotated[str | None, typer.Option("--system", help="Chemical system of
 DatasetName = Annotated[
     str, typer.Option("--dataset", help="'auto', the name of a dataset, or a file of your own.")
 ]
-Train = Annotated[Path | None, typer.Option("--train", help="Own training data: any file that ASE reads.")]
+Train = Annotated[Path | None, typer.Option("--train", help="Own training data: a file or a folder.")]
 Test = Annotated[Path | None, typer.Option("--test", help="Own test data; without it a tenth is set aside.")]
+Split = Annotated[
+    str,
+    typer.Option(
+        "--split",
+        help="How the tenth is set aside: 'random', a tenth of each group by chance, or 'blocks', a run of "
+        "neighbouring frames of each trajectory (same group and atoms), so that test frames are not "
+        "neighbours in time of training frames.",
+    ),
+]
 Preset = Annotated[str, typer.Option("--preset", help="quick, standard, paper or tuned.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="A hyper-parameter, e.g. snap.twojmax=8; repeatable.")
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of every random choice.")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Read files of others that can run code of their authors.")
+]
+OfFile = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="What a file leaves open, e.g. sevennet.modal=PBE; repeatable."),
+]
 Saved = Annotated[Path, typer.Argument(help="A saved potential, or a file in a format of its field.")]
+
+# How a file is read: one option for each field of ReadingOptions, in a panel of its own.
+READING = {
+    "energy_key": (str | None, "Key of the energy (eV) in each frame."),
+    "forces_key": (str | None, "Key of the forces (eV/Å)."),
+    "stress_key": (str | None, "Key of the stress (eV/Å³), or of the virial (eV)."),
+    "stress_unit": (
+        str | None,
+        "eV/A3, GPa, kbar, bar, MPa, Pa, or eV where it is not divided by the volume.",
+    ),
+    "turn_stress": (bool, "Turn the sign of the stress: the file's is positive in compression."),
+    "elements": (str | None, "Elements of the types 0, 1, ... of a .cfg of MLIP, for example Mo,Si."),
+    "units": (str | None, "Units of n2p2's input.data: metal (eV, Å) or atomic (Hartree, Bohr)."),
+    "skip_bad": (bool, "Leave frames out that cannot be used, and name them."),
+}
+
+
+def with_reading_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of ``READING``, and hand them to it as its argument ``reading``."""
+
+    @functools.wraps(command)
+    def with_options(**arguments: Any) -> None:
+        given = {name: arguments.pop(name) for name in READING}
+        given["elements"] = tuple(filter(None, (given["elements"] or "").replace(" ", "").split(",")))
+        command(**arguments, reading=ReadingOptions(**given))
+
+    own = [parameter for name, parameter in signature(command).parameters.items() if name != "reading"]
+    added = [
+        Parameter(
+            name,
+            Parameter.KEYWORD_ONLY,
+            default=False if kind is bool else None,
+            annotation=Annotated[
+                kind,
+                typer.Option(f"--{name.replace('_', '-')}", help=text, rich_help_panel="Reading own data"),
+            ],
+        )
+        for name, (kind, text) in READING.items()
+    ]
+    vars(with_options)["__signature__"] = Signature([*own, *added])
+    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *added)}
+    return with_options
 
 
 @app.command()
+@with_reading_options
 def run(
     potential: Potentials = "all",
     system: System = None,
     dataset: DatasetName = "auto",
     train: Train = None,
     test: Test = None,
+    split: Split = RANDOM,
     preset: Preset = "standard",
     measure: Annotated[str, typer.Option(help="Measurements, separated by commas.")] = "errors,cost",
     settings: Settings = None,
@@ -87,6 +156,9 @@ def run(
     ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Fits side by side; they share the cores.")] = 1,
     crystal: CrystalFile = None,
+    trust: Trust = False,
+    *,
+    reading: ReadingOptions,
 ) -> None:
     """Fit potentials, measure them, and write the report; what is done already is kept."""
     from mlip_bench import report, study
@@ -94,20 +166,22 @@ def run(
 
     files, potential = apart(potential)
     names = with_device(chosen(potential, family_names(), "potential"), device) if potential else []
-    published = plan_files(files, names, device)
     measures = chosen(measure, list(MEASURES), "measure")
-    overrides = parse_settings(settings or [], names)
+    of_files = [kind_of(path).family for path in files]
+    overrides = parse_settings(settings or [], list(dict.fromkeys(names + of_files)))
+    published = plan_files(files, names, device, overrides, trust)
     plan_potentials(names, preset, system or "", overrides)  # before any download: are they right?
-    data = read_dataset(system, dataset, train, test, seed)
+    data = read_dataset(system, dataset, train, test, seed, reading, split)
     if crystal is not None:
         data = with_crystal(data, crystal)
     if data.crystal is None and "cost" in measures:
         say("cost is not measured: the data has no periodic structure to time")
         measures.remove("cost")
     fitted = plan_potentials(names, preset, data.system, overrides)
-    plan = study.Plan(data, fitted + published, tuple(measures), seed, device, preset)
+    plan = study.Plan(data, fitted + published, tuple(measures), seed, device, preset, trust)
     folder = out or Path("reports") / data.system
     say(f"data: {data.origin} ({len(data.train)} training, {len(data.test)} test)")
+    say_of_data(data.notes)
     from mlip_bench.progress import watcher
 
     with study.sole_writer(folder):
@@ -116,6 +190,7 @@ def run(
         study.describe(plan, folder, command_line())
         with watcher(console) as watching:
             outcome = study.Study(plan, folder, jobs, watching).run()
+        say_notes(folder, plan.potentials)
         if not outcome.n_done and not outcome.failures:
             say(f"nothing had to be done: all {outcome.n_kept} tasks were finished before")
         if not report.is_current(folder):
@@ -125,12 +200,14 @@ def run(
 
 
 @app.command()
+@with_reading_options
 def sweep(
     potential: Families = "all",
     system: System = None,
     dataset: DatasetName = "auto",
     train: Train = None,
     test: Test = None,
+    split: Split = RANDOM,
     budget: Annotated[str, typer.Option(help="Time that the sweep may take: 30min, 2h.")] = "2h",
     seeds: Annotated[int, typer.Option(min=1, help="Fits of each size of a family with random choices.")] = 1,
     vary: Annotated[
@@ -142,6 +219,9 @@ def sweep(
     out: Annotated[Path | None, typer.Option(help="Folder; default reports/<system>-sweep.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Fits side by side; they share the cores.")] = 2,
     crystal: CrystalFile = None,
+    trust: Trust = False,
+    *,
+    reading: ReadingOptions,
 ) -> None:
     """Fit sizes of every family within a budget of time; what is done already is kept."""
     from mlip_bench import report, study
@@ -153,20 +233,22 @@ def sweep(
     budget_s = sweeping.parse_budget(budget)
     for name in names:  # before any download: are they right?
         sweeping.ladder(name, system or "", overrides[name], varied[name])
-    data = read_dataset(system, dataset, train, test, seed)
+    data = read_dataset(system, dataset, train, test, seed, reading, split)
     if crystal is not None:
         data = with_crystal(data, crystal)
     refuse_untimed(data)
     ladders = [sweeping.ladder(name, data.system, overrides[name], varied[name]) for name in names]
     order = sweeping.batches(ladders, seeds, seed)
-    plan = study.Plan(data, (), sweeping.MEASURES, seed, device)
+    plan = study.Plan(data, (), sweeping.MEASURES, seed, device, trust=trust)
     folder = out or Path("reports") / f"{data.system}-sweep"
     say(f"data: {data.origin} ({len(data.train)} training, {len(data.test)} test)")
+    say_of_data(data.notes)
     with study.sole_writer(folder):
         study.describe(plan, folder, command_line())
         with watcher(console) as watching:
             done = sweeping.run(plan, order, folder, budget_s, jobs, watching, say)
         study.describe(done.plan, folder, command_line())
+        say_notes(folder, done.plan.potentials)
         if not report.is_current(folder):
             report.build(folder)
         recommend(folder)
@@ -177,6 +259,7 @@ def sweep(
 
 
 @app.command()
+@with_reading_options
 def tune(
     potential: Annotated[str, typer.Argument(help="Name of a family, e.g. snap.")],
     system: System = None,
@@ -188,6 +271,9 @@ def tune(
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder; default reports/<system>-tune-<family>.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Trials side by side.")] = 2,
+    trust: Trust = False,
+    *,
+    reading: ReadingOptions,
 ) -> None:
     """Search cutoff and weights on the training data; what was tried is kept."""
     from mlip_bench import study, tuning
@@ -195,11 +281,12 @@ def tune(
     (name,) = chosen(potential, family_names(), "potential")
     overrides = parse_settings(settings or [], [name])
     plan_potentials([name], "standard", system or "", overrides)
-    data = read_dataset(system, dataset, train, None, seed, whole=True)
+    data = read_dataset(system, dataset, train, None, seed, reading, whole=True)
     (planned,) = plan_potentials([name], "standard", data.system, overrides)
-    task = tuning.problem(name, planned.hypers, data, folds, seed)
+    task = tuning.problem(name, planned.hypers, data, folds, seed, trust)
     folder = out or Path("reports") / f"{data.system}-tune-{name}"
     say(f"data: {data.origin} ({len(data.train)} training); {len(task.dimensions)} numbers to tune")
+    say_of_data(data.notes)
     with study.sole_writer(folder):
         start, best = tuning.tune(task, folder, trials, jobs, say)
         table = folder / f"{name}.toml"
@@ -208,6 +295,7 @@ def tune(
 
 
 @app.command()
+@with_reading_options
 def fit(
     potential: Annotated[str, typer.Argument(help="Name of a family, e.g. snap.")],
     out: Annotated[Path, typer.Option(help="Folder for the potential.")],
@@ -217,14 +305,18 @@ def fit(
     preset: Preset = "standard",
     settings: Settings = None,
     seed: Seed = 0,
+    trust: Trust = False,
+    *,
+    reading: ReadingOptions,
 ) -> None:
     """Fit one potential on the training data and save it."""
     (name,) = chosen(potential, family_names(), "potential")
     overrides = parse_settings(settings or [], [name])
     plan_potentials([name], preset, system or "", overrides)
-    data = read_dataset(system, dataset, train, None, seed, whole=True)
+    data = read_dataset(system, dataset, train, None, seed, reading, whole=True)
     (planned,) = plan_potentials([name], preset, data.system, overrides)
     say(f"data: {data.origin} ({len(data.train)} training)")
+    say_of_data(data.notes)
     from rich.progress import Progress
 
     from mlip_bench.child import ChildFailed, available_cores, run_in_child
@@ -235,34 +327,42 @@ def fit(
         try:
             run_in_child(
                 fit_and_save,
-                *(family(name)(**planned.hypers), data, seed, out, None),
+                *(family(name)(**planned.hypers).trusting(trust), data, seed, out, None),
                 cores=available_cores(),
                 progress=lambda share, _: progress.update(bar, completed=share),
             )
         except ChildFailed as failure:
             complain(f"failed: fit {name}: {failure}")
             raise typer.Exit(SOMETHING_FAILED) from None
+    for note in notes(out):
+        say(f"{name}: {note}")
     say(f"{name}: {out}")
 
 
 @app.command()
+@with_reading_options
 def evaluate(
     path: Saved,
     system: System = None,
     dataset: DatasetName = "auto",
     test: Annotated[Path | None, typer.Option("--test", help="Own structures to evaluate on.")] = None,
+    settings: OfFile = None,
+    trust: Trust = False,
+    *,
+    reading: ReadingOptions,
 ) -> None:
     """Print the errors of a saved or published potential on test data."""
     from mlip_bench.data.files import read_structures
     from mlip_bench.measure.errors import METRICS, comparison, counts, predict_each, summary
-    from mlip_bench.potentials import load
 
-    potential = load(path)
+    potential = read_potential(path, settings or [], trust)
     if test is not None:
-        structures, origin = read_structures(test), str(test)
+        found = read_structures(test, reading)
+        structures, origin, said = found.structures, str(test), found.notes
     else:
-        data = read_dataset(system, dataset, None, None, 0)
-        structures, origin = data.test, data.origin
+        data = read_dataset(system, dataset, None, None, 0, reading)
+        structures, origin, said = data.test, data.origin, data.notes
+    say_of_data(said)
     predicted = predict_each(potential, structures)
     for count in counts(predicted):
         complain(
@@ -286,15 +386,16 @@ def measure(
     ] = "all",
     system: System = None,
     crystal: CrystalFile = None,
+    settings: OfFile = None,
+    trust: Trust = False,
 ) -> None:
     """Print properties of a saved or published potential beside those of first principles."""
     from mlip_bench.data.files import read_crystal
     from mlip_bench.measure import PROPERTIES, property_of, reference
-    from mlip_bench.potentials import load
     from mlip_bench.report import properties
 
     names = chosen(measures, list(PROPERTIES), "property")
-    potential = load(path)
+    potential = read_potential(path, settings or [], trust)
     name = system or "-".join(potential.elements_)
     atoms = records.crystal(name) if crystal is None else read_crystal(crystal)
     failures: list[str] = []
@@ -367,14 +468,15 @@ def export(
     path: Saved,
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     file_format: Annotated[str, typer.Option("--format", help="lammps.")] = "lammps",
+    settings: OfFile = None,
+    trust: Trust = False,
 ) -> None:
     """Write a folder with the potential, an input script that runs, and a README."""
     from mlip_bench.export import to_lammps
-    from mlip_bench.potentials import load
 
     if file_format != "lammps":
         raise UserError(f"unknown format '{file_format}'{did_you_mean(file_format, ['lammps'])}")
-    potential = load(path)
+    potential = read_potential(path, settings or [], trust)
     to_lammps(potential, out)
     say(f"{potential.family} for LAMMPS: {out}")
 
@@ -448,18 +550,22 @@ def data_fetch(
 
 
 @data_app.command("show")
+@with_reading_options
 def data_show(
     system: System = None,
     dataset: DatasetName = "auto",
     train: Train = None,
     test: Test = None,
     histogram: Annotated[Path | None, typer.Option(help="Write histograms to this PNG, SVG or PDF.")] = None,
+    *,
+    reading: ReadingOptions,
 ) -> None:
     """Print sizes per group, elements, ranges of energy, force and stress, and the closest distance."""
     from mlip_bench.data.summary import COLUMNS, draw_histograms, summarise
 
-    data = read_dataset(system, dataset, train, test, 0)
+    data = read_dataset(system, dataset, train, test, 0, reading)
     say(f"{data.origin}; {data.level_of_theory}; {data.licence}")
+    say_of_data(data.notes)
     table = Table("split", "group", "structures", "atoms", "elements", *COLUMNS, title=data.system)
     for line in summarise(data):
         table.add_row(*map(escape, line))
@@ -522,6 +628,18 @@ def recommend(folder: Path) -> None:
         say(f"recommended, for LAMMPS: {name}, {folder / RECOMMENDED}")
 
 
+def say_notes(folder: Path, potentials: Iterable["PotentialPlan"]) -> None:
+    """Print what the fits of a run left out, assumed or clipped; what several have in common once."""
+    from mlip_bench.study import POTENTIALS
+
+    names: dict[str, list[str]] = {}
+    for potential in potentials:
+        for note in notes(folder / POTENTIALS / potential.name):
+            names.setdefault(note, []).append(potential.name)
+    for note, having in names.items():
+        say(f"{', '.join(having)}: {note}")
+
+
 def finish(outcome: Any) -> None:
     """Name what failed, and end with the exit code for it."""
     for failure in outcome.failures:
@@ -554,6 +672,12 @@ def command_line() -> list[str]:
 def say(text: str) -> None:
     """Print one plain line."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def say_of_data(sentences: Sequence[str]) -> None:
+    """Print what is to be said of the data, a line each."""
+    for sentence in sentences:
+        say(f"data: {sentence}")
 
 
 def tell(share: float, message: str) -> None:

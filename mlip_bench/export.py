@@ -117,7 +117,7 @@ def example(potential: Potential) -> Atoms:
 
     A potential read from another code's file has none: then it is a cubic crystal of its first element.
     """
-    atoms = getattr(potential, "example_", None)
+    atoms = potential.example_
     if atoms is None:
         crystal, lattice_constant = _crystal(potential.elements_[0])
         atoms = bulk(potential.elements_[0], crystal, a=lattice_constant, cubic=True)

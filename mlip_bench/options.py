@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from mlip_bench.data import records
 from mlip_bench.data.dataset import Dataset, own_data
+from mlip_bench.data.files import AS_THE_FILE_SAYS
+from mlip_bench.data.reading import ReadingOptions
+from mlip_bench.data.splits import KINDS, RANDOM
 from mlip_bench.errors import UserError, did_you_mean
-from mlip_bench.potentials import load, presets
+from mlip_bench.potentials import Potential, kind_of, load, presets
 
 if TYPE_CHECKING:  # it takes most of a second to import, which `mlip-bench list` need not wait for
     from mlip_bench.study import PotentialPlan
@@ -23,22 +26,37 @@ def read_dataset(
     train: Path | None,
     test: Path | None,
     seed: int,
+    reading: ReadingOptions = AS_THE_FILE_SAYS,
+    split: str = RANDOM,
     whole: bool = False,
 ) -> Dataset:
     """Return the data that the options name: own files, or a named dataset.
 
-    ``whole`` keeps own data without a test file together instead of setting a tenth aside.
+    ``split`` says how own data without a test file is split; ``whole`` keeps it together instead.
     """
     is_file = Path(dataset).suffix or Path(dataset).exists()
     if train is None and is_file and dataset not in records.records():
         train = Path(dataset)
     if train is None and test is not None:
         raise UserError("--test needs --train; to evaluate a saved potential use: mlip-bench evaluate")
+    if split not in KINDS:
+        raise UserError(f"--split {split}: not a way to split{did_you_mean(split, KINDS)}")
+    if split != RANDOM and (train is None or test is not None):
+        raise UserError(f"--split {split}: nothing is split here; it is for own data without --test")
     if train is not None:
-        return own_data(train, train if whole else test, seed, system)
+        return own_data(train, test, seed, system, reading, None if whole else split)
+    refuse_reading_options(reading)
     if system is None:
         raise UserError("give --system (for example Mo) or your own data with --train FILE")
     return records.load(dataset, system)
+
+
+def refuse_reading_options(reading: ReadingOptions) -> None:
+    """Raise :class:`UserError` where options of reading are given, but no file of one's own to read."""
+    if reading != AS_THE_FILE_SAYS:
+        given = [field.name for field in dataclasses.fields(reading) if getattr(reading, field.name)]
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UserError(f"{names}: for own data only; a named dataset is read as its record says")
 
 
 def chosen(text: str, known: list[str], what: str) -> list[str]:
@@ -101,13 +119,32 @@ def apart(potentials: str) -> tuple[list[Path], str]:
     return files, rest if files else potentials
 
 
-def plan_files(files: list[Path], taken: list[str], device: str) -> tuple["PotentialPlan", ...]:
-    """Return the plan of potentials that are read, not fitted, each under a name of its own."""
+def read_potential(path: Path, settings: list[str], trust: bool) -> Potential:
+    """Read a saved potential, or a file with the hyper-parameters that ``settings`` give it."""
+    name = kind_of(path).family
+    return load(path, trust=trust, **parse_settings(settings, [name])[name])
+
+
+def plan_files(
+    files: list[Path],
+    taken: list[str],
+    device: str,
+    overrides: dict[str, dict[str, Any]],
+    trust: bool,
+) -> tuple["PotentialPlan", ...]:
+    """Return the plan of potentials that are read, not fitted, each under a name of its own.
+
+    Of the settings of a family that is fitted as well, files take those that they leave open.
+    """
     from mlip_bench.study import PotentialPlan
 
     planned, names = [], set(taken)
     for path in files:
-        potential = load(path).on(device)
+        kind = kind_of(path)
+        given = overrides[kind.family]
+        if kind.family in taken:
+            given = {key: value for key, value in given.items() if key in kind.set_on_reading}
+        potential = load(path, trust=trust, **given).on(device)
         name = path.stem
         if name in names:
             raise UserError(

@@ -33,7 +33,8 @@ from mlip_bench.measure import BY_GROUP, MEASURES, Subject, Value, metric, refer
 from mlip_bench.measure import fit as fitting
 from mlip_bench.measure.base import CURVES
 from mlip_bench.measure.errors import PREDICTIONS
-from mlip_bench.potentials import family, load
+from mlip_bench.potentials import Potential, family, load
+from mlip_bench.potentials.base import DESCRIPTION as SAVED
 from mlip_bench.potentials.base import Progress
 from mlip_bench.results import (
     RESULTS,
@@ -80,6 +81,13 @@ class PotentialPlan:
         """Return all hyper-parameters, defaults included; raises UserError where one is wrong."""
         return dataclasses.asdict(family(self.family)(**self.hypers).hypers)
 
+    def read(self, trust: bool) -> Potential:
+        """Read a potential that is not fitted, with the hyper-parameters that its file leaves open."""
+        assert self.source is not None
+        names = () if (self.source / SAVED).is_file() else family(self.family).set_on_reading
+        hypers = self.resolved()
+        return load(self.source, trust=trust, **{name: hypers[name] for name in names})
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -91,6 +99,8 @@ class Plan:
     seed: int = 0
     device: str = "cpu"
     preset: str = "standard"
+    trust: bool = False
+    """Let files that are read run code of their authors; it changes no result."""
 
     def tasks(self, folder: Path) -> list["Task"]:
         """Return all tasks in the order in which their rows stand in the results."""
@@ -231,11 +241,12 @@ def perform(task: Task, partial: Path, threads: int, progress: Progress) -> None
     # What backends leave in temporary files goes with the folder if this process is killed.
     tempfile.tempdir = str(partial)
     if task.measure == FIT and task.potential.source is not None:
-        potential = load(task.potential.source)
+        potential = task.potential.read(task.plan.trust)
         potential.save(partial)
         values = []
     elif task.measure == FIT:
         potential = family(task.potential.family)(**task.potential.hypers).on(task.plan.device)
+        potential.trusting(task.plan.trust)
         values = fitting.fit(potential, task.plan.dataset, task.seed, partial, task.checkpoint, progress)
     else:
         potential = load(task.fit.folder).on(task.plan.device)
@@ -454,7 +465,7 @@ def describe(plan: Plan, folder: Path, command: Sequence[str]) -> None:
             "citation": dataset.citation,
             "n_train": len(dataset.train),
             "n_test": len(dataset.test),
-            "notes": list(getattr(dataset, "notes", ())),
+            "notes": list(dataset.notes),
             "reference": reference.is_of(dataset.system, dataset.crystal),
         },
         "hardware": {"cpu": cpu_name(), "cores": len(available_cores()), "platform": sys.platform},

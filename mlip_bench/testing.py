@@ -28,6 +28,7 @@ import numpy as np
 from ase import Atoms
 from scipy.spatial.transform import Rotation
 
+from mlip_bench.data.structures import composition, with_zero
 from mlip_bench.data.voigt import to_matrix
 from mlip_bench.errors import UserError
 from mlip_bench.potentials import load
@@ -35,6 +36,12 @@ from mlip_bench.potentials.base import Potential, Prediction
 
 # Rounding of double-precision sums over an environment, in eV, eV/Å and eV/Å³.
 ROUNDING = 1e-7
+
+# Largest change of energies (eV per atom) and forces (eV/Å) where the zero of the training energies is moved:
+# a fit by gradients follows the rounding of its targets.
+ALL_ELECTRON = 7900.123
+SHIFTED_ENERGY = 1e-5
+SHIFTED_FORCE = 1e-4
 
 # Error of a central difference with the steps below on forces (eV/Å) and stresses (eV/Å³).
 FINITE_DIFFERENCE_FORCE = 1e-4
@@ -234,6 +241,18 @@ def fit_twice_equals_once(case: Case) -> None:
         _assert_same(before, after)
 
 
+def zero_of_the_energy(case: Case) -> None:
+    """A zero of each element that lies as far off as all-electron energies do costs nothing."""
+    elements = case.potential.elements_
+    moved = -ALL_ELECTRON * (1 + np.arange(len(elements)))
+    shifted = case.family(**case.hypers).fit(with_zero(case.train, elements, moved), seed=1)
+    shifts = composition(case.probes, elements) @ moved
+    before, after = case.potential.predict(case.probes), shifted.predict(case.probes)
+    for one, other, shift in zip(before, after, shifts, strict=True):
+        assert abs(other.energy - shift - one.energy) < SHIFTED_ENERGY * len(one.forces)
+        np.testing.assert_allclose(other.forces, one.forces, atol=SHIFTED_FORCE)
+
+
 def foreign_element(case: Case) -> None:
     """A structure with an unknown element is refused with a sentence that names it."""
     foreign = next(symbol for symbol in ("Xe", "Rn") if symbol not in case.potential.elements_)
@@ -270,6 +289,7 @@ CHECKS: tuple[Check, ...] = (
     save_and_load,
     same_seed_same_result,
     fit_twice_equals_once,
+    zero_of_the_energy,
     foreign_element,
     calculator_agrees,
 )

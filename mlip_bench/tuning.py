@@ -84,6 +84,8 @@ class Problem:
     system: str
     n_folds: int
     seed: int
+    trust: bool = False
+    """Let files that hyper-parameters name run code of their authors."""
 
     def hypers(self, factors: Sequence[float]) -> dict[str, Any]:
         """Return the hyper-parameters of a trial."""
@@ -114,7 +116,9 @@ class Trial:
         return errors + ELASTIC_WEIGHT * self.elastic_deviation / ELASTIC_SCALE
 
 
-def problem(name: str, hypers: Mapping[str, Any], data: Dataset, n_folds: int, seed: int) -> Problem:
+def problem(
+    name: str, hypers: Mapping[str, Any], data: Dataset, n_folds: int, seed: int, trust: bool = False
+) -> Problem:
     """Return the problem of a family; raises UserError where its table names nothing to tune."""
     ranges = presets.tables(name).get("tune", {})
     if not ranges:
@@ -128,7 +132,7 @@ def problem(name: str, hypers: Mapping[str, Any], data: Dataset, n_folds: int, s
         if key != GROUPS or len(groups) > 1:
             dimensions += [Dimension(key, low, high, group) for group in named]
     return Problem(
-        name, start, tuple(dimensions), tuple(data.train), data.crystal, data.system, n_folds, seed
+        name, start, tuple(dimensions), tuple(data.train), data.crystal, data.system, n_folds, seed, trust
     )
 
 
@@ -138,7 +142,8 @@ def evaluate(task: Problem, factors: Sequence[float]) -> Trial:
     folds = stratified_folds(task.train, task.n_folds, task.seed)
     expected = reference.of(task.system, task.crystal, "elastic")
     tables = []
-    fits = family(task.family)(**hypers).fits_without(task.train, folds, seed=task.seed)
+    potential = family(task.family)(**hypers).trusting(task.trust)
+    fits = potential.fits_without(task.train, folds, seed=task.seed)
     for fold, potential in zip(range(max(folds) + 1), fits, strict=False):
         held_out = [atoms for atoms, place in zip(task.train, folds, strict=True) if place == fold]
         tables.append(comparison(held_out, potential.predict(held_out)))

@@ -157,8 +157,9 @@ def test_a_damaged_file_is_named(fitted, tmp_path, old, new, message):
 @pytest.mark.parametrize("content", ["0.1 0.2", "some text", ""])
 def test_a_damaged_side_file_is_named(fitted, tmp_path, content):
     fitted.save(tmp_path)
-    next(path for path in tmp_path.iterdir() if "sparseX" in path.name).write_text(content)
-    with pytest.raises(UserError, match=r"potential\.xml: not a GAP that can be read"):
+    side = next(path for path in tmp_path.iterdir() if "sparseX" in path.name)
+    side.write_text(content)
+    with pytest.raises(UserError, match=rf"{side.name}: damaged, or of another fit"):
         load(tmp_path / XML)
 
 

@@ -156,7 +156,7 @@ def test_skin_list_gives_the_same_along_a_trajectory(fitted, alloys):
         atoms.positions += generator.normal(scale=0.03, size=atoms.positions.shape)
         deform = np.eye(3) + generator.normal(scale=0.004, size=(3, 3))
         atoms.set_cell(atoms.cell.array @ deform, scale_atoms=True)
-        one, other = kept(atoms), fitted.predict([atoms])[0]
+        one, other = kept(atoms), fitted._predict([atoms])[0]
         assert one.energy == pytest.approx(other.energy, abs=1e-9)
         np.testing.assert_allclose(one.forces, other.forces, atol=1e-9)
 
@@ -173,7 +173,7 @@ def test_atoms_nearer_than_min_dist_are_counted(fitted):
 def search(alloys, level=8):
     """A search with its examples and a start, as ``fit`` makes them."""
     elements = ("Au", "Cu")
-    examples = [fitting.example(atoms, elements, 4.2, np.zeros(2)) for atoms in alloys]
+    examples = [fitting.example(atoms, elements, 4.2) for atoms in alloys]
     tables = Tables(basis_of_level(level), 0.01, 2.0, 4.2)
     found = fitting.Search(
         examples,

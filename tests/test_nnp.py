@@ -136,7 +136,7 @@ def test_skin_list_gives_the_same_along_a_trajectory(fitted, alloys):
         atoms.set_cell(atoms.cell.array @ deform, scale_atoms=True)
         if step == 20:
             atoms.positions[0] += atoms.cell[1]  # wrapped by whoever drives the dynamics
-        one, other = kept(atoms), fitted.predict([atoms])[0]
+        one, other = kept(atoms), fitted._predict([atoms])[0]
         assert one.energy == pytest.approx(other.energy, abs=1e-9)
         np.testing.assert_allclose(one.forces, other.forces, atol=1e-9)
 
@@ -195,9 +195,7 @@ def untrained(structures, moved):
     layout = tables(potential.functions_, potential.elements_)
     raw = [samples.descriptors(atoms, layout) for atoms in structures]
     ranges = samples.scaling(raw, layout)
-    data = samples.join(
-        structures, raw, ranges, np.array([a.get_potential_energy() for a in structures]), 1.0
-    )
+    data = samples.join(structures, raw, ranges, 1.0)
     return potential._trainer(moved(data), np.array([2, 5]), 0, None)
 
 
@@ -242,7 +240,7 @@ def test_batches_in_torch_agree_with_the_kernels(fitted, alloys, monkeypatch):
     squeezed = alloys[0].copy()
     squeezed.set_cell(squeezed.cell.array * 0.9, scale_atoms=True)
     structures = [*alloys[:4], Atoms("Cu"), squeezed]
-    for ours, theirs in zip(fitted.predict(structures), fitted._in_batches(structures, "cpu"), strict=True):
+    for ours, theirs in zip(fitted._predict(structures), fitted._in_batches(structures, "cpu"), strict=True):
         assert theirs.energy == pytest.approx(ours.energy, rel=1e-6)
         np.testing.assert_allclose(theirs.forces, ours.forces, rtol=1e-6, atol=1e-9)
         np.testing.assert_allclose(theirs.stress, ours.stress, rtol=1e-6, atol=1e-10)

@@ -444,7 +444,7 @@ def test_our_convolutions_train_as_sevenns_do(channels, parity, alloys):
 
 def test_heads_on_features_of_both_parities_are_refused(fitted, alloys, tmp_path):
     config = fitted.config_ | {keys.IRREPS_MANUAL: False}
-    backbone.write(tmp_path / "parity.pth", config, backbone.build(config))
+    backbone.write(tmp_path / "parity.pth", config, backbone.build(config), {})
     with pytest.raises(UserError, match=r"parity\.pth has features of both parities"):
         SevenNetDirect(checkpoint=str(tmp_path / "parity.pth"), epochs=1).fit(alloys[:4])
 
@@ -452,7 +452,7 @@ def test_heads_on_features_of_both_parities_are_refused(fitted, alloys, tmp_path
 def test_heads_start_from_a_checkpoint_with_settings_per_layer(fitted, alloys, tmp_path):
     """As sevenn's own training writes them; the heads' spare layer needs some, too."""
     config = fitted.config_ | {keys.CONV_DENOMINATOR: [3.0, 4.0], keys.SELF_CONNECTION_TYPE: ["nequip"] * 2}
-    backbone.write(tmp_path / "lists.pth", config, backbone.build(config))
+    backbone.write(tmp_path / "lists.pth", config, backbone.build(config), {})
     direct = SevenNetDirect(checkpoint=str(tmp_path / "lists.pth"), epochs=1).fit(alloys[:4])
     assert np.isfinite(direct.predict(alloys[:1])[0].forces).all()
 
@@ -460,7 +460,7 @@ def test_heads_start_from_a_checkpoint_with_settings_per_layer(fitted, alloys, t
 def test_heads_without_vectors_are_refused(fitted, alloys, tmp_path):
     """Pseudovectors are no forces: they would stay where the structure is inverted."""
     config = fitted.config_ | {keys.IRREPS_MANUAL: ["4x0e", "4x0e + 4x1e + 4x2e", "4x0e"]}
-    backbone.write(tmp_path / "pseudo.pth", config, backbone.build(config))
+    backbone.write(tmp_path / "pseudo.pth", config, backbone.build(config), {})
     with pytest.raises(UserError, match=r"pseudo\.pth has features .* needs vectors and tensors"):
         SevenNetDirect(checkpoint=str(tmp_path / "pseudo.pth"), epochs=1).fit(alloys[:4])
 
@@ -468,7 +468,7 @@ def test_heads_without_vectors_are_refused(fitted, alloys, tmp_path):
 def test_heads_start_from_a_checkpoint_without_parity(fitted, alloys, tmp_path):
     """As SevenNet-0 and potentials of ours from before features had a parity."""
     config = fitted.config_ | {keys.IRREPS_MANUAL: False, keys.IS_PARITY: False}
-    backbone.write(tmp_path / "none.pth", config, backbone.build(config))
+    backbone.write(tmp_path / "none.pth", config, backbone.build(config), {})
     direct = SevenNetDirect(checkpoint=str(tmp_path / "none.pth"), epochs=1).fit(alloys[:4])
     assert "1x1e" in str(direct.model_.get_submodule("direct_heads").force.irreps_out)
     assert np.isfinite(direct.predict(alloys[:1])[0].forces).all()

@@ -46,7 +46,7 @@ def test_published_files_give_the_published_errors(name, element):
     from mlip_bench.data.download import find
 
     found = find("mlearn", record["test"]["path"], None, record["test"]["checksum"])
-    test = read_structures(found.path, "mlearn-json")
+    test = read_structures(found.path).structures
     potential = load(published(name, element))
     assert potential.family == name
     errors = summary(comparison(test, potential.predict(test)))
@@ -63,7 +63,7 @@ def test_descriptors_and_pair_style_agree(kind, alloys):
     potential = kind(twojmax=4, cutoff=4.2).fit(alloys[:12])
     structures = alloys[12:15]
     predictions = potential.predict(structures)
-    coefficients = potential.coefficients_.ravel()
+    coefficients = np.column_stack([potential.zero_, potential.coefficients_]).ravel()
     with LammpsSession(potential.elements_) as session:
         for atoms, prediction in zip(structures, predictions, strict=True):
             matrix = potential._compute_snap(session, atoms)

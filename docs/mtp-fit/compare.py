@@ -76,7 +76,7 @@ def theirs(train, seconds):
         potential.elements_ = reference.elements(train)
         potential.tables_ = tables
         potential.radial_, potential.linear_ = np.array(data.radial_coeffs), np.array(data.moment_coeffs)
-        potential.baseline_ = np.array(data.species_coeffs)
+        potential.zero_ = np.array(data.species_coeffs)
         errors = summary(comparison(train, potential.predict(train)))
         points.append((moment, errors["energy_rmse"], errors["force_rmse"]))
     return points

@@ -2,19 +2,18 @@
 
 import dataclasses
 import hashlib
-from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 from ase import Atoms
 
+from mlip_bench.data import consistency, duplicates
 from mlip_bench.data import structures as reference
-from mlip_bench.data.files import read_crystal, read_structures
+from mlip_bench.data.files import AS_THE_FILE_SAYS, read_crystal, read_structures
+from mlip_bench.data.reading import ReadingOptions
+from mlip_bench.data.splits import DESCRIPTION, RANDOM, split
 from mlip_bench.errors import UserError
-
-TEST_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,8 @@ class Dataset:
     """The cell that cost is measured on, repeated to the size asked for; None for molecules."""
     origin: str
     """One line on which files were taken, for the terminal and the report."""
+    notes: tuple[str, ...] = ()
+    """What is to be said of the data, a sentence each, for the terminal and the report."""
     level_of_theory: str = "not stated"
     licence: str = "not stated"
     citation: str = "not stated"
@@ -52,15 +53,35 @@ class Dataset:
         return reference.elements(self.train)
 
 
-def own_data(train_path: Path, test_path: Path | None, seed: int, system: str | None) -> Dataset:
-    """Read a user's own data; without a test file, a tenth of the structures is set aside by ``seed``."""
-    structures = read_structures(train_path)
-    if test_path is None:
-        train, test = split(structures, seed, str(train_path))
-        origin = f"{train_path}, split {len(train)}/{len(test)} by seed {seed}"
-    else:
-        train, test = structures, read_structures(test_path)
+def own_data(
+    train_path: Path,
+    test_path: Path | None,
+    seed: int,
+    system: str | None,
+    reading: ReadingOptions = AS_THE_FILE_SAYS,
+    kind: str | None = RANDOM,
+) -> Dataset:
+    """Read a user's own data; without a test file, a tenth of the structures is set aside by ``seed``.
+
+    ``kind`` says how, as in :func:`mlip_bench.data.splits.split`; with None they are kept together, for
+    training and for test.
+    """
+    found = read_structures(train_path, reading)
+    structures, notes = found.structures, found.notes
+    of_labels = consistency.findings(structures)
+    if test_path is not None:
+        tested = found if test_path == train_path else read_structures(test_path, reading)
+        train, test = structures, tested.structures
+        notes = notes_of_both(notes, tested.notes)
+        if tested is not found:
+            of_labels += [f"test: {finding}" for finding in consistency.findings(test)]
         origin = f"{train_path} and {test_path}"
+    elif kind is None:
+        train, test = structures, structures
+        origin = str(train_path)
+    else:
+        train, test = split(structures, seed, str(train_path), kind)
+        origin = f"{train_path}, split {len(train)}/{len(test)} by seed {seed}, {DESCRIPTION[kind]}"
     refuse_new_elements(train, test, str(test_path or train_path))
     return Dataset(
         name=train_path.name,
@@ -69,7 +90,22 @@ def own_data(train_path: Path, test_path: Path | None, seed: int, system: str | 
         test=test,
         crystal=most_stable_periodic(train),
         origin=origin,
+        notes=(*notes, *of_labels, *on_likeness(structures, train, [] if kind is None else test)),
     )
+
+
+def on_likeness(structures: list[Atoms], train: list[Atoms], test: list[Atoms]) -> list[str]:
+    """Return what is to be said of repeated ``structures``, and of test structures that training has."""
+    numbers = duplicates.number_geometries(
+        list({id(atoms): atoms for atoms in (*structures, *test)}.values())
+    )
+    return duplicates.on_repeated(structures, numbers) + duplicates.on_leaks(train, test, numbers)
+
+
+def notes_of_both(train: tuple[str, ...], test: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the notes on both files, each once; what is so in one of them only is said to be."""
+    named = [note if note in test else f"training: {note}" for note in train]
+    return (*named, *(f"test: {note}" for note in test if note not in train))
 
 
 def with_crystal(dataset: Dataset, path: Path) -> Dataset:
@@ -81,26 +117,6 @@ def with_crystal(dataset: Dataset, path: Path) -> Dataset:
             f"{path}: {', '.join(foreign)} does not occur in the data ({', '.join(dataset.elements)})"
         )
     return dataclasses.replace(dataset, crystal=atoms)
-
-
-def split(structures: list[Atoms], seed: int, name: str) -> tuple[list[Atoms], list[Atoms]]:
-    """Set a tenth of the structures aside for testing.
-
-    Isolated atoms always stay in training, and so does the last structure that has some element.
-    """
-    candidates = [index for index, atoms in enumerate(structures) if not reference.is_isolated_atom(atoms)]
-    n_test = max(1, round(TEST_SHARE * len(candidates)))
-    having = Counter(symbol for atoms in structures for symbol in set(atoms.symbols))
-    chosen: list[int] = []
-    for index in np.random.default_rng(seed).permutation(candidates).astype(int).tolist():
-        present = set(structures[index].symbols)
-        if len(chosen) < n_test and all(having[symbol] > 1 for symbol in present):
-            having.subtract(present)
-            chosen.append(index)
-    if len(candidates) < 2 or not chosen:
-        raise UserError(f"{name}: {len(candidates)} structures cannot be split; give a test file with --test")
-    train = [atoms for index, atoms in enumerate(structures) if index not in chosen]
-    return train, [structures[index] for index in sorted(chosen)]
 
 
 def refuse_new_elements(train: list[Atoms], test: list[Atoms], name: str) -> None:

@@ -1,52 +1,50 @@
 """Reading of structures with reference values from files, with errors that name file and frame."""
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import ase.io
-import numpy as np
-from ase import Atoms, units
-from ase.io.formats import UnknownFileTypeError
+from ase import Atoms
 
-from mlip_bench.data import voigt
-from mlip_bench.data.structures import labelled, refuse_unusable
+from mlip_bench.data import n2p2_data
+from mlip_bench.data.mlearn_json import VASP_ORDER
+from mlip_bench.data.raw_frames import RawFrame, files_of_folder, is_input_data, raw_frames
+from mlip_bench.data.reading import METAL, Reading, ReadingOptions
+from mlip_bench.data.reference_values import take
+from mlip_bench.data.remarks import Remarks
+from mlip_bench.data.structures import refuse_unusable
 from mlip_bench.errors import UserError
 
-# Names under which other codes store reference values in extended XYZ, in the order they are tried after
-# ASE's own: REF_ (MACE), dft_ (QUIP), and the bare names with capital letters.
-ENERGY_KEYS = ("REF_energy", "ref_energy", "dft_energy", "DFT_energy", "Energy")
-FORCES_KEYS = ("REF_forces", "ref_forces", "dft_forces", "dft_force", "DFT_forces", "force", "Forces")
-STRESS_KEYS = ("REF_stress", "ref_stress", "dft_stress")
-VIRIAL_KEYS = tuple(
-    f"{prefix}{name}" for name in ("virial", "virials") for prefix in ("", "REF_", "ref_", "dft_")
-)
+AS_THE_FILE_SAYS = ReadingOptions()
 
-KBAR = 0.1 * units.GPa
-
-VASP_ORDER = "xx yy zz xy yz zx"
-NO_STRESS = "none"
+# Of the files of a folder that are passed over so many names are told.
+NAMES_LISTED = 5
 
 
-def read_structures(path: Path, file_format: str = "auto", virial_order: str = VASP_ORDER) -> list[Atoms]:
-    """Return all frames of a file, checked, with energy, forces and possibly stress attached.
+def read_structures(
+    path: Path, options: ReadingOptions = AS_THE_FILE_SAYS, virial_order: str = VASP_ORDER
+) -> Reading:
+    """Return all frames of a file, or of the files in a folder, with their reference values attached.
 
-    ``file_format`` is ``ase`` (any file ASE reads), ``mlearn-json`` (pymatgen structures as maml and
-    Zuo et al. write them), or ``auto``: the second for ``.json`` files that hold a list, else the first.
-    ``virial_order`` names the components of ``mlearn-json``; with ``none`` they are not read.
+    Any file that ASE reads, compressed or not, a ``.cfg`` of MLIP, an ``input.data`` of n2p2, a database of
+    ASE, and the JSON of maml, whose components of the virial are in ``virial_order`` (with ``none`` they are
+    not read). Raises :class:`UserError` that names the frames that cannot be used; ``options`` may leave
+    these out instead.
     """
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{path}: no such file")
-    if file_format == "auto":
-        file_format = "mlearn-json" if _is_mlearn_json(path) else "ase"
-    structures = []
-    for index, atoms in enumerate(READERS[file_format](path, virial_order)):
-        refuse_unusable(atoms, f"{path}, frame {index + 1}")
-        structures.append(atoms)
+    remarks = Remarks(options)
+    structures: list[Atoms] = []
+    if path.is_file():
+        structures += _read_file(path, raw_frames(path, options, virial_order), options, remarks)
+    else:
+        for file in _files(path, remarks):
+            frames = _as_far_as_readable(file, raw_frames(file, options, virial_order))
+            structures += _read_file(file, frames, options, remarks)
+    remarks.refuse(str(path))
     if not structures:
         raise UserError(f"{path}: no structures in this file")
-    return structures
+    return Reading(structures, remarks.notes())
 
 
 def read_crystal(path: Path) -> Atoms:
@@ -62,105 +60,55 @@ def read_crystal(path: Path) -> Atoms:
     return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
 
 
-def _is_mlearn_json(path: Path) -> bool:
-    with path.open("rb") as file:
-        return path.suffix == ".json" and file.read(1) == b"["
+def _files(folder: Path, remarks: Remarks) -> list[Path]:
+    """Return the files of a folder that hold structures, and remark on the others."""
+    files, others = files_of_folder(folder)
+    if not files:
+        raise UserError(
+            f"{folder}: no files of structures in this folder (OUTCAR, vasprun.xml, .extxyz, .xyz, .traj, "
+            ".cfg, .db, .json, input.data, also compressed)"
+        )
+    remarks.more.append(f"{len(files)} files of {folder} are read")
+    if others:
+        names = ", ".join(str(path.relative_to(folder)) for path in others[:NAMES_LISTED])
+        more = ", ..." if len(others) > NAMES_LISTED else ""
+        remarks.more.append(f"{len(others)} other files of it are not: {names}{more}")
+    return files
 
 
-def _read_ase(path: Path, virial_order: str) -> Iterator[Atoms]:
+def _as_far_as_readable(path: Path, frames: Iterable[RawFrame]) -> Iterable[RawFrame]:
+    """Yield the frames of a file; one that is empty, or cannot be read any further, counts as a bad frame."""
+    empty = True
     try:
-        frames = list(ase.io.iread(path, index=":"))
-    except UnknownFileTypeError as error:
-        raise UserError(f"{path}: ASE does not know this file type; extended XYZ is a good choice") from error
-    except Exception as error:  # a reader for any format may raise anything on a broken file
-        raise UserError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
-    for atoms in frames:
-        yield _with_known_keys(atoms)
+        for frame in frames:
+            empty = False
+            yield frame
+    except UserError as error:
+        yield RawFrame(str(path), error)
+        return
+    if empty:
+        yield RawFrame(str(path), UserError("no structures in this file"))
 
 
-def _with_known_keys(atoms: Atoms) -> Atoms:
-    """Attach energy, forces and stress to a frame, from its calculator or from keys of other codes."""
-    results = dict(atoms.calc.results) if atoms.calc is not None else {}
-    energy = results.get("energy", results.get("free_energy"))
-    if energy is None:
-        energy = _first(atoms.info, ENERGY_KEYS)
-    forces = results.get("forces")
-    if forces is None:
-        forces = _first(atoms.arrays, FORCES_KEYS)
-    stress = results.get("stress")
-    if stress is None:
-        stress = _stress_from_info(atoms)
-    bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=atoms.info)
-    return labelled(bare, energy, forces, stress)
-
-
-def _first(values: dict[str, Any], keys: tuple[str, ...]) -> Any:
-    return next((values[key] for key in keys if key in values), None)
-
-
-def _stress_from_info(atoms: Atoms) -> np.ndarray | None:
-    """Return the stress (6,) in ASE's convention from a stress or virial key of other codes.
-
-    A virial (eV) is minus the stress times the volume.
-    """
-    stress = _first(atoms.info, STRESS_KEYS)
-    virial = _first(atoms.info, VIRIAL_KEYS)
-    if stress is None and virial is not None and atoms.cell.rank == 3:
-        stress = -np.asarray(virial, dtype=float) / atoms.get_volume()
-    if stress is None:
-        return None
-    values = np.asarray(stress, dtype=float)
-    return voigt.from_matrix(values.reshape(3, 3)) if values.size == 9 else values.reshape(6)
-
-
-def _read_mlearn_json(path: Path, virial_order: str) -> Iterator[Atoms]:
-    try:
-        entries = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path}: not a complete JSON file ({error})") from error
-    for index, entry in enumerate(entries):
+def _read_file(
+    path: Path, frames: Iterable[RawFrame], options: ReadingOptions, remarks: Remarks
+) -> list[Atoms]:
+    """Return the frames of one file that can be used, and remark on all."""
+    structures = []
+    for where, content in frames:
         try:
-            yield _mlearn_structure(entry, virial_order)
-        except KeyError as error:
-            raise UserError(f"{path}, frame {index + 1}: no key {error}") from error
-        except (TypeError, IndexError, ValueError) as error:
-            raise UserError(f"{path}, frame {index + 1}: not an entry of maml's form ({error})") from error
-
-
-def _mlearn_structure(entry: dict[str, Any], virial_order: str) -> Atoms:
-    """Turn one entry (pymatgen structure, energy eV, forces eV/Å, virial kbar) into a labelled structure.
-
-    The virial is positive in compression: the opposite of ASE.
-    """
-    structure, outputs = entry["structure"], entry["outputs"]
-    atoms = Atoms(
-        [site["species"][0]["element"] for site in structure["sites"]],
-        scaled_positions=[site["abc"] for site in structure["sites"]],
-        cell=structure["lattice"]["matrix"],
-        pbc=True,
-        info={key: entry[key] for key in ("group", "description") if key in entry},
-    )
-    stress = None
-    if virial_order != NO_STRESS and outputs.get("virial_stress") is not None:
-        stress = -KBAR * voigt.from_matrix(_matrix(virial_order, _array(outputs["virial_stress"])))
-    return labelled(atoms, outputs["energy"], _array(outputs["forces"]), stress)
-
-
-def _matrix(order: str, values: np.ndarray) -> np.ndarray:
-    """Return the symmetric matrix (3, 3) of six components in the order of their names."""
-    matrix = np.zeros((3, 3))
-    for name, value in zip(order.split(), values, strict=True):
-        row, column = map("xyz".index, name)
-        matrix[row, column] = matrix[column, row] = value
-    return matrix
-
-
-def _array(value: Any) -> np.ndarray:
-    """Read numbers as lists, or as monty writes a numpy array."""
-    return np.asarray(value["data"] if isinstance(value, dict) else value, dtype=float)
-
-
-READERS: dict[str, Callable[[Path, str], Iterator[Atoms]]] = {
-    "ase": _read_ase,
-    "mlearn-json": _read_mlearn_json,
-}
+            if isinstance(content, UserError):
+                raise content
+            taken = take(content, options)
+            refuse_unusable(taken.atoms, where)
+        except UserError as error:
+            remarks.reject(where, error)
+            continue
+        structures.append(taken.atoms)
+        remarks.add(taken)
+    if is_input_data(path):
+        if options.units is None:
+            n2p2_data.refuse_doubtful_units(structures, str(path))
+        named = n2p2_data.NAMED[options.units or METAL]
+        remarks.more.append(f"{path} does not tell its units: read in {named}; --units names others")
+    return structures

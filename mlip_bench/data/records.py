@@ -7,9 +7,11 @@ from typing import Any
 from ase import Atoms
 from ase.build import bulk
 
-from mlip_bench.data.dataset import Dataset
+from mlip_bench.data import consistency
+from mlip_bench.data.dataset import Dataset, on_likeness
 from mlip_bench.data.download import OWN_FOLDER, Found, find, verify
-from mlip_bench.data.files import VASP_ORDER, read_structures
+from mlip_bench.data.files import read_structures
+from mlip_bench.data.mlearn_json import VASP_ORDER
 from mlip_bench.data.shipped import shipped_folder
 from mlip_bench.errors import UserError, did_you_mean
 
@@ -59,7 +61,7 @@ class Record:
         """Read located files into a dataset."""
         entry = self.content["systems"][system]
         order = entry.get("virial_order", VASP_ORDER)
-        train, test = (read_structures(found[split].path, self.content["format"], order) for split in SPLITS)
+        train, test = (read_structures(found[split].path, virial_order=order).structures for split in SPLITS)
         sources = " and ".join(dict.fromkeys(file.source for file in found.values()))
         return Dataset(
             name=self.name,
@@ -68,6 +70,7 @@ class Record:
             test=test,
             crystal=self.crystal(system),
             origin=f"{self.name}/{system}, {sources}",
+            notes=(*consistency.findings(train), *on_likeness(train, train, test)),
             level_of_theory=self.content["level_of_theory"],
             licence=self.content["licence"],
             citation=self.content["citation"],

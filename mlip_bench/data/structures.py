@@ -6,24 +6,33 @@ tension, order xx yy zz yz xz xy).
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.neighborlist import neighbor_list
+from ase.data import atomic_numbers, chemical_symbols
+from ase.geometry import complete_cell
+from matscipy.neighbours import neighbour_list
 
 from mlip_bench.errors import UserError
 
 # No two nuclei in condensed matter come closer than this (Å); H2 at its hottest stays above 0.5 Å.
 SHORTEST_DISTANCE = 0.3
 
-# A larger energy per atom (eV) means another unit: all-electron total energies in eV stay below this
-# for light elements only, so such data must be shifted to a sensible zero first.
-LARGEST_ENERGY_PER_ATOM = 1.0e4
+# Cell vectors that span less than this (Å) beyond each other are taken for flat.
+FLAT = 1e-3
 
-# A lone atom in a cell at least this wide (Å) in each direction, or in none, is an isolated atom.
+# A larger energy per atom (eV) means another unit: all-electron total energies reach it beyond uranium only.
+LARGEST_ENERGY_PER_ATOM = 1.0e6
+
+# Of the chemical elements.
+LARGEST_NUMBER = 118
+
+# A lone atom in a cell at least this wide (Å) in each direction, or in none, is an isolated atom. In a
+# narrower one it is where the data says so.
 ISOLATED_WIDTH = 8.0
+ISOLATED = "isolated"
 
 
 def energy(atoms: Atoms) -> float:
@@ -58,55 +67,99 @@ def labelled(atoms: Atoms, energy: float, forces: np.ndarray, stress: np.ndarray
 
 def elements(structures: Iterable[Atoms]) -> tuple[str, ...]:
     """Return the chemical symbols in these structures, in alphabetical order."""
-    return tuple(sorted({symbol for atoms in structures for symbol in set(atoms.get_chemical_symbols())}))
+    numbers = set().union(*(np.unique(atoms.numbers).tolist() for atoms in structures))
+    return tuple(sorted(chemical_symbols[number] for number in numbers))
 
 
 def is_isolated_atom(atoms: Atoms) -> bool:
-    """Tell whether the structure is a single atom with nothing near it."""
+    """Tell whether the structure is a single atom with nothing near it, by its cell or by its group."""
+    if len(atoms) != 1:
+        return False
+    names = (str(atoms.info.get(key, "")) for key in ("group", "config_type"))
     widths = atoms.cell.lengths()[atoms.pbc]
-    return len(atoms) == 1 and bool(np.all(widths >= ISOLATED_WIDTH))
+    return bool(np.all(widths >= ISOLATED_WIDTH)) or any(
+        name.strip().casefold().startswith(ISOLATED) for name in names
+    )
 
 
 def split_off_isolated_atoms(structures: Sequence[Atoms]) -> tuple[list[Atoms], dict[str, float]]:
-    """Return the other structures, and the energy (eV) of each isolated atom by element."""
+    """Return the other structures, and the least energy (eV) of an isolated atom by element."""
     others = [atoms for atoms in structures if not is_isolated_atom(atoms)]
-    energies = {
-        atoms.get_chemical_symbols()[0]: energy(atoms) for atoms in structures if is_isolated_atom(atoms)
-    }
+    energies: dict[str, float] = {}
+    for atoms in filter(is_isolated_atom, structures):
+        (symbol,) = atoms.get_chemical_symbols()
+        energies[symbol] = min(energies.get(symbol, np.inf), energy(atoms))
     return others, energies
 
 
 def composition(structures: Sequence[Atoms], species: Sequence[str]) -> np.ndarray:
     """Return the number of atoms of each element, (n_structures, n_elements)."""
-    return np.array(
-        [[atoms.get_chemical_symbols().count(symbol) for symbol in species] for atoms in structures],
-        dtype=float,
-    ).reshape(len(structures), len(species))
+    numbers = np.array([atomic_numbers[symbol] for symbol in species], dtype=int)
+    counts = [np.bincount(atoms.numbers, minlength=LARGEST_NUMBER + 1)[numbers] for atoms in structures]
+    return np.array(counts, dtype=float).reshape(len(structures), len(species))
 
 
-def energies_per_element(structures: Sequence[Atoms], species: Sequence[str]) -> np.ndarray:
+def energies_per_element(
+    structures: Sequence[Atoms], species: Sequence[str], known: Mapping[str, float] | None = None
+) -> np.ndarray:
     """Return the energy per element (eV) that fits the total energies best, (n_elements,).
 
     Least squares of the total energies, per atom, on the composition; the solution of least norm
-    where compositions do not tell elements apart.
+    where compositions do not tell elements apart. Those of the elements in ``known`` stay as they are.
     """
-    counts = composition(structures, species)
-    sizes = counts.sum(axis=1)
+    known = known or {}
+    shares = composition(structures, species)
+    sizes = shares.sum(axis=1)
+    shares /= sizes[:, None]
+    solution = np.array([known.get(symbol, 0.0) for symbol in species])
+    free = [index for index, symbol in enumerate(species) if symbol not in known]
     per_atom = np.array([energy(atoms) for atoms in structures]) / sizes
-    solution, *_ = np.linalg.lstsq(counts / sizes[:, None], per_atom, rcond=None)
+    # The second pass takes off what rounding left of energies of thousands of eV.
+    for _ in range(2):
+        rest, *_ = np.linalg.lstsq(shares[:, free], per_atom - shares @ solution, rcond=None)
+        solution[free] += rest
     return solution
+
+
+def energy_zero(
+    structures: Sequence[Atoms], species: Sequence[str], isolated: Mapping[str, float], centred: bool
+) -> np.ndarray:
+    """Return the energy of each element (eV) that is taken off before a fit, (n_elements,).
+
+    That of the isolated atom where the data has it, and least squares for the other elements. Where it is
+    to be ``centred``, the mean of what then remains comes on top, again by least squares on the composition.
+    """
+    zero = energies_per_element(structures, species, isolated)
+    if centred and isolated:
+        zero = zero + energies_per_element(with_zero(structures, species, -zero), species)
+    return zero
+
+
+def with_zero(structures: Sequence[Atoms], species: Sequence[str], zero: np.ndarray) -> list[Atoms]:
+    """Return copies whose energies have ``zero`` (eV), (n_elements,), added for each atom of an element."""
+    added = composition(structures, species) @ zero
+    return [
+        labelled(
+            Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=dict(atoms.info)),
+            energy(atoms) + float(more),
+            forces(atoms),
+            stress(atoms),
+        )
+        for atoms, more in zip(structures, added, strict=True)
+    ]
 
 
 def shortest_distance(atoms: Atoms, cutoff: float) -> float:
     """Return the least distance between two atoms, periodic images included, or inf beyond ``cutoff``."""
-    distances = neighbor_list("d", atoms, cutoff)
+    cell = complete_cell(atoms.cell)  # directions without a vector are open: any vector across will do
+    distances = neighbour_list("d", positions=atoms.positions, cell=cell, pbc=atoms.pbc, cutoff=cutoff)
     return float(distances.min()) if len(distances) else float("inf")
 
 
-def refuse_unusable(atoms: Atoms, where: str) -> None:
-    """Raise :class:`UserError` if a structure or its reference values cannot be used.
+def refuse_unlabelled(atoms: Atoms, where: str) -> None:
+    """Raise :class:`UserError` if a structure has no atoms, no energy, or no forces of theirs.
 
-    ``where`` names the file and the frame in the message.
+    ``where`` names the structure in the message.
     """
     if len(atoms) == 0:
         raise UserError(f"{where}: the structure has no atoms; remove the frame")
@@ -114,6 +167,20 @@ def refuse_unusable(atoms: Atoms, where: str) -> None:
     for key in ("energy", "forces"):
         if results.get(key) is None:
             raise UserError(f"{where}: no {key}; every frame needs 'energy' (eV) and 'forces' (eV/Å)")
+    if forces(atoms).shape != (len(atoms), 3):
+        raise UserError(f"{where}: forces have shape {forces(atoms).shape}, not ({len(atoms)}, 3)")
+    for key in ("energy", "forces"):
+        if not np.all(np.isfinite(results[key])):
+            raise UserError(f"{where}: '{key}' has a NaN or infinite value; remove or repair the frame")
+
+
+def refuse_unusable(atoms: Atoms, where: str) -> None:
+    """Raise :class:`UserError` if a structure or its reference values cannot be used.
+
+    ``where`` names the file and the frame in the message.
+    """
+    refuse_unlabelled(atoms, where)
+    results = atoms.calc.results
     values = {"positions": atoms.positions, "cell": np.array(atoms.cell)} | {
         key: np.asarray(results[key]) for key in ("energy", "forces", "stress") if key in results
     }
@@ -125,10 +192,12 @@ def refuse_unusable(atoms: Atoms, where: str) -> None:
             f"{where}: energy {energy(atoms):.6g} eV for {len(atoms)} atoms is beyond "
             f"{LARGEST_ENERGY_PER_ATOM:g} eV per atom; check the unit, or subtract the free atoms"
         )
-    if forces(atoms).shape != (len(atoms), 3):
-        raise UserError(f"{where}: forces have shape {forces(atoms).shape}, not ({len(atoms)}, 3)")
-    if atoms.pbc.any() and atoms.cell.rank < 3:
-        raise UserError(f"{where}: periodic, but the cell has no volume; give a full cell or pbc='F F F'")
+    periodic = np.array(atoms.cell)[atoms.pbc]
+    if np.linalg.matrix_rank(periodic, tol=FLAT) < len(periodic):
+        raise UserError(
+            f"{where}: periodic along a cell vector that is zero, or lies in the plane of others; give a "
+            "full cell, or set pbc to F there"
+        )
     distance = shortest_distance(atoms, SHORTEST_DISTANCE)
     if distance < SHORTEST_DISTANCE:
         raise UserError(
@@ -166,8 +235,9 @@ def held_out(structures: Sequence[Atoms], share: float, seed: int) -> np.ndarray
     """Choose a share of the structures of each group, for validation; the indices are sorted."""
     generator = np.random.default_rng(seed)
     chosen: list[int] = []
-    names = [group(atoms) for atoms in structures]
-    for name in sorted(set(names)):
-        members = [index for index, found in enumerate(names) if found == name]
+    members_of: dict[str, list[int]] = {}
+    for index, atoms in enumerate(structures):
+        members_of.setdefault(group(atoms), []).append(index)
+    for _, members in sorted(members_of.items()):
         chosen += generator.permutation(members)[: round(share * len(members))].tolist()
     return np.array(sorted(chosen), dtype=int)

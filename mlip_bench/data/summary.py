@@ -26,9 +26,10 @@ COLUMNS = (
 def summarise(dataset: Dataset) -> Iterator[list[str]]:
     """Yield one line per split and group: split, group, structures, atoms, elements, and ``COLUMNS``."""
     for split, structures in (("train", dataset.train), ("test", dataset.test)):
-        groups = sorted({reference.group(atoms) for atoms in structures})
-        for group in groups:
-            members = [atoms for atoms in structures if reference.group(atoms) == group]
+        members_of: dict[str, list[Atoms]] = {}
+        for atoms in structures:
+            members_of.setdefault(reference.group(atoms), []).append(atoms)
+        for group, members in sorted(members_of.items()):
             yield [split, group, *_describe(members)]
 
 

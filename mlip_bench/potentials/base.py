@@ -13,17 +13,20 @@ import json
 import types
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import ase.io
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.data import atomic_numbers
 
 import mlip_bench
 from mlip_bench.data import structures as reference
+from mlip_bench.data.structures import LARGEST_NUMBER
 from mlip_bench.errors import NotFinite, UserError, did_you_mean
 from mlip_bench.lammps_session import LammpsStyle
 
@@ -31,6 +34,7 @@ Progress = Callable[[float, str], None]
 """Called with the share that is done (0 to 1) and a few words on what is being done."""
 
 DESCRIPTION = "potential.json"
+EXAMPLE = "example.extxyz"
 
 
 def silent(share: float, message: str) -> None:
@@ -70,8 +74,15 @@ class Potential(ABC):
     """True where ``lammps`` gives a native pair style."""
     exemptions: ClassVar[dict[str, str]] = {}
     """Conformance checks that the family cannot pass, each with the reason; empty means all must pass."""
+    centred: ClassVar[bool] = True
+    """False where the zero of the energy is that of the isolated atoms alone, where the data has them; else
+    the mean of what then remains is part of it."""
     native_suffix: ClassVar[str] = ""
     """Ending of the field's own file format that ``from_native`` reads, if there is one."""
+    reads_pickles: ClassVar[bool] = False
+    """True where such a file can run code when it is read; ``from_native`` then takes ``trust``."""
+    set_on_reading: ClassVar[tuple[str, ...]] = ()
+    """Hyper-parameters that such a file leaves open; ``from_native`` takes them by name."""
 
     @dataclass(frozen=True)
     class Hypers:
@@ -80,31 +91,52 @@ class Potential(ABC):
     def __init__(self, **hypers: Any):
         self.hypers = checked_hypers(self.family, self.Hypers, hypers)
         self.elements_: tuple[str, ...] = ()
+        self.zero_ = np.empty(0)
+        """Energy (eV) of each element that predictions are counted from, (n_elements,)."""
+        self.notes_: list[str] = []
+        """What the fit left out, assumed or clipped: one sentence each."""
+        self.example_: Atoms | None = None
+        """A structure of the training data, without values, to begin a simulation from."""
         self.device = "cpu"
+        self.trusted = False
         self._checkpoint: Path | None = None
 
     # -- what a family provides ------------------------------------------------------------------------
 
     @abstractmethod
     def _fit(self, train: Sequence[Atoms], seed: int, progress: Progress) -> None:
-        """Learn from structures with reference values; ``self.elements_`` is already set."""
+        """Learn from structures with reference values, none of them an isolated atom.
+
+        ``self.elements_`` and ``self.zero_`` are set, and the zero is taken off the energies already. A
+        family that learns energies per element adds them to ``self.zero_``.
+        """
 
     @abstractmethod
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
-        """Predict structures whose elements are all known; none of them may be changed."""
+        """Predict structures whose elements are all known, with energies that ``zero_`` is missing from.
+
+        None of the structures may be changed.
+        """
 
     @abstractmethod
     def _write(self, folder: Path) -> None:
-        """Write the learnt state, in the field's own format where there is one."""
+        """Write the learnt state, in the field's own format where there is one: with the zero in it."""
 
     @abstractmethod
     def _read(self, folder: Path) -> None:
-        """Read what ``_write`` wrote."""
+        """Read what ``_write`` wrote, and set ``zero_`` where the format has it."""
 
     @property
     @abstractmethod
     def n_parameters(self) -> int:
         """The number of fitted parameters."""
+
+    def _stepper(self) -> Callable[[Atoms], Prediction]:
+        """Return a function as :meth:`_predict` for one structure after the other, as in dynamics.
+
+        A family that keeps its neighbour list from step to step gives its own.
+        """
+        return lambda atoms: self._predict([atoms])[0]
 
     def lammps(self) -> LammpsStyle | None:
         """Return the native LAMMPS pair style, or None where LAMMPS has none."""
@@ -131,16 +163,42 @@ class Potential(ABC):
         the same result; the caller removes the folder when the fit is done, or when anything else changed.
 
         Each structure carries energy, forces and possibly stress in its calculator. A structure of one
-        isolated atom sets the energy of that element where the family has use for it.
+        isolated atom fixes the zero of that element. Readers of files check structures as they read them;
+        here it is only refused what has no values.
         """
         if not train:
             raise UserError(f"{self.family}: there are no structures to train on")
         for index, atoms in enumerate(train):
-            reference.refuse_unusable(atoms, f"training structure {index + 1}")
-        self.elements_ = reference.elements(train)
+            reference.refuse_unlabelled(atoms, f"training structure {index + 1}")
+        structures, isolated = reference.split_off_isolated_atoms(train)
+        if not structures:
+            raise UserError(f"{self.family}: the training data has isolated atoms only")
+        self.elements_ = reference.elements(structures)
+        self.notes_ = _on_isolated_atoms(isolated, self.elements_)
+        self.zero_ = reference.energy_zero(structures, self.elements_, isolated, self.centred)
+        self.example_ = example_of(structures)
         self._checkpoint = checkpoint
-        self._fit(train, seed, progress)
+        self._fit(reference.with_zero(structures, self.elements_, -self.zero_), seed, progress)
         return self
+
+    def _refit_zero(self, structures: Sequence[Atoms]) -> list[Atoms]:
+        """Add to the zero what the potential, as it is, misses of energies without it; return them without.
+
+        For training that starts from a potential of other data, whose zero is another.
+        """
+        predictions = self._predict(structures)
+        missing = [
+            reference.labelled(
+                atoms.copy(),
+                reference.energy(atoms) - prediction.energy,
+                reference.forces(atoms),
+                reference.stress(atoms),
+            )
+            for atoms, prediction in zip(structures, predictions, strict=True)
+        ]
+        rest = reference.energies_per_element(missing, self.elements_)
+        self.zero_ = self.zero_ + rest
+        return reference.with_zero(structures, self.elements_, -rest)
 
     def fits_without(self, train: Sequence[Atoms], folds: Sequence[int], *, seed: int = 0) -> Iterator[Self]:
         """Yield, for each fold in order, a potential fitted to all others; and last, one fitted to all.
@@ -152,7 +210,7 @@ class Potential(ABC):
             yield self._unfitted().fit(kept, seed=seed)
 
     def _unfitted(self) -> Self:
-        return type(self)(**dataclasses.asdict(self.hypers)).on(self.device)
+        return type(self)(**dataclasses.asdict(self.hypers)).on(self.device).trusting(self.trusted)
 
     def on(self, device: str) -> Self:
         """Compute on ``cpu`` or ``cuda`` from now on, in fit and predict; return the potential itself."""
@@ -163,15 +221,37 @@ class Potential(ABC):
         self.device = device
         return self
 
+    def trusting(self, trust: bool) -> Self:
+        """Let files that hyper-parameters name run code when they are read, or not; return the potential."""
+        self.trusted = trust
+        return self
+
     def predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
         """Return energy, forces and stress of each structure, in order."""
         for atoms in structures:
             self._refuse_foreign_elements(atoms)
-        return self._predict(structures) if structures else []
+        predictions = self._predict(structures) if structures else []
+        zeros = reference.composition(structures, self.elements_) @ self.zero_
+        return [
+            dataclasses.replace(prediction, energy=prediction.energy + float(zero))
+            for prediction, zero in zip(predictions, zeros, strict=True)
+        ]
 
     def calculator(self) -> Calculator:
         """Return an ASE calculator that gives energy, forces and stress."""
-        return PotentialCalculator(lambda atoms: self.predict([atoms])[0])
+        self._refuse_unfitted()
+        step = self._stepper()
+        zeros = np.full(LARGEST_NUMBER + 1, np.nan)
+        zeros[[atomic_numbers[symbol] for symbol in self.elements_]] = self.zero_
+
+        def predict(atoms: Atoms) -> Prediction:
+            zero = float(zeros[atoms.numbers].sum())
+            if np.isnan(zero):
+                self._refuse_foreign_elements(atoms)
+            prediction = step(atoms)
+            return dataclasses.replace(prediction, energy=prediction.energy + zero)
+
+        return PotentialCalculator(predict)
 
     def save(self, folder: Path | str) -> None:
         """Write the potential into a folder that :func:`mlip_bench.potentials.load` reads."""
@@ -184,18 +264,28 @@ class Potential(ABC):
             "elements": list(self.elements_),
             "n_parameters": self.n_parameters,
             "hypers": dataclasses.asdict(self.hypers),
+            "zero": self.zero_.tolist(),
+            "notes": self.notes_,
         }
         (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+        if self.example_ is not None:
+            ase.io.write(folder / EXAMPLE, self.example_, format="extxyz")
         self._write(folder)
 
     @classmethod
-    def load(cls, folder: Path | str) -> Self:
-        """Read what ``save`` wrote for this family."""
+    def load(cls, folder: Path | str, *, trust: bool = False) -> Self:
+        """Read what ``save`` wrote for this family; ``trust`` lets files of others run code."""
         folder = Path(folder)
         description = json.loads((folder / DESCRIPTION).read_text())
         potential = cls(**description["hypers"])
         potential.elements_ = tuple(description["elements"])
+        potential.trusted = trust
         potential._read(folder)
+        if "zero" in description:  # what is in the field's format may be less precise
+            potential.zero_ = np.array(description["zero"], dtype=float)
+        potential.notes_ = list(description.get("notes", []))
+        if (folder / EXAMPLE).is_file():
+            (potential.example_,) = ase.io.iread(folder / EXAMPLE, format="extxyz")
         return potential
 
     def _refuse_unfitted(self) -> None:
@@ -210,6 +300,33 @@ class Potential(ABC):
                 f"structure {atoms.symbols}: this {self.family} potential knows {', '.join(self.elements_)}, "
                 f"not {', '.join(foreign)}; train it on data with that element"
             )
+
+
+def _on_isolated_atoms(isolated: Mapping[str, float], elements: Sequence[str]) -> list[str]:
+    """Return sentences on what the isolated atoms of the training data were used for."""
+    used = [f"{symbol} {energy:.6g} eV" for symbol, energy in isolated.items() if symbol in elements]
+    left = sorted(set(isolated) - set(elements))
+    notes = [f"isolated atoms fix the zero of the energy: {', '.join(used)}"] if used else []
+    if left:
+        notes.append(
+            f"{', '.join(left)} is in the training data as an isolated atom only, so this potential does not "
+            "know it"
+        )
+    return notes
+
+
+def example_of(structures: Sequence[Atoms]) -> Atoms:
+    """Return the structure to begin a simulation from: with the most elements, least force, without values.
+
+    Periodic ones come first.
+    """
+
+    def rank(atoms: Atoms) -> tuple[int, int, float]:
+        largest = float(np.abs(reference.forces(atoms)).max())
+        return -int(atoms.pbc.sum()), -len(set(atoms.numbers)), largest
+
+    best = min(structures, key=rank)
+    return Atoms(best.numbers, best.positions, cell=best.cell, pbc=best.pbc)
 
 
 def refuse_missing_gpu() -> None:

@@ -90,26 +90,30 @@ class SNAP(Potential):
     def __init__(self, **hypers: Any):
         super().__init__(**hypers)
         self.coefficients_ = np.empty((0, 0))
-        """(n_elements, n_coefficients): β0, β and, for qSNAP, the upper triangle of α, eV."""
+        """(n_elements, n_coefficients): β and, for qSNAP, the upper triangle of α, eV; β0 is in ``zero_``."""
         self.ridge_: float | None = None
 
     @property
     def n_parameters(self) -> int:
         """The number of coefficients of all elements, β0 included."""
-        return self.coefficients_.size
+        return self.coefficients_.size + self.zero_.size
 
     def lammps(self) -> LammpsStyle:
         """Return ``pair_style snap`` with its two files."""
         self._refuse_unfitted()
+        return self._style(self.zero_)
+
+    def _style(self, zero: np.ndarray) -> LammpsStyle:
+        """Return the pair style with these β0, (n_elements,), eV."""
         return LammpsStyle(
             pair_style="snap",
             pair_coeff=(f"* * {{folder}}/{COEFFICIENTS} {{folder}}/{PARAMETERS} {{elements}}",),
             cutoff=self._largest_cutoff(),
-            files={COEFFICIENTS: self._coefficients_text(), PARAMETERS: self._parameters_text()},
+            files={COEFFICIENTS: self._coefficients_text(zero), PARAMETERS: self._parameters_text()},
         )
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
-        style = self.lammps()
+        style = self._style(np.zeros(len(self.elements_)))
         with LammpsSession(self.elements_) as session:
             style.write_files(session.folder)
             return [Prediction(*session.single_point(atoms, style)) for atoms in structures]
@@ -138,22 +142,16 @@ class SNAP(Potential):
         weights = {"energy": self.hypers.energy_weight, "forces": 1.0, "stress": self.hypers.stress_weight}
         n_folds = min(self.hypers.n_folds, len(train))
         folds = stratified_folds(train, n_folds, seed)
-        # Total energies are large beside their differences: taking the composition's share off first
-        # keeps the products of the rows exact enough.
-        baseline = reference.energies_per_element(train, self.elements_)
-        shares = reference.composition(train, self.elements_)
-        shares /= shares.sum(axis=1, keepdims=True)
         equations = NormalEquations(weights)
         for index, (fold, (rows, targets)) in enumerate(zip(folds, design, strict=True)):
-            reduced = targets | {"energy": targets["energy"] - shares[index] @ baseline}
             factor = self.hypers.group_weights.get(reference.group(train[index]), 1.0)
-            for quantity, target in reduced.items():
+            for quantity, target in targets.items():
                 equations.add(fold, quantity, factor * rows[quantity], factor * target)
             progress(0.9 * (index + 1) / len(train), f"bispectrum {index + 1}/{len(train)}")
         progress(0.9, "least squares")
         solution, self.ridge_ = equations.solve()
-        self.coefficients_ = solution.reshape(len(self.elements_), -1)
-        self.coefficients_[:, 0] += baseline
+        by_element = solution.reshape(len(self.elements_), -1)
+        self.zero_, self.coefficients_ = self.zero_ + by_element[:, 0], by_element[:, 1:]
 
     def _refuse_unknown_names(self, known: Sequence[str]) -> None:
         """Refuse radii or weights of elements that the data lacks; presets may name groups that it lacks."""
@@ -224,14 +222,14 @@ class SNAP(Potential):
 
     # -- files -----------------------------------------------------------------------------------------
 
-    def _coefficients_text(self) -> str:
+    def _coefficients_text(self, zero: np.ndarray) -> str:
         lines = [
             f"# {self.family} fitted by mlip-bench; units: metal",
-            f"{len(self.elements_)} {self.coefficients_.shape[1]}",
+            f"{len(self.elements_)} {1 + self.coefficients_.shape[1]}",
         ]
-        for element, coefficients in zip(self.elements_, self.coefficients_, strict=True):
+        for element, constant, rest in zip(self.elements_, zero, self.coefficients_, strict=True):
             lines.append(f"{element} {self._radius(element)!r} {self._weight(element)!r}")
-            lines += [repr(float(value)) for value in coefficients]
+            lines += [repr(float(value)) for value in (constant, *rest)]
         return "\n".join(lines) + "\n"
 
     def _parameters_text(self) -> str:
@@ -251,7 +249,12 @@ class SNAP(Potential):
         self.lammps().write_files(folder)
 
     def _read(self, folder: Path) -> None:
-        self.elements_, _, _, self.coefficients_ = _read_coefficients(folder / COEFFICIENTS)
+        self.elements_, _, _, coefficients = _read_coefficients(folder / COEFFICIENTS)
+        self._take(coefficients)
+
+    def _take(self, coefficients: np.ndarray) -> None:
+        """Take the coefficients as a file has them, (n_elements, 1 + n_coefficients): β0 is the zero."""
+        self.zero_, self.coefficients_ = coefficients[:, 0], coefficients[:, 1:]
 
     @classmethod
     def from_native(cls, path: Path) -> Self:
@@ -271,7 +274,8 @@ class SNAP(Potential):
             radii=radii,
             weights=weights,
         )
-        potential.elements_, potential.coefficients_ = elements, coefficients
+        potential.elements_ = elements
+        potential._take(coefficients)
         return potential  # type: ignore[return-value]  # the file decides between the two classes
 
 

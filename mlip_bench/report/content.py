@@ -234,7 +234,6 @@ def _warnings(run: dict[str, Any], good: pd.DataFrame, failures: pd.DataFrame) -
         found.append(
             f"The test errors come from {dataset['n_test']} structures and are themselves uncertain."
         )
-    found += [str(note) for note in dataset.get("notes", [])]
     found += _warnings_of_potentials(good)
     noted = good.loc[good["note"].notna(), ["measure", "potential", "split", "note"]].drop_duplicates()
     found += [

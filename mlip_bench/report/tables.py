@@ -156,9 +156,11 @@ def facts(content: Content) -> list[tuple[str, str]]:
     """What was run on what, as pairs of name and text."""
     run, dataset = content.run, content.run["dataset"]
     versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+    notes = [" ".join(note.split()) for note in dataset.get("notes", [])]
     return [
         ("System", dataset["system"]),
         ("Data", f"{dataset['origin']} (SHA-256 {dataset['sha256'][:12]}...)"),
+        *([("Reading it", ". ".join(f"{note[0].upper()}{note[1:]}" for note in notes))] if notes else []),
         ("Structures", f"{dataset['n_train']} training, {dataset['n_test']} test"),
         ("Level of theory", dataset["level_of_theory"]),
         ("Source", f"{dataset['citation']} ({dataset['licence']})"),

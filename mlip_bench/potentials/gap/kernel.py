@@ -51,6 +51,19 @@ class Around(NamedTuple):
     """Y_lm in row l² + l + m."""
 
 
+class PairSum(NamedTuple):
+    """A pair term: f_cut(r) Σ_k w_k exp(-(r - x_k)² / 2θ²); lengths in Å."""
+
+    cutoff: float
+    width: float
+    """Over which f_cut falls from 1 to 0."""
+    theta: float
+    points: np.ndarray
+    """x_k."""
+    weights: np.ndarray
+    """w_k (eV)."""
+
+
 @njit(cache=True, nogil=True)
 def room(first: np.ndarray, n_species: int, shape: Shape) -> Around:
     """Return arrays that hold the edges of any atom."""
@@ -353,3 +366,45 @@ def add_forces(
                 forces[j, x] -= share
                 for z in range(3):
                     virial[z, x] -= here[k, z] * share
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+def add_pairs(
+    centres: np.ndarray,
+    neighbours: np.ndarray,
+    counts: np.ndarray,
+    vectors: np.ndarray,
+    pair: PairSum,
+    forces: np.ndarray,
+    virial: np.ndarray,
+) -> float:
+    """Add forces (n_atoms, 3) and virial (3, 3) of a pair term; return its energy (eV).
+
+    ``counts`` tells which of the edges count; there is one in each direction.
+    """
+    energy, scale = 0.0, 1.0 / pair.theta**2
+    begin = pair.cutoff - pair.width
+    for e in range(len(neighbours)):
+        square = vectors[e, 0] ** 2 + vectors[e, 1] ** 2 + vectors[e, 2] ** 2
+        if not counts[e] or square >= pair.cutoff * pair.cutoff:
+            continue
+        r = np.sqrt(square)
+        total, slope = 0.0, 0.0
+        for k in range(len(pair.points)):
+            away = r - pair.points[k]
+            share = pair.weights[k] * np.exp(-0.5 * scale * away * away)
+            total += share
+            slope -= scale * away * share
+        smooth, d_smooth = 1.0, 0.0
+        if r > begin:
+            phase = np.pi * (r - begin) / pair.width
+            smooth, d_smooth = 0.5 * (1.0 + np.cos(phase)), -0.5 * np.pi / pair.width * np.sin(phase)
+        energy += smooth * total
+        along = (smooth * slope + d_smooth * total) / r
+        for x in range(3):
+            pull = along * vectors[e, x]
+            forces[centres[e], x] += pull
+            forces[neighbours[e], x] -= pull
+            for z in range(3):
+                virial[z, x] -= vectors[e, z] * pull
+    return energy

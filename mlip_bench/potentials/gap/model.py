@@ -8,6 +8,14 @@ doi:10.1103/PhysRevLett.104.136403 and doi:10.1103/PhysRevB.87.184115, equation 
 where the normalised power spectrum p of the smoothed neighbour density is invariant under rotation and
 permutation. One set of sparse points per element, chosen by CUR decomposition.
 
+Data far from equilibrium gets a pair term as well (``distance_2b``), which carries the steep repulsion of
+close atoms that SOAP would need many sparse points for; this is standard for random structure search
+(Deringer, Pickard, Csányi, doi:10.1103/PhysRevLett.120.156001; Bernstein, Csányi, Deringer,
+doi:10.1038/s41524-019-0236-6). For each two elements, with sparse points at distances r_k and from both atoms
+of a pair,
+
+.. math:: E_{ij} = f_{cut}(r_{ij}) \, δ_2^2 \sum_k b_k \, f_{cut}(r_k) \, e^{-(r_{ij} - r_k)^2 / 2 θ^2}
+
 Energies and forces come from our kernels (``evaluation``), which take a fifteenth of QUIP's time;
 files of others that have other descriptors as well go through QUIP itself.
 """
@@ -17,24 +25,26 @@ import re
 import subprocess
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
+from xml.etree import ElementTree
 
 import ase.io
 import numpy as np
 import psutil
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import atomic_numbers
 
 from mlip_bench.data import structures as reference
 from mlip_bench.data import voigt
 from mlip_bench.errors import UserError
 from mlip_bench.lammps_session import in_periodic_box
-from mlip_bench.potentials.base import Potential, PotentialCalculator, Prediction, Progress, require
-from mlip_bench.potentials.gap import files
+from mlip_bench.potentials.base import Potential, Prediction, Progress, require
+from mlip_bench.potentials.gap import files, pairs
 from mlip_bench.potentials.gap.evaluation import Evaluator
 from mlip_bench.potentials.gap.files import XML
 
@@ -50,7 +60,7 @@ LARGEST_SEED = 2**31 - 2
 # Share of available memory that gap_fit may plan for; the rest is for everything else on the machine.
 MEMORY_SHARE = 0.9
 
-# Shares of a fit's time: sparse points are chosen, then one covariance matrix per element takes nearly all.
+# Shares of a fit's time: sparse points are chosen, then covariance matrices take nearly all.
 CHOSEN, COVERED = 0.05, 0.90
 
 
@@ -59,6 +69,7 @@ class GAP(Potential):
 
     family: ClassVar[str] = "gap"
     native_suffix: ClassVar[str] = ".xml"
+    centred: ClassVar[bool] = False
 
     @dataclass(frozen=True)
     class Hypers:
@@ -86,17 +97,35 @@ class GAP(Potential):
         """Expected error of a force component (eV/Å)."""
         sigma_virial: float = 0.05
         """Expected error of a virial component (eV/atom); 0 leaves the virial out."""
+        pair: bool | None = None
+        """Whether there is a pair term; if None, where the training data is wide (:mod:`.pairs`)."""
+        pair_cutoff: float = 6.0
+        """Radius (Å) of the pair term."""
+        pair_cutoff_transition_width: float = 1.0
+        """Width (Å) over which it is switched off before its cutoff."""
+        pair_n_sparse: int = 30
+        """Sparse points for each two elements, evenly over the distances in the data."""
+        pair_delta: float = 2.0
+        """Scale δ₂ (eV) of the pair energies."""
+        pair_theta: float = 1.0
+        """Length θ (Å) over which pair energies change."""
 
         def __post_init__(self) -> None:
-            for name in ("cutoff", "cutoff_transition_width", "atom_sigma", "delta", "sigma_energy"):
+            for name in (
+                "cutoff", "cutoff_transition_width", "atom_sigma", "delta", "sigma_energy",
+                "pair_cutoff", "pair_cutoff_transition_width", "pair_delta", "pair_theta",
+            ):  # fmt: skip
                 require(getattr(self, name) > 0, name, getattr(self, name), "must be above 0")
-            for name in ("n_max", "zeta", "n_sparse"):
+            for name in ("n_max", "zeta", "n_sparse", "pair_n_sparse"):
                 require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
             require(self.l_max >= 0, "l_max", self.l_max, "must not be negative")
             require(self.sigma_force > 0, "sigma_force", self.sigma_force, "must be above 0")
             require(self.sigma_virial >= 0, "sigma_virial", self.sigma_virial, "must not be negative")
             width, cutoff = self.cutoff_transition_width, self.cutoff
             require(width < cutoff, "cutoff_transition_width", width, f"must be below the cutoff, {cutoff}")
+            width, cutoff = self.pair_cutoff_transition_width, self.pair_cutoff
+            within = f"must not be above pair_cutoff, {cutoff}"
+            require(width <= cutoff, "pair_cutoff_transition_width", width, within)
 
     hypers: Hypers
 
@@ -104,60 +133,88 @@ class GAP(Potential):
         super().__init__(**hypers)
         self.files_: dict[str, bytes] = {}
         """The XML file and its side files with the sparse points, by name."""
-        self.parts_: list[files.Part] | None = None
+        self.parts_: list[files.Part | files.Pair] | None = None
         """What our kernels evaluate; None where QUIP must."""
 
     @property
     def n_parameters(self) -> int:
         """The number of sparse points, each with one coefficient."""
-        return self._xml().count("<sparseX ")
+        return sum(1 for _ in files.parse(self.files_[XML], XML).iter("sparseX"))
 
-    def calculator(self) -> Calculator:
-        """Return an ASE calculator by our kernels that keeps its neighbour list while the skin allows.
-
-        It is QUIP's own, by :meth:`quip`, where the file has more than SOAP with dot-product kernels.
-        """
-        self._refuse_unfitted()
-        return self.quip() if self.parts_ is None else PotentialCalculator(self._evaluator(self.parts_, SKIN))
+    def _stepper(self) -> Callable[[Atoms], Prediction]:
+        return self._by_quip() if self.parts_ is None else Evaluator(self.parts_, SKIN)
 
     def quip(self) -> Calculator:
         """Return QUIP's own ASE calculator of this potential."""
         from quippy.potential import Potential as QuipPotential
 
-        with tempfile.TemporaryDirectory(prefix="mlip-bench-") as folder:
+        with tempfile.TemporaryDirectory(prefix="mlip-bench-") as folder, _refusals_of_quip():
             self._write(Path(folder))
             return QuipPotential("", param_filename=str(Path(folder) / XML))
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
-        if self.parts_ is None:
-            calculator = self.quip()
-            return [_single_point(calculator, atoms) for atoms in structures]
-        evaluator = self._evaluator(self.parts_, skin=0.0)
-        return [evaluator(atoms) for atoms in structures]
+        evaluate = self._by_quip() if self.parts_ is None else Evaluator(self.parts_, skin=0.0)
+        return [evaluate(atoms) for atoms in structures]
 
-    def _evaluator(self, parts: Sequence[files.Part], skin: float) -> Evaluator:
-        return Evaluator(parts, files.zeros(self.files_), skin)
+    def _by_quip(self) -> Callable[[Atoms], Prediction]:
+        """Return what QUIP predicts, where the file has more than SOAP and pair terms."""
+        calculator = self.quip()
+
+        def predict(atoms: Atoms) -> Prediction:
+            whole = _single_point(calculator, atoms)
+            zero = float((reference.composition([atoms], self.elements_) @ self.zero_)[0])
+            return replace(whole, energy=whole.energy - zero)
+
+        return predict
 
     # -- fitting ---------------------------------------------------------------------------------------
 
-    def _fit(self, train: Sequence[Atoms], seed: int, progress: Progress) -> None:
-        structures, isolated = reference.split_off_isolated_atoms(train)
-        if not structures:
-            raise UserError("gap: the training data has isolated atoms only")
-        fitted = reference.energies_per_element(structures, self.elements_)
-        zero = dict(zip(self.elements_, fitted, strict=True)) | isolated
+    def _fit(self, structures: Sequence[Atoms], seed: int, progress: Progress) -> None:
         environments = reference.composition(structures, self.elements_).sum(axis=0).astype(int)
         has_virial = self.hypers.sigma_virial > 0 and any(reference.stress(a) is not None for a in structures)
+        terms = self._pair_terms(structures)
+        reach = max(self.hypers.cutoff, self.hypers.pair_cutoff if terms else 0.0)
         with tempfile.TemporaryDirectory(prefix="mlip-bench-") as name:
             folder = Path(name)
-            _write_training_file(folder / "train.extxyz", structures, self.hypers.cutoff)
-            arguments = self._arguments(zero, environments, has_virial, seed)
-            _run_gap_fit(arguments, folder, len(structures), int((environments > 0).sum()), progress)
+            # QUIP's file holds whole energies and the zero as e0, which gap_fit takes off.
+            whole = reference.with_zero(structures, self.elements_, self.zero_)
+            _write_training_file(folder / "train.extxyz", whole, reach)
+            arguments = self._arguments(terms, environments, has_virial, seed)
+            n_descriptors = len(terms) + int((environments > 0).sum())
+            _run_gap_fit(arguments, folder, len(structures), n_descriptors, progress)
             found = {path.name: path.read_bytes() for path in folder.glob(f"{XML}*") if path.suffix != ".idx"}
             self._take(found, folder / XML)
 
+    def _pair_terms(self, structures: Sequence[Atoms]) -> list[str]:
+        """Return the pair descriptors that the data calls for; say so where nobody asked for them."""
+        hypers = self.hypers
+        if hypers.pair is None:
+            why = pairs.why_wide(structures)
+            if why is None:
+                return []
+            self.notes_.append(
+                f"the training data is wide ({why}), so a pair term (distance_2b) is fitted beside SOAP; "
+                "gap.pair=false leaves it out"
+            )
+        elif not hypers.pair:
+            return []
+        distinct = pairs.distances(structures, hypers.pair_cutoff)
+        return [self._pair_descriptor(*numbers, count) for numbers, count in sorted(distinct.items())]
+
+    def _pair_descriptor(self, one: int, other: int, n_distinct: int) -> str:
+        """Return the pair term of two elements whose atoms are at so many different distances."""
+        hypers = self.hypers
+        # A single distance has no range to be uniform over.
+        method = "uniform" if n_distinct > 1 else "random"
+        return (
+            f"distance_2b Z1={one} Z2={other} cutoff={hypers.pair_cutoff} "
+            f"cutoff_transition_width={hypers.pair_cutoff_transition_width} covariance_type=ard_se "
+            f"delta={hypers.pair_delta} theta_uniform={hypers.pair_theta} "
+            f"n_sparse={min(hypers.pair_n_sparse, n_distinct)} sparse_method={method} add_species=F"
+        )
+
     def _arguments(
-        self, zero: dict[str, float], environments: np.ndarray, has_virial: bool, seed: int
+        self, terms: list[str], environments: np.ndarray, has_virial: bool, seed: int
     ) -> dict[str, object]:
         hypers = self.hypers
         soaps = [
@@ -166,10 +223,11 @@ class GAP(Potential):
             if count > 0
         ]
         virial = hypers.sigma_virial if has_virial else 1.0
-        energies = ":".join(f"{element}:{energy:.12f}" for element, energy in zero.items())
+        zeros = zip(self.elements_, self.zero_, strict=True)
+        energies = ":".join(f"{element}:{energy:.12f}" for element, energy in zeros)
         return {
             "atoms_filename": "train.extxyz",
-            "gap": f"{{{' : '.join(soaps)}}}",
+            "gap": f"{{{' : '.join([*terms, *soaps])}}}",
             "e0": f"{{{energies}}}",
             "default_sigma": f"{{{hypers.sigma_energy} {hypers.sigma_force} {virial} 0.0}}",
             "energy_parameter_name": "ref_energy",
@@ -197,46 +255,65 @@ class GAP(Potential):
 
     # -- files -----------------------------------------------------------------------------------------
 
-    def _xml(self) -> str:
-        return self.files_[XML].decode()
-
     def _write(self, folder: Path) -> None:
-        for name, content in self.files_.items():
-            (folder / name).write_bytes(content)
+        files.write(folder, self.files_)
 
     def _read(self, folder: Path) -> None:
         self._take(files.read(folder / XML), folder / XML)
 
     def _take(self, content: dict[str, bytes], path: Path) -> None:
         self.files_, self.parts_ = content, files.parts(content, path)
+        zeros = files.zeros(content)
+        self.zero_ = np.array([zeros.get(atomic_numbers[symbol], 0.0) for symbol in self.elements_])
 
     @classmethod
     def from_native(cls, path: Path) -> Self:
         """Read a GAP ``.xml`` file with the sparse points in the files beside it."""
         content = files.read(path)
-        xml = content[XML].decode(errors="replace")
-        descriptors = re.findall(r"<descriptor>(.*?)</descriptor>", xml, flags=re.DOTALL)
-        soaps = [text for text in descriptors if text.split()[0] == "soap"]
-        if not soaps:
-            raise UserError(f"{path}: no SOAP descriptor; only GAPs with SOAP can be read")
-        given = dict(re.findall(r"(\w+)=([\w.+-]+)", soaps[0]))
-        hypers: dict[str, Any] = {
-            name: type(default)(float(given[name]))
-            for name, default in vars(cls.Hypers()).items()
-            if name in given
-        }
-        potential = cls(**hypers)
-        numbers = {int(number) for text in soaps for number in re.findall(r"\bZ=(\d+)", text)}
-        potential.elements_ = tuple(sorted(chemical_symbols[number] for number in numbers))
+        tree = files.parse(content[XML], path)
+        elements = files.elements(tree)
+        if not elements:
+            raise UserError(f"{path}: no SOAP descriptor and no distance_2b; no other GAPs can be read")
+        try:
+            potential = cls(**cls._hypers_of(tree))
+        except (UserError, ValueError) as error:
+            raise UserError(f"{path}: not a GAP that can be read ({error})") from error
+        potential.elements_ = elements
         potential._take(content, path)
         return potential
+
+    @classmethod
+    def _hypers_of(cls, tree: ElementTree.Element) -> dict[str, Any]:
+        """Return the hyper-parameters that the first SOAP and the first pair term of a file tell."""
+        defaults = vars(cls.Hypers())
+        soap, pair = files.first(tree, "soap") or {}, files.first(tree, "distance_2b")
+        renamed = {"pair_" + key.removesuffix("_uniform"): value for key, value in (pair or {}).items()}
+        if pair is not None:
+            renamed.setdefault("pair_cutoff_transition_width", str(files.TRANSITION_WIDTH))
+        given = {key: value for key, value in (soap | renamed).items() if key in defaults}
+        return {"pair": pair is not None} | {
+            name: type(defaults[name])(float(value)) for name, value in given.items()
+        }
+
+
+@contextmanager
+def _refusals_of_quip() -> Iterator[None]:
+    """Turn QUIP's complaint about a file or a structure into one sentence."""
+    try:
+        yield
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).encode("ascii", "ignore").decode().splitlines()]
+        # Where in its sources QUIP stopped says nothing to users.
+        said = [line for line in lines if line and not line.startswith(("Traceback", 'File "'))]
+        raise UserError(f"gap: QUIP refuses this potential: {'; '.join(said)}") from error
 
 
 def _single_point(calculator: Calculator, atoms: Atoms) -> Prediction:
     """Run QUIP's calculator on a copy of a structure."""
     bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     with_stress = atoms.cell.rank == 3
-    calculator.calculate(bare, ["energy", "forces", *(["stress"] if with_stress else [])])
+    with _refusals_of_quip():
+        calculator.calculate(bare, ["energy", "forces", *(["stress"] if with_stress else [])])
     results = calculator.results
     stress = np.array(results["stress"]) if with_stress else np.full(6, np.nan)
     return Prediction(float(results["energy"]), np.array(results["forces"]).reshape(-1, 3), stress)
@@ -263,16 +340,16 @@ def _write_training_file(path: Path, structures: Sequence[Atoms], cutoff: float)
 
 
 def _run_gap_fit(
-    arguments: dict[str, object], folder: Path, n_structures: int, n_elements: int, progress: Progress
+    arguments: dict[str, object], folder: Path, n_structures: int, n_descriptors: int, progress: Progress
 ) -> None:
-    """Run the ``gap_fit`` program of the quippy package in ``folder``, one descriptor per element."""
+    """Run the ``gap_fit`` program of the quippy package in ``folder``."""
     import quippy
 
     program = Path(quippy.__path__[0]) / "gap_fit"
     # gfortran holds output back in a pipe unless told otherwise.
     environment = os.environ | {"GFORTRAN_UNBUFFERED_PRECONNECTED": "y"}
     command = [str(program), *(f"{key}={value}" for key, value in arguments.items())]
-    report = _ProgressReader(n_elements, progress)
+    report = _ProgressReader(n_descriptors, progress)
     last_lines: deque[str] = deque(maxlen=3)
     with subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -305,8 +382,8 @@ def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:
 class _ProgressReader:
     """Turns what gap_fit prints into the share of the work that is done."""
 
-    def __init__(self, n_elements: int, progress: Progress):
-        self._n_elements = n_elements
+    def __init__(self, n_descriptors: int, progress: Progress):
+        self._n_descriptors = n_descriptors
         self._progress = progress
         self._n_covered = 0
 
@@ -324,7 +401,7 @@ class _ProgressReader:
             self._progress(COVERED, "solving")
 
     def _covering(self, share: float) -> None:
-        done = min((self._n_covered + share) / self._n_elements, 1.0)
+        done = min((self._n_covered + share) / self._n_descriptors, 1.0)
         self._progress(CHOSEN + (COVERED - CHOSEN) * done, f"covariance matrix {100 * done:.0f} %")
 
 

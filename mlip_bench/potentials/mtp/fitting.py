@@ -40,7 +40,7 @@ SMALLEST_GAIN = 1e-5
 
 @dataclass
 class Example:
-    """One structure with its neighbours and targets: energy without baseline (eV), eV/Å, eV/Å³."""
+    """One structure with its neighbours and targets: energy (eV), forces (eV/Å), stress (eV/Å³)."""
 
     edges: Edges
     vectors: np.ndarray
@@ -51,16 +51,17 @@ class Example:
     """Energy, forces and stress, as ``kernel.rows`` orders them; stress is NaN where there is none."""
 
 
-def example(atoms: Atoms, elements: Sequence[str], cutoff: float, baseline: np.ndarray) -> Example:
-    """Prepare a structure; ``baseline`` is the energy (eV) per element that is taken off."""
+def example(atoms: Atoms, elements: Sequence[str], cutoff: float) -> Example:
+    """Prepare a structure."""
     edges = Edges(elements, cutoff)
     vectors = edges.update(atoms)
     counts = np.bincount(edges.species, minlength=len(elements)).astype(float)
     stress = reference.stress(atoms)
-    energy = reference.energy(atoms) - counts @ baseline
     volume = atoms.get_volume() if atoms.cell.rank == 3 else 1.0
     forces = reference.forces(atoms).ravel()
-    targets = np.concatenate([[energy], forces, np.full(6, np.nan) if stress is None else stress])
+    targets = np.concatenate(
+        [[reference.energy(atoms)], forces, np.full(6, np.nan) if stress is None else stress]
+    )
     return Example(edges, vectors, volume, counts, targets)
 
 

@@ -13,7 +13,7 @@ and c. Potentials are read and written as MLIP's ``.mtp`` files (``mlip``).
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,14 +22,13 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator
 from threadpoolctl import threadpool_limits
 
 from mlip_bench.child import available_cores
 from mlip_bench.data import structures as reference
 from mlip_bench.data import voigt
 from mlip_bench.errors import UserError
-from mlip_bench.potentials.base import Potential, PotentialCalculator, Prediction, Progress, require
+from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.edges import Edges
 from mlip_bench.potentials.mtp import basis, fitting, kernel, mlip
 from mlip_bench.potentials.mtp.tables import Tables
@@ -109,18 +108,14 @@ class MTP(Potential):
         """c (species of i, species of j, μ, β)."""
         self.linear_ = np.empty(0)
         """ξ (eV) of the basis functions."""
-        self.baseline_ = np.empty(0)
-        """ξ (eV) of the species."""
 
     @property
     def n_parameters(self) -> int:
         """The number of radial, basis and species coefficients."""
-        return self.radial_.size + self.linear_.size + self.baseline_.size
+        return self.radial_.size + self.linear_.size + self.zero_.size
 
-    def calculator(self) -> Calculator:
-        """Return an ASE calculator that keeps its neighbour list while the skin allows."""
-        self._refuse_unfitted()
-        return PotentialCalculator(Evaluator(self, SKIN))
+    def _stepper(self) -> Callable[[Atoms], Prediction]:
+        return Evaluator(self, SKIN)
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
         evaluator = Evaluator(self, skin=0.0)
@@ -128,16 +123,12 @@ class MTP(Potential):
 
     # -- fitting ---------------------------------------------------------------------------------------
 
-    def _fit(self, train: Sequence[Atoms], seed: int, progress: Progress) -> None:
-        structures, _ = reference.split_off_isolated_atoms(train)
-        if not structures:
-            raise UserError("mtp: the training data has isolated atoms only")
+    def _fit(self, structures: Sequence[Atoms], seed: int, progress: Progress) -> None:
         hypers = self.hypers
         least = self._least_distance(structures)
         levels = [step for step in STEPS if step < hypers.level] + [hypers.level]
         self._refuse_too_few_data(structures, basis_of_level(hypers.level))
-        baseline = reference.energies_per_element(structures, self.elements_)
-        examples = [fitting.example(atoms, self.elements_, hypers.cutoff, baseline) for atoms in structures]
+        examples = [fitting.example(atoms, self.elements_, hypers.cutoff) for atoms in structures]
         tables = {level: Tables(basis_of_level(level), SCALING, least, hypers.cutoff) for level in levels}
         file = None if self._checkpoint is None else self._checkpoint / "state.npz"
         # Small products on many BLAS threads cost more than they save; structures are shared out instead.
@@ -163,7 +154,7 @@ class MTP(Potential):
         n_species = len(self.elements_)
         self.tables_ = tables[hypers.level]
         self.radial_, self.linear_ = state.radial, state.linear[n_species:]
-        self.baseline_ = baseline + state.linear[:n_species]
+        self.zero_ = self.zero_ + state.linear[:n_species]
 
     def _least_distance(self, structures: Sequence[Atoms]) -> float:
         cutoff, least = self.hypers.cutoff, self.hypers.min_dist
@@ -196,28 +187,37 @@ class MTP(Potential):
 
     def _write(self, folder: Path) -> None:
         assert self.tables_ is not None
-        mlip.write(folder / FILE, self.tables_, self.radial_, self.linear_, self.baseline_, self.elements_)
+        mlip.write(folder / FILE, self.tables_, self.radial_, self.linear_, self.zero_, self.elements_)
 
     def _read(self, folder: Path) -> None:
-        self._take(mlip.read(folder / FILE))
+        content = mlip.read(folder / FILE)
+        if len(content.species) != len(self.elements_):
+            raise UserError(
+                f"{folder / FILE}: {len(content.species)} species for {', '.join(self.elements_)}"
+            )
+        self._take(content)
 
     def _take(self, content: mlip.Content) -> None:
         self.tables_, self.radial_ = content.tables, content.radial
-        self.linear_, self.baseline_ = content.linear, content.baseline
+        self.linear_, self.zero_ = content.linear, content.species
 
     @classmethod
     def from_native(cls, path: Path) -> Self:
         """Read a file of MLIP; its ``potential_tag`` must name the elements of its species, in order."""
         content = mlip.read(path)
         elements = mlip.elements(path, content)
-        potential = cls(
-            level=content.tables.basis.level,
-            cutoff=content.tables.cutoff,
-            min_dist=content.tables.least,
-            radial_basis_size=content.radial.shape[3],
-        )
+        try:
+            potential = cls(
+                level=content.tables.basis.level,
+                cutoff=content.tables.cutoff,
+                min_dist=content.tables.least,
+                radial_basis_size=content.radial.shape[3],
+            )
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
         potential.elements_ = elements
         potential._take(content)
+        potential.notes_ = content.notes
         return potential
 
 
@@ -228,7 +228,6 @@ class Evaluator:
         assert potential.tables_ is not None
         self._tables, self._radial = potential.tables_, np.ascontiguousarray(potential.radial_)
         self._linear = self._tables.by_moment(potential.linear_)
-        self._baseline = potential.baseline_
         self._edges = Edges(potential.elements_, self._tables.cutoff, skin)
 
     def __call__(self, atoms: Atoms) -> Prediction:
@@ -247,7 +246,7 @@ class Evaluator:
             self._linear,
             *tables.indices,
         )
-        energy = float(energies.sum() + self._baseline[edges.species].sum())
+        energy = float(energies.sum())
         stress = np.full(6, np.nan)
         if atoms.cell.rank == 3:
             stress = voigt.from_matrix(-virial / atoms.get_volume())

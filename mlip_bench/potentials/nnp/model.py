@@ -10,7 +10,7 @@ Forces and stress are its analytic gradient. Trained by the extended Kalman filt
 (``fitting``) and evaluated by numba kernels (``kernel``); read and written as the files of n2p2 (``n2p2``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,15 +19,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from array_api_compat import to_device
 from ase import Atoms
-from ase.calculators.calculator import Calculator
 from scipy import linalg
 from threadpoolctl import threadpool_limits
 
 from mlip_bench.child import available_cores
 from mlip_bench.data import structures as reference
 from mlip_bench.data import voigt
-from mlip_bench.errors import UserError
-from mlip_bench.potentials.base import Potential, PotentialCalculator, Prediction, Progress, require
+from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.nnp import fitting, kernel, n2p2
 from mlip_bench.potentials.nnp.functions import Angular, Radial, SymmetryFunctions, grid
 from mlip_bench.potentials.nnp.geometry import Neighbourhood, tables
@@ -121,18 +119,14 @@ class NNP(Potential):
         self.ranges_ = Scaling([], [])
         self.networks_: list[Network] = []
         """One network per element, with energies in eV."""
-        self.baseline_ = np.empty(0)
-        """Energy (eV) per element that the networks' outputs are added to."""
 
     @property
     def n_parameters(self) -> int:
         """The number of weights and biases of all networks."""
         return sum(network.n_weights for network in self.networks_)
 
-    def calculator(self) -> Calculator:
-        """Return an ASE calculator that keeps its neighbour list while the skin allows."""
-        self._refuse_unfitted()
-        return super().calculator() if self.device == "cuda" else PotentialCalculator(Evaluator(self, SKIN))
+    def _stepper(self) -> Callable[[Atoms], Prediction]:
+        return super()._stepper() if self.device == "cuda" else Evaluator(self, SKIN)
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
         if self.device == "cuda":
@@ -145,17 +139,13 @@ class NNP(Potential):
         from mlip_bench.potentials.nnp.on_torch import BatchEvaluator
 
         layout = tables(self.functions_, self.elements_)
-        return BatchEvaluator(layout, self.ranges_, self.networks_, self.baseline_, device)(structures)
+        return BatchEvaluator(layout, self.ranges_, self.networks_, device)(structures)
 
     # -- fitting ---------------------------------------------------------------------------------------
 
-    def _fit(self, train: Sequence[Atoms], seed: int, progress: Progress) -> None:
-        structures, _ = reference.split_off_isolated_atoms(train)
-        if not structures:
-            raise UserError("nnp: the training data has isolated atoms only")
+    def _fit(self, structures: Sequence[Atoms], seed: int, progress: Progress) -> None:
         progress(0.0, "symmetry functions")
         self.functions_ = self._choose_functions(structures)
-        self.baseline_ = reference.energies_per_element(structures, self.elements_)
         raw = self._describe(structures)
         if flat := self._flat():
             self.functions_ = self.functions_.without(flat)
@@ -165,8 +155,7 @@ class NNP(Potential):
             raw = self._describe(structures)
         all_forces = np.concatenate([reference.forces(atoms).ravel() for atoms in structures])
         unit = float(np.sqrt(np.mean(all_forces**2))) or 1.0
-        shares = reference.composition(structures, self.elements_) @ self.baseline_
-        samples = join(structures, raw, self.ranges_, shares, unit)
+        samples = join(structures, raw, self.ranges_, unit)
         del raw
         held_out = reference.held_out(structures, self.hypers.validation_fraction, seed)
         if self.device == "cuda":
@@ -274,7 +263,7 @@ class NNP(Potential):
 
     def _write(self, folder: Path) -> None:
         layout = tables(self.functions_, self.elements_)
-        n2p2.write(folder, layout, self.ranges_, self.networks_, self.baseline_)
+        n2p2.write(folder, layout, self.ranges_, self.networks_, self.zero_)
 
     def _read(self, folder: Path) -> None:
         self._take(n2p2.read(folder))
@@ -282,7 +271,7 @@ class NNP(Potential):
     def _take(self, content: "n2p2.Content") -> None:
         self.elements_ = content.elements
         self.functions_, self.ranges_ = content.functions, content.ranges
-        self.networks_, self.baseline_ = content.networks, content.baseline
+        self.networks_, self.zero_ = content.networks, content.baseline
 
     @classmethod
     def from_native(cls, path: Path) -> Self:
@@ -310,7 +299,6 @@ class Evaluator:
         self._offsets = tuple(potential.ranges_.low)
         self._factors = tuple(potential.ranges_.factors)
         self._layers = tuple(network.layers() for network in potential.networks_)
-        self._baseline = potential.baseline_
 
     def __call__(self, atoms: Atoms) -> Prediction:
         """Predict one structure; an atom extrapolates where an input left its range in training."""
@@ -335,7 +323,7 @@ class Evaluator:
             self._factors,
             self._layers,
         )
-        energy = float(energies.sum() + self._baseline[around.species].sum())
+        energy = float(energies.sum())
         stress = np.full(6, np.nan)
         if atoms.cell.rank == 3:
             stress = voigt.from_matrix(-virial / atoms.get_volume())

@@ -27,10 +27,8 @@ TRIPLES_PER_BATCH = 4_000_000
 class BatchEvaluator:
     """Energy, forces and stress of many structures at once."""
 
-    def __init__(
-        self, layout: Tables, ranges: Scaling, networks: list[Network], baseline: np.ndarray, device: str
-    ):
-        self._layout, self._baseline, self._device = layout, baseline, torch.device(device)
+    def __init__(self, layout: Tables, ranges: Scaling, networks: list[Network], device: str):
+        self._layout, self._device = layout, torch.device(device)
         self._networks = [Network(n.n_inputs, n.hidden, self._tensor(n.weights)) for n in networks]
         self._low = [self._tensor(low) for low in ranges.low]
         self._factors = [self._tensor(factors) for factors in ranges.factors]
@@ -87,7 +85,7 @@ class BatchEvaluator:
         forces = torch.zeros(len(species), 3, dtype=torch.float64, device=self._device)
         forces = forces.index_add(0, where, vectors.grad).index_add(0, end, -vectors.grad)
         virials = -vectors.grad[:, :, None] * vectors.detach()[:, None, :]
-        totals = per_atom.detach().cpu().numpy() + self._baseline[species]
+        totals = per_atom.detach().cpu().numpy()
         parts = zip(
             batch,
             np.split(totals, atom_offsets[1:]),
@@ -110,7 +108,7 @@ class BatchEvaluator:
         triples: np.ndarray,
         pair: np.ndarray,
     ) -> tuple[torch.Tensor, np.ndarray]:
-        """Return the energy of each atom without the baseline, and whether an input left its range."""
+        """Return the energy of each atom, and whether an input left its range."""
         layout = self._layout
         r = vectors.norm(dim=1)
         switch = torch.stack([cutoff_function(layout.switch, r, float(cutoff)) for cutoff in layout.cutoffs])

@@ -51,7 +51,7 @@ def _atom_energy(potential: NNP, symbol: str, vectors: torch.Tensor, kinds: list
         torch.tensor(part, dtype=DOUBLE) for part in potential.networks_[index].layers()
     )
     hidden = torch.tanh(w2 @ torch.tanh(w1 @ ((inputs - low) * factor) + b1) + b2)
-    return w3 @ hidden + b3 + float(potential.baseline_[index])
+    return w3 @ hidden + b3 + float(potential.zero_[index])
 
 
 def cutoff_function(kind: tuple[int, float], r: torch.Tensor, cutoff: float) -> torch.Tensor:

@@ -80,7 +80,7 @@ class Samples:
     outward: Any
     """(n_atoms + 1, 3, n_inputs): the sum of the jacobian over the edges of each atom."""
     energies: Any
-    """(n_structures,) without the baseline, in the trainer's unit."""
+    """(n_structures,), in the trainer's unit."""
     forces: Any
     """(n_atoms, 3)."""
     n_atoms: np.ndarray
@@ -118,10 +118,9 @@ def join(
     structures: Sequence[Atoms],
     raw: Sequence[Descriptors],
     ranges: Scaling,
-    baselines: np.ndarray,
     unit: float,
 ) -> Samples:
-    """Join structures and their descriptors; energies lose their baseline (eV); all is in ``unit``."""
+    """Join structures and their descriptors; energies and forces are in ``unit`` (eV, eV/Å)."""
     n_inputs = raw[0][1].shape[1]
     n_atoms = np.array([len(atoms) for atoms in structures])
     n_edges = np.array([len(around.neighbours) for around, _, _ in raw])
@@ -147,7 +146,7 @@ def join(
     if len(has_edges):
         outward[has_edges] = np.add.reduceat(jacobian[:-1], first_edge[has_edges], axis=0)
     forces = np.concatenate([reference.forces(atoms) for atoms in structures])
-    energies = np.array([reference.energy(atoms) for atoms in structures]) - baselines
+    energies = np.array([reference.energy(atoms) for atoms in structures])
     return Samples(
         inputs=inputs,
         jacobian=jacobian,

@@ -51,7 +51,7 @@ def accelerated(name: str, config: dict[str, Any], model: AtomGraphSequential) -
     own = OrderedDict(model.named_children())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.pth"
-        backbone.write(path, config, backbone.plain(config, model))
+        backbone.write(path, config, backbone.plain(config, model), shifts={})
         made = load_checkpoint(str(path)).build_model(**{ACCELERATORS[name].switch: True})
     theirs = OrderedDict(made.named_children())
     modules = OrderedDict(

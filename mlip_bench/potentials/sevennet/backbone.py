@@ -7,16 +7,16 @@ ASE's sign (reference: ``sevenn/nn/force_output.py``; checked by the conformance
 import contextlib
 import copy
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers, chemical_symbols
 
 from mlip_bench.data import structures as reference
-from mlip_bench.errors import UserError
-from mlip_bench.potentials.sevennet import convolution
+from mlip_bench.potentials.sevennet import checkpoints, convolution
 from mlip_bench.potentials.sevennet.package import (
     DEFAULT_E3_EQUIVARIANT_MODEL_CONFIG,
     AtomGraphData,
@@ -26,11 +26,13 @@ from mlip_bench.potentials.sevennet.package import (
     chemical_species_preprocess,
     dtype_correct,
     keys,
-    load_checkpoint,
     sevenn,
     torch,
     unlabeled_atoms_to_graph,
 )
+
+# sevenn's name of the module that scales and shifts the energies of atoms.
+RESCALE = "rescale_atomic_energy"
 
 # Our order xx yy zz yz xz xy from and to sevenn's xx yy zz xy yz zx; the sign changes as well.
 TO_SEVENN = [0, 1, 2, 5, 3, 4]
@@ -62,11 +64,10 @@ def configuration(
     layers: int,
     radial_nodes: Sequence[int],
     readout_nodes: Sequence[int],
-    shift: Sequence[float],
     scale: float,
     neighbours: float,
 ) -> dict[str, Any]:
-    """Return sevenn's configuration of a model; shift (eV) per element in alphabetical order, scale in eV."""
+    """Return sevenn's configuration of a model without shifts of the energy; scale in eV."""
     found = copy.deepcopy(DEFAULT_E3_EQUIVARIANT_MODEL_CONFIG)
     found |= chemical_species_preprocess(list(elements))
     return found | {
@@ -83,7 +84,7 @@ def configuration(
         # of the products of SevenNet-0, whose features have no parity, are not there.
         keys.IS_PARITY: True,
         keys.IRREPS_MANUAL: [f"{channels}x0e", *[natural(channels, lmax)] * (layers - 1), f"{channels}x0e"],
-        keys.SHIFT: [float(value) for value in shift],
+        keys.SHIFT: [0.0] * len(elements),
         keys.SCALE: float(scale),
         # Messages of a disordered structure add up like a random walk. With the number itself, as in
         # sevenn's defaults, training on mlearn Mo needs about three times the epochs.
@@ -122,20 +123,17 @@ def _ours(model: AtomGraphSequential) -> AtomGraphSequential:
     return model
 
 
-def read(checkpoint: str | Path) -> tuple[dict[str, Any], AtomGraphSequential]:
-    """Read configuration and model of a ``.pth`` file, or of a pretrained model by its name."""
-    try:
-        with _quiet():
-            found = load_checkpoint(str(checkpoint))
-            model = _ours(found.build_model())
-            # Weights of older versions have been put into the order of this one, and must not be again.
-            return found.config | {"version": sevenn.__version__}, model
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, AttributeError) as error:
-        first = str(error).strip().splitlines()
-        raise UserError(
-            f"{checkpoint}: not a checkpoint that sevenn {sevenn.__version__} reads "
-            f"({first[0] if first else type(error).__name__})"
-        ) from error
+def read(
+    checkpoint: str | Path, modal: str = "", trust: bool = False
+) -> tuple[dict[str, Any], AtomGraphSequential]:
+    """Read configuration and model of a ``.pth`` file, or of a pretrained model by its name.
+
+    ``modal`` is the level of theory of a multi-fidelity model; ``trust`` lets a file run code of its author.
+    Raises :class:`UserError` where the file needs either, and for what is not a checkpoint of sevenn.
+    """
+    with _quiet():
+        config, model = checkpoints.read(checkpoint, modal, trust)
+        return config, _ours(model)
 
 
 def plain(config: dict[str, Any], model: AtomGraphSequential) -> AtomGraphSequential:
@@ -152,10 +150,31 @@ def plain(config: dict[str, Any], model: AtomGraphSequential) -> AtomGraphSequen
     return made
 
 
-def write(path: Path, config: dict[str, Any], model: torch.nn.Module) -> None:
-    """Write a checkpoint that sevenn reads."""
+def take_shift(config: dict[str, Any], model: AtomGraphSequential) -> dict[str, float]:
+    """Set the shift of each element to zero in a model, and return what it was (eV).
+
+    Energies of atoms are in single precision: they should hold what the network says, and no more.
+    """
+    types = config[keys.TYPE_MAP]
+    weights = model.get_parameter(f"{RESCALE}.shift")
+    per_type = np.broadcast_to(weights.detach().cpu().numpy(), len(types)).tolist()
+    with torch.no_grad():
+        weights.zero_()
+    config[keys.SHIFT] = [0.0] * len(types)
+    return {chemical_symbols[number]: per_type[index] for number, index in types.items()}
+
+
+def write(path: Path, config: dict[str, Any], model: torch.nn.Module, shifts: Mapping[str, float]) -> None:
+    """Write a checkpoint that sevenn reads, with the shift (eV) of each element."""
     state = {name: values.cpu().float() if values.is_floating_point() else values.cpu()
              for name, values in model.state_dict().items()}  # fmt: skip
+    types = config[keys.TYPE_MAP]
+    per_type = torch.zeros(len(types))
+    for symbol, shift in shifts.items():
+        per_type[types[atomic_numbers[symbol]]] = shift
+    state[f"{RESCALE}.shift"] = per_type
+    state[f"{RESCALE}.scale"] = state[f"{RESCALE}.scale"].expand(len(types)).clone()
+    config = config | {keys.SHIFT: per_type.tolist()}
     torch.save({"config": config, "model_state_dict": state, "epoch": 0}, path)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 from ase import Atoms
 
 from mlip_bench.potentials.base import Progress, require
@@ -62,10 +63,10 @@ class SevenNetDirect(SevenNet):
         if self.hypers.checkpoint:
             heads.take_over(self.model_, trained, self.hypers.frozen_backbone)
 
-    def _fit(self, train: Sequence[Atoms], seed: int, progress: Progress) -> None:
+    def _fit(self, structures: Sequence[Atoms], seed: int, progress: Progress) -> None:
         from mlip_bench.potentials.sevennet import heads
 
-        super()._fit(train, seed, progress)
+        super()._fit(structures, seed, progress)
         # All weights are the potential's own parameters again, also those that were frozen.
         state = self.model_.state_dict()
         self.model_ = heads.with_heads(self.config_)
@@ -77,4 +78,6 @@ class SevenNetDirect(SevenNet):
     def _read(self, folder: Path) -> None:
         from mlip_bench.potentials.sevennet import heads
 
-        self.config_, self.model_ = heads.read(folder / FILE)
+        self.config_, self.model_ = heads.read(folder / FILE, self.trusted)
+        self.zero_ = np.zeros(len(self.elements_))
+        self._take_shift()

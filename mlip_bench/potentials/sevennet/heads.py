@@ -37,7 +37,7 @@ from ase import Atoms
 
 from mlip_bench.data import structures as reference
 from mlip_bench.errors import UserError
-from mlip_bench.potentials.sevennet import backbone
+from mlip_bench.potentials.sevennet import backbone, checkpoints
 from mlip_bench.potentials.sevennet.package import (
     AtomGraphSequential,
     FCN_e3nn,
@@ -222,10 +222,10 @@ def _network(scalars: Irreps, nodes: Sequence[int]) -> FCN_e3nn:
     )
 
 
-def read(path: Path) -> tuple[dict[str, Any], AtomGraphSequential]:
+def read(path: Path, trust: bool = False) -> tuple[dict[str, Any], AtomGraphSequential]:
     """Read configuration and model that ``backbone.write`` wrote."""
     try:
-        kept = torch.load(path, weights_only=False)
+        kept = checkpoints.content(path, trust)
         model = with_heads(kept["config"])
         model.load_state_dict(kept["model_state_dict"])
     except (OSError, KeyError, RuntimeError, EOFError) as error:

@@ -90,7 +90,9 @@ class Evaluator:
         with torch.enable_grad() if self._conservative else torch.inference_mode():
             output = self._model(data)
         sizes = [len(atoms) for atoms in structures]
-        energies = output[keys.PRED_TOTAL_ENERGY].detach().cpu().double().reshape(-1).numpy()
+        # In double precision, which sevenn's own sum of the atoms is not.
+        of_atoms = output[keys.ATOMIC_ENERGY].detach().cpu().double().reshape(-1).numpy()
+        energies = np.add.reduceat(of_atoms, np.cumsum([0, *sizes[:-1]]))
         # Without a single edge there is nothing to differentiate by, and sevenn leaves the forces out.
         forces, stress = np.zeros((sum(sizes), 3)), np.zeros((len(sizes), 6))
         if keys.PRED_FORCE in output:

@@ -11,19 +11,18 @@ force of the training data and E_0 the energy per element by least squares. Forc
 gradient. Model, graphs, losses and checkpoints are sevenn's; the training loop is ours (``training``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator
 
 from mlip_bench.child import available_cores
 from mlip_bench.data import structures as reference
 from mlip_bench.errors import UserError
-from mlip_bench.potentials.base import Potential, PotentialCalculator, Prediction, Progress, require
+from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 
 if TYPE_CHECKING:
     from mlip_bench.potentials.sevennet import inference, training
@@ -49,6 +48,8 @@ class SevenNet(Potential):
 
     family: ClassVar[str] = "sevennet"
     native_suffix: ClassVar[str] = ".pth"
+    reads_pickles: ClassVar[bool] = True
+    set_on_reading: ClassVar[tuple[str, ...]] = ("modal", "double_precision", "accelerator")
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
 
     @dataclass(frozen=True)
@@ -72,6 +73,9 @@ class SevenNet(Potential):
         checkpoint: str = ""
         """Where training starts: empty for random weights, a ``.pth`` file of sevenn, or a pretrained model
         of the package, e.g. ``7net-0``. Network and cutoff are then those of the checkpoint."""
+        modal: str = ""
+        """Level of theory of a multi-fidelity checkpoint, e.g. PBE or R2SCAN of ``7net-mf-0``; it alone is
+        kept and trained."""
         epochs: int = 100
         """Passes over the training data; 0 with a checkpoint measures it as it is."""
         batch: int = 0
@@ -134,7 +138,7 @@ class SevenNet(Potential):
 
     # -- fitting ---------------------------------------------------------------------------------------
 
-    def _fit(self, train: Sequence[Atoms], seed: int, progress: Progress) -> None:
+    def _fit(self, structures: Sequence[Atoms], seed: int, progress: Progress) -> None:
         import torch
 
         from mlip_bench.potentials.sevennet import accelerators, backbone, training
@@ -143,11 +147,12 @@ class SevenNet(Potential):
         torch.set_num_threads(len(available_cores()))
         torch.manual_seed(seed)
         self._ready_model = None
-        structures, _ = reference.split_off_isolated_atoms(train)
-        if not structures:
-            raise UserError(f"{self.family}: the training data has isolated atoms only")
         self._start(structures)
         if self.hypers.epochs:
+            if self.hypers.checkpoint:
+                structures = self._refit_zero(structures)
+                self.model_.float()  # predicting may have made it double
+                self._ready_model = None
             graphs = [backbone.labelled_graph(atoms, self._cutoff) for atoms in structures]
             held_out = reference.held_out(structures, self.hypers.validation_fraction, seed)
             training.train(
@@ -160,6 +165,7 @@ class SevenNet(Potential):
                 self._checkpoint,
                 progress,
             )
+            self._take_shift()  # training may have moved it
 
     def _start(self, structures: Sequence[Atoms]) -> None:
         """Build a network for the data, or read the checkpoint."""
@@ -167,13 +173,16 @@ class SevenNet(Potential):
 
         hypers = self.hypers
         if hypers.checkpoint:
-            self.config_, self.model_ = backbone.read(hypers.checkpoint)
+            self.config_, self.model_ = backbone.read(hypers.checkpoint, hypers.modal, self.trusted)
+            shifts = backbone.take_shift(self.config_, self.model_)
             known = backbone.elements(self.config_)
             foreign = sorted(set(self.elements_) - set(known))
             if foreign:
                 raise UserError(
                     f"{hypers.checkpoint} knows {', '.join(known)}, not {', '.join(foreign)} of the data"
                 )
+            if not hypers.epochs:  # measured as it is
+                self.zero_ = np.array([shifts[symbol] for symbol in self.elements_])
             return
         forces = np.concatenate([reference.forces(atoms).ravel() for atoms in structures])
         graphs = [backbone.graph(atoms, hypers.cutoff) for atoms in structures]
@@ -185,7 +194,6 @@ class SevenNet(Potential):
             hypers.layers,
             hypers.radial_nodes,
             hypers.readout_nodes,
-            shift=reference.energies_per_element(structures, self.elements_).tolist(),
             scale=float(np.sqrt(np.mean(forces**2))) or 1.0,
             neighbours=backbone.mean_neighbours(graphs),
         )
@@ -213,10 +221,8 @@ class SevenNet(Potential):
 
     # -- predicting ------------------------------------------------------------------------------------
 
-    def calculator(self) -> Calculator:
-        """Return an ASE calculator that keeps its neighbour list while the skin allows."""
-        self._refuse_unfitted()
-        return PotentialCalculator(self._evaluator(SKIN))
+    def _stepper(self) -> Callable[[Atoms], Prediction]:
+        return self._evaluator(SKIN)
 
     def on(self, device: str) -> Self:
         """Compute on ``cpu`` or ``cuda`` from now on."""
@@ -250,21 +256,33 @@ class SevenNet(Potential):
     def _write(self, folder: Path) -> None:
         from mlip_bench.potentials.sevennet import backbone
 
-        backbone.write(folder / FILE, self.config_, self.model_)
+        shifts = dict(zip(self.elements_, self.zero_.tolist(), strict=True))
+        backbone.write(folder / FILE, self.config_, self.model_, shifts)
 
     def _read(self, folder: Path) -> None:
         from mlip_bench.potentials.sevennet import backbone
 
-        self.config_, self.model_ = backbone.read(folder / FILE)
+        # Of several levels of theory the one that was chosen is kept, and no other.
+        self.config_, self.model_ = backbone.read(folder / FILE, trust=self.trusted)
+        self.zero_ = np.zeros(len(self.elements_))
+        self._take_shift()
+
+    def _take_shift(self) -> None:
+        """Move the network's shift of each element into the zero."""
+        from mlip_bench.potentials.sevennet import backbone
+
+        shifts = backbone.take_shift(self.config_, self.model_)
+        self.zero_ = self.zero_ + np.array([shifts[symbol] for symbol in self.elements_])
 
     @classmethod
-    def from_native(cls, path: Path) -> Self:
-        """Read a checkpoint of sevenn."""
+    def from_native(cls, path: Path, *, trust: bool = False, **hypers: Any) -> Self:
+        """Read a checkpoint of sevenn; ``hypers`` are those of ``set_on_reading``."""
         from mlip_bench.potentials.sevennet import backbone
         from mlip_bench.potentials.sevennet.package import keys
 
-        config, model = backbone.read(path)
+        config, model = backbone.read(path, hypers.get("modal", ""), trust)
         potential = cls(
+            **hypers,
             cutoff=float(config[keys.CUTOFF]),
             channels=config[keys.NODE_FEATURE_MULTIPLICITY],
             lmax=config[keys.LMAX],
@@ -272,4 +290,6 @@ class SevenNet(Potential):
         )
         potential.elements_ = backbone.elements(config)
         potential.config_, potential.model_ = config, model
+        potential.zero_ = np.zeros(len(potential.elements_))
+        potential._take_shift()
         return potential

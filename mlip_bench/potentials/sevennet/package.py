@@ -13,6 +13,8 @@ with warnings.catch_warnings():
     from sevenn import _keys as keys
     from sevenn._const import DEFAULT_E3_EQUIVARIANT_MODEL_CONFIG
     from sevenn.atom_graph_data import AtomGraphData
+    from sevenn.checkpoint import SevenNetCheckpoint
+    from sevenn.checkpoint import _config_cp_routine as completed_configuration
     from sevenn.model_build import build_E3_equivariant_model
     from sevenn.nn.convolution import IrrepsConvolution
     from sevenn.nn.cue_helper import is_cue_available
@@ -24,7 +26,12 @@ with warnings.catch_warnings():
     from sevenn.nn.sequential import AtomGraphSequential
     from sevenn.train.dataload import atoms_to_graph, unlabeled_atoms_to_graph
     from sevenn.train.loss import ForceLoss, LossDefinition, PerAtomEnergyLoss, StressLoss
-    from sevenn.util import chemical_species_preprocess, dtype_correct, load_checkpoint
+    from sevenn.util import (
+        chemical_species_preprocess,
+        dtype_correct,
+        load_checkpoint,
+        pretrained_name_to_path,
+    )
     from torch_geometric.data import Batch
     from torch_geometric.loader import DataLoader
 
@@ -43,17 +50,20 @@ __all__ = [
     "Linear",
     "LossDefinition",
     "PerAtomEnergyLoss",
+    "SevenNetCheckpoint",
     "SphericalEncoding",
     "StressLoss",
     "atoms_to_graph",
     "build_E3_equivariant_model",
     "chemical_species_preprocess",
+    "completed_configuration",
     "dtype_correct",
     "is_cue_available",
     "is_flash_available",
     "is_oeq_available",
     "keys",
     "load_checkpoint",
+    "pretrained_name_to_path",
     "sevenn",
     "spherical_harmonics",
     "torch",

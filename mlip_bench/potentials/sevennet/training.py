@@ -13,6 +13,7 @@ those of many checkpoints, must learn that F(-r) = -F(r). For all others it make
 """
 
 import contextlib
+import pickle
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -259,7 +260,11 @@ def _restore(folder: Path | None, parts: dict[str, Any]) -> tuple[int, float, di
     """Bring all parts back to what was kept; return the epoch to begin with, least error, and its weights."""
     if folder is None or not (folder / "training.pt").is_file():
         return 0, np.inf, {}
-    kept = torch.load(folder / "training.pt", weights_only=False)
+    path = folder / "training.pt"
+    try:
+        kept = torch.load(path, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path}: not the state of a training; remove it to start over") from error
     for name, part in parts.items():
         part.load_state_dict(kept["states"][name])
     return kept["epoch"], kept["best"], kept["best_weights"]

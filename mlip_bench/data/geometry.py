@@ -1,0 +1,54 @@
+"""How two structures of the same atoms differ: displacements within the cell, and strain of the cell."""
+
+import numpy as np
+from ase import Atoms
+from ase.geometry import complete_cell
+
+# Length (Å) of a vector along an open direction, where only differences count.
+OPEN_LENGTH = 20.0
+
+
+def effective_cell(atoms: Atoms) -> np.ndarray:
+    """Return the cell (3, 3) with a fixed vector across the others in each open direction."""
+    cell = np.array(atoms.cell)
+    if atoms.pbc.all():
+        return cell
+    cell[~atoms.pbc] = 0
+    full = np.array(complete_cell(cell))
+    full[~atoms.pbc] *= OPEN_LENGTH
+    return full
+
+
+def displacement(first: Atoms, second: Atoms) -> np.ndarray:
+    """Return how far each atom goes from the first structure to the second, (n_atoms, 3), Å.
+
+    By the shortest way through periodic directions, in the mean of both cells: what the strain moves is no
+    displacement. A translation of all atoms is none either.
+    """
+    cells = effective_cell(first), effective_cell(second)
+    fractions = second.positions @ np.linalg.inv(cells[1]) - first.positions @ np.linalg.inv(cells[0])
+    periodic = first.pbc
+    # The first atom's way is taken off before images are chosen: a common translation is not wrapped.
+    fractions -= fractions[0]
+    fractions[:, periodic] -= np.round(fractions[:, periodic])
+    fractions -= fractions.mean(axis=0)
+    return fractions @ (0.5 * (cells[0] + cells[1]))
+
+
+def strain(first: Atoms, second: Atoms) -> np.ndarray:
+    """Return the strain (3, 3) that takes the first cell to the second, relative to their mean.
+
+    Its antisymmetric part is a rotation. Open directions have none.
+    """
+    cells = effective_cell(first), effective_cell(second)
+    return np.linalg.solve(0.5 * (cells[0] + cells[1]), cells[1] - cells[0])
+
+
+def rms(displacements: np.ndarray) -> float:
+    """Return the root mean square length of displacements (n_atoms, 3), Å."""
+    return float(np.sqrt(np.square(displacements).sum() / len(displacements)))
+
+
+def atoms_key(atoms: Atoms) -> bytes:
+    """Return a key that structures share which have the same atoms in the same order and periodicity."""
+    return atoms.numbers.astype("<i4").tobytes() + atoms.pbc.tobytes()

@@ -1,0 +1,123 @@
+"""Setting structures aside for testing: at random within groups, or in blocks of the file's order."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+from ase import Atoms
+
+from mlip_bench.data import structures as reference
+from mlip_bench.errors import UserError, did_you_mean
+
+TEST_SHARE = 0.1
+
+Kind = Literal["random", "blocks"]
+RANDOM: Kind = "random"
+KINDS: tuple[str, ...] = get_args(Kind)
+DESCRIPTION = {"random": "at random within each group", "blocks": "in blocks of neighbouring frames"}
+
+
+def split(
+    structures: Sequence[Atoms], seed: int, name: str, kind: str = RANDOM
+) -> tuple[list[Atoms], list[Atoms]]:
+    """Set a tenth of the structures aside for testing; return training and test.
+
+    ``random`` takes a tenth of each group by chance. ``blocks`` takes one run of neighbours from each
+    trajectory, which is what a group has of the same atoms: neighbours in time stay on one side, but for
+    the ends of a run. Isolated atoms always stay in training, and so does the last structure that has some
+    element. Raises :class:`UserError` where there are too few.
+    """
+    if kind not in KINDS:
+        raise UserError(f"--split {kind}: not a way to split{did_you_mean(kind, KINDS)}")
+    candidates = [index for index, atoms in enumerate(structures) if not reference.is_isolated_atom(atoms)]
+    chosen: list[int] = []
+    if len(candidates) > 1:
+        key = reference.group if kind == RANDOM else _trajectory
+        parts = _parts(structures, candidates, key)
+        generator = np.random.default_rng(seed)
+        numbers = _shares(
+            [len(part) for part in parts], max(1, round(TEST_SHARE * len(candidates))), generator
+        )
+        choose = _at_random if kind == RANDOM else _in_blocks
+        chosen = choose(parts, numbers, _Elements(structures), generator)
+    if not chosen:
+        raise UserError(f"{name}: {len(candidates)} structures cannot be split; give a test file with --test")
+    for_test = set(chosen)
+    train = [atoms for index, atoms in enumerate(structures) if index not in for_test]
+    return train, [structures[index] for index in sorted(chosen)]
+
+
+def _trajectory(atoms: Atoms) -> str:
+    """Return what the frames of one trajectory share: group, atoms and periodicity."""
+    return f"{reference.group(atoms)} {atoms.symbols.get_chemical_formula()} {atoms.pbc}"
+
+
+def _parts(
+    structures: Sequence[Atoms], candidates: Sequence[int], key: Callable[[Atoms], str]
+) -> list[list[int]]:
+    parts: dict[str, list[int]] = {}
+    for index in candidates:
+        parts.setdefault(key(structures[index]), []).append(index)
+    return list(parts.values())
+
+
+def _shares(sizes: Sequence[int], total: int, generator: np.random.Generator) -> list[int]:
+    """Share a total out in proportion to sizes; the largest remainders round up, ties by chance."""
+    exact = total * np.array(sizes) / sum(sizes)
+    shares = np.floor(exact).astype(int)
+    order = np.lexsort((generator.random(len(sizes)), -np.round(exact - shares, 9)))
+    shares[order[: total - shares.sum()]] += 1
+    return shares.tolist()
+
+
+class _Elements:
+    """How many structures are left in training with each element."""
+
+    def __init__(self, structures: Sequence[Atoms]):
+        self._present = [np.unique(atoms.numbers).tolist() for atoms in structures]
+        self._having = Counter(number for present in self._present for number in present)
+
+    def spare(self, indices: Sequence[int]) -> bool:
+        """Take structures out of training, or leave them where an element would go with them; tell which."""
+        taken = Counter(number for index in indices for number in self._present[index])
+        if any(self._having[number] <= count for number, count in taken.items()):
+            return False
+        self._having.subtract(taken)
+        return True
+
+
+def _at_random(
+    parts: Sequence[list[int]], numbers: Sequence[int], elements: _Elements, generator: np.random.Generator
+) -> list[int]:
+    """Choose members of each part; what a part cannot give, another gives."""
+    chosen: list[int] = []
+    left: list[int] = []
+    for part, number in zip(parts, numbers, strict=True):
+        order = generator.permutation(part).tolist()
+        taken: list[int] = []
+        for index in order:
+            (taken if len(taken) < number and elements.spare([index]) else left).append(index)
+        chosen += taken
+    for index in generator.permutation(left).astype(int).tolist():
+        if len(chosen) == sum(numbers):
+            break
+        if elements.spare([index]):
+            chosen.append(index)
+    return chosen
+
+
+def _in_blocks(
+    parts: Sequence[list[int]], numbers: Sequence[int], elements: _Elements, generator: np.random.Generator
+) -> list[int]:
+    """Choose one run of neighbours of each part, where one can be spared."""
+    chosen: list[int] = []
+    for part, number in zip(parts, numbers, strict=True):
+        if not number:
+            continue
+        for start in generator.permutation(len(part) - number + 1).tolist():
+            run = part[start : start + number]
+            if elements.spare(run):
+                chosen += run
+                break
+    return chosen
