@@ -218,6 +218,7 @@ def sweep(
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder; default reports/<system>-sweep.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Fits side by side; they share the cores.")] = 2,
+    crystal: CrystalFile = None,
     trust: Trust = False,
     *,
     reading: ReadingOptions,
@@ -233,6 +234,8 @@ def sweep(
     for name in names:  # before any download: are they right?
         sweeping.ladder(name, system or "", overrides[name], varied[name])
     data = read_dataset(system, dataset, train, test, seed, reading, split)
+    if crystal is not None:
+        data = with_crystal(data, crystal)
     refuse_untimed(data)
     ladders = [sweeping.ladder(name, data.system, overrides[name], varied[name]) for name in names]
     order = sweeping.batches(ladders, seeds, seed)
@@ -350,7 +353,7 @@ def evaluate(
 ) -> None:
     """Print the errors of a saved or published potential on test data."""
     from mlip_bench.data.files import read_structures
-    from mlip_bench.measure.errors import METRICS, comparison, summary
+    from mlip_bench.measure.errors import METRICS, comparison, counts, predict_each, summary
 
     potential = read_potential(path, settings or [], trust)
     for note in potential.notes_:
@@ -362,11 +365,16 @@ def evaluate(
         data = read_dataset(system, dataset, None, None, 0, reading)
         structures, origin, said = data.test, data.origin, data.notes
     say_of_data(said)
-    predictions = potential.predict(structures)
+    predicted = predict_each(potential, structures)
+    for count in counts(predicted):
+        complain(
+            f"{count.value:.0f} {METRICS[count.metric].description}"
+            + (f" ({count.note})" if count.note else "")
+        )
     table = Table(
         "error", "value", "unit", title=f"{potential.family} on {len(structures)} structures, {origin}"
     )
-    for name, value in summary(comparison(structures, predictions)).items():
+    for name, value in summary(comparison(predicted.structures, predicted.predictions)).items():
         table.add_row(METRICS[name].description, f"{value:.3f}", METRICS[name].unit)
     console.print(table)
 
@@ -610,7 +618,7 @@ def data_label(
 def refuse_untimed(data: Dataset) -> None:
     """Raise :class:`UserError` where the data has nothing whose cost could be measured."""
     if data.crystal is None:
-        raise UserError(f"{data.name}: no periodic structure, so no cost; a sweep sets errors against cost")
+        raise UserError(f"{data.name}: no periodic structure, so no cost; give one with --crystal")
 
 
 def recommend(folder: Path) -> None:

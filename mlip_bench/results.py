@@ -66,6 +66,8 @@ class Row:
     group: str | None = None
     spread: float | None = None
     """Where a value is a median of repeats: half the interquartile range, in the value's unit."""
+    note: str | None = None
+    """What a reader must know of how a good value came about."""
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:

@@ -231,6 +231,7 @@ class Task:
             n_atoms=value.n_atoms if value else None,
             group=value.group if value else None,
             spread=value.spread if value else None,
+            note=value.note if value else None,
         )
 
 
@@ -459,12 +460,12 @@ def describe(plan: Plan, folder: Path, command: Sequence[str]) -> None:
             "system": dataset.system,
             "sha256": dataset.sha256,
             "origin": dataset.origin,
-            "notes": list(dataset.notes),
             "level_of_theory": dataset.level_of_theory,
             "licence": dataset.licence,
             "citation": dataset.citation,
             "n_train": len(dataset.train),
             "n_test": len(dataset.test),
+            "notes": list(dataset.notes),
             "reference": reference.is_of(dataset.system, dataset.crystal),
         },
         "hardware": {"cpu": cpu_name(), "cores": len(available_cores()), "platform": sys.platform},

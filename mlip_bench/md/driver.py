@@ -10,11 +10,18 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from mlip_bench.lammps_session import LammpsSession
+from mlip_bench.errors import NotFinite, UserError
+from mlip_bench.lammps_session import LammpsError, LammpsSession
 from mlip_bench.potentials.base import Potential
 
 TIMESTEP_FS = 1.0
 TEMPERATURE_K = 300.0
+
+# A step so short (fs) that nothing moves, whatever the forces: all that a step does is still done.
+STILL_FS = 1e-6
+
+# Dynamics hotter than this many times their thermostat have exploded.
+TOO_HOT = 4.0
 
 # Damping times of thermostat and barostat (ps): 100 and 1000 steps, as LAMMPS's documentation recommends.
 THERMOSTAT_PS = 0.1
@@ -35,6 +42,38 @@ ENSEMBLES = {
 }
 
 
+# How LAMMPS says that atoms or cell have gone where no simulation should: parts of its messages, lower case.
+DID_NOT_HOLD = (
+    "lost atoms",
+    "non-numeric",  # of coordinates, box dimensions or pressure
+    "list overflow",
+    "out of range atoms",
+    "atoms missing",
+    "too many neighbor bins",
+    "too many ghost atoms",
+    "too many local+ghost atoms",
+    "domain too large for neighbor bins",
+    "box size << cutoff",
+    "skew is too large",
+    "tilted box too far",
+    "box bounds are invalid",
+    "illegal simulation box",
+)
+
+
+class DynamicsFailed(UserError):
+    """The dynamics did not hold: atoms, cell or the potential's prediction left what makes sense."""
+
+    def __init__(self, reason: object):
+        super().__init__(f"the dynamics did not hold ({reason})")
+
+
+def did_not_hold(error: LammpsError) -> bool:
+    """Tell whether LAMMPS stopped because of where the atoms or the cell went."""
+    message = str(error).lower()
+    return any(part in message for part in DID_NOT_HOLD)
+
+
 class Simulation:
     """Dynamics of a periodic structure at constant energy, temperature or pressure; a context manager.
 
@@ -45,6 +84,9 @@ class Simulation:
     seed : of the initial velocities.
     ensemble : ``nve``, ``nvt`` or ``npt``.
     temperature : of the initial velocities and of the thermostat (K).
+    timestep : in fs; with ``STILL_FS`` the atoms stay where they are.
+
+    Raises :class:`DynamicsFailed` at the start, or in a later run, where the dynamics do not hold.
     """
 
     def __init__(
@@ -54,6 +96,7 @@ class Simulation:
         seed: int = 1,
         ensemble: str = "npt",
         temperature: float = TEMPERATURE_K,
+        timestep: float = TIMESTEP_FS,
     ):
         self.session = LammpsSession(potential.elements_)
         self._bridge: Bridge | None = None
@@ -68,7 +111,7 @@ class Simulation:
                     f"neighbor {SKIN} bin", *style.commands(str(self.session.folder), potential.elements_)
                 )
             self._commands(
-                f"timestep {TIMESTEP_FS * 1e-3}",
+                f"timestep {timestep * 1e-3}",
                 f"velocity all create {temperature} {seed} mom yes rot no dist gaussian",
                 _motion(ensemble, temperature),
                 "thermo_modify lost error",
@@ -79,7 +122,7 @@ class Simulation:
             raise
 
     def run(self, n_steps: int) -> None:
-        """Go on for ``n_steps`` steps of 1 fs, without the set-up that a first run needs."""
+        """Go on for ``n_steps`` steps, without the set-up that a first run needs."""
         self._run(f"run {n_steps} pre no post no")
 
     def leave_out_energy(self) -> None:
@@ -115,9 +158,22 @@ class Simulation:
         return Atoms(atoms.numbers, positions=positions, cell=cell, pbc=True)
 
     def _run(self, line: str) -> None:
-        self.session.command(line)
-        if self._bridge is not None and self._bridge.error is not None:
-            raise self._bridge.error
+        try:
+            self.session.command(line)
+        except LammpsError as error:
+            self._raise_what_the_calculator_raised()
+            if did_not_hold(error):
+                raise DynamicsFailed(f"LAMMPS: {error}") from error
+            raise
+        self._raise_what_the_calculator_raised()
+
+    def _raise_what_the_calculator_raised(self) -> None:
+        """Raise the first error of the bridge: LAMMPS cannot, and goes on with the forces it has."""
+        error = None if self._bridge is None else self._bridge.error
+        if isinstance(error, NotFinite):
+            raise DynamicsFailed(error) from error
+        if error is not None:
+            raise error
 
     def __enter__(self) -> "Simulation":
         """Return the simulation itself."""
@@ -168,6 +224,8 @@ class Bridge:
                 self.error = error
 
     def _set_forces(self, tag: np.ndarray, x: np.ndarray, f: np.ndarray) -> None:
+        if not np.isfinite(x).all():
+            raise NotFinite("the positions of atoms are not finite")
         low, high, xy, yz, xz, *_ = self._lmp.extract_box()
         cell = np.diag(np.subtract(high, low))
         cell[1, 0], cell[2, 0], cell[2, 1] = xy, xz, yz

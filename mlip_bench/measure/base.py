@@ -44,6 +44,8 @@ class Value:
     group: str | None = None
     spread: float | None = None
     error: str | None = None
+    note: str | None = None
+    """What a reader must know of how a good value came about."""
 
 
 @dataclass(frozen=True)

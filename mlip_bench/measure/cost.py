@@ -5,8 +5,11 @@ are noisy, so beside every timing the ruler is timed in the same process: the pu
 (``Mo_Zuo_JPCA2020``, 2Jmax = 6) on as many atoms of bcc Mo. Blocks of steps of the two alternate, and the
 ratio is taken pair by pair. Native pair styles leave the energy out, which LAMMPS computes at the end of each
 block but a long simulation does not: with it, short blocks made the ruler up to a tenth dearer than it is.
+A potential whose dynamics explode meanwhile is timed nevertheless, on a rattled crystal and with steps so
+short that its atoms stay where they are, and a note says so.
 """
 
+import dataclasses
 import time
 
 import numpy as np
@@ -15,7 +18,7 @@ from ase.build import bulk
 
 from mlip_bench.errors import UserError
 from mlip_bench.lammps_session import potentials_folder
-from mlip_bench.md.driver import Simulation
+from mlip_bench.md.driver import STILL_FS, TIMESTEP_FS, DynamicsFailed, Simulation
 from mlip_bench.measure import crystals
 from mlip_bench.measure.base import Measure, Metric, Subject, Value
 from mlip_bench.measure.gpu import refuse_busy_gpu
@@ -35,6 +38,9 @@ LEAST_BLOCKS, MOST_BLOCKS = 7, 41
 RULER = "Mo_Zuo_JPCA2020.snapcoeff"
 RULER_LATTICE_CONSTANT = 3.1676  # Å, PBE (reference/zuo2020.md 5.5)
 
+# How a potential is timed whose dynamics explode.
+TIMED_STILL = f"timed on a rattled crystal with steps of {STILL_FS:g} fs, in which nothing moves"
+
 METRICS = {
     "s_per_step": Metric("s", "wall time of an MD step on one core, median of blocks"),
     "us_per_atom_step": Metric("µs", "wall time of an MD step per atom"),
@@ -48,7 +54,23 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     """Time blocks of steps of the potential and of the ruler in turn."""
     if subject.dataset.crystal is None:
         raise UserError("cost: the data has no periodic structure to time")
-    return values_of(*timed_blocks(subject.potential, subject.dataset.crystal, N_ATOMS, progress))
+    return timed(subject.potential, subject.dataset.crystal, N_ATOMS, progress)
+
+
+def timed(
+    potential: Potential, crystal: Atoms, n_atoms: int, progress: Progress = silent, least: int = LEAST_BLOCKS
+) -> list[Value]:
+    """Return the cost of a step; where the dynamics do not hold, that of a step that moves nothing.
+
+    Raises :class:`DynamicsFailed` where not even the first step gives finite forces.
+    """
+    try:
+        return values_of(*timed_blocks(potential, crystal, n_atoms, progress, least))
+    except DynamicsFailed as failure:
+        atoms = crystals.rattled(crystals.repeated_to(crystal, n_atoms))
+        blocks = timed_blocks(potential, atoms, n_atoms, progress, least, STILL_FS)
+        note = f"{failure}; {TIMED_STILL}"
+        return [dataclasses.replace(value, note=note) for value in values_of(*blocks)]
 
 
 def timed_blocks(
@@ -57,6 +79,7 @@ def timed_blocks(
     n_atoms: int,
     progress: Progress = silent,
     least: int = LEAST_BLOCKS,
+    timestep: float = TIMESTEP_FS,
 ) -> tuple[np.ndarray, int, int]:
     """Return times per step (n_blocks, 2) of potential and ruler, and the atoms that each had.
 
@@ -68,7 +91,7 @@ def timed_blocks(
     ruler_atoms = bcc_molybdenum(len(atoms))
     with (
         Simulation(load(potentials_folder() / RULER), ruler_atoms) as ruler,
-        Simulation(potential, atoms) as simulation,
+        Simulation(potential, atoms, timestep=timestep) as simulation,
     ):
         for one in (ruler, simulation):
             one.leave_out_energy()

@@ -16,11 +16,11 @@ from ase import Atoms, units
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 from ase.md.verlet import VelocityVerlet
 
-from mlip_bench.errors import UserError
-from mlip_bench.md.driver import Simulation
+from mlip_bench.errors import NotFinite, UserError
+from mlip_bench.md.driver import STILL_FS, TIMESTEP_FS, TOO_HOT, DynamicsFailed, Simulation
 from mlip_bench.measure import crystals
 from mlip_bench.measure.base import Measure, Metric, Subject, Value
-from mlip_bench.measure.cost import half_interquartile, steps_per_block, time_per_step
+from mlip_bench.measure.cost import TIMED_STILL, half_interquartile, steps_per_block, time_per_step
 from mlip_bench.measure.memory import peak_of
 from mlip_bench.potentials.base import Potential, Progress
 
@@ -29,7 +29,6 @@ SIZES = (416, 2000)
 REPEATS = 5
 
 CURL_ATOMS = 16
-RATTLE = 0.05  # Å
 DISPLACEMENT = 0.01  # Å; far above the rounding of single precision
 
 # A ball of the crystal, in vacuum.
@@ -69,7 +68,7 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
         values += _single_point(potential, atoms)
     values += _step(potential, atoms)
     progress(0.5, "curl, net force and torque")
-    small = rattled(crystals.repeated_to(crystal, CURL_ATOMS))
+    small = crystals.rattled(crystals.repeated_to(crystal, CURL_ATOMS))
     values.append(Value("curl", curl(potential, small), n_atoms=len(small)))
     values.append(Value("net_force", net_force(potential, small), n_atoms=len(small)))
     ball = cluster(crystal, CLUSTER_ATOMS)
@@ -93,18 +92,20 @@ def _single_point(potential: Potential, atoms: Atoms) -> list[Value]:
 
 
 def _step(potential: Potential, atoms: Atoms) -> list[Value]:
-    with Simulation(potential, atoms) as simulation:
+    note = None
+    try:
+        times = _times(potential, atoms, TIMESTEP_FS)
+    except DynamicsFailed as failure:
+        times = _times(potential, crystals.rattled(atoms), STILL_FS)
+        note = f"{failure}; {TIMED_STILL}"
+    median, spread = float(np.median(times)), half_interquartile(times)
+    return [Value("md_s_per_step", median, n_atoms=len(atoms), spread=spread, note=note)]
+
+
+def _times(potential: Potential, atoms: Atoms, timestep: float) -> np.ndarray:
+    with Simulation(potential, atoms, timestep=timestep) as simulation:
         n_steps = steps_per_block(simulation)
-        times = np.array([time_per_step(simulation, n_steps) for _ in range(REPEATS)])
-    spread = half_interquartile(times)
-    return [Value("md_s_per_step", float(np.median(times)), n_atoms=len(atoms), spread=spread)]
-
-
-def rattled(atoms: Atoms) -> Atoms:
-    """Return a structure with its atoms moved at random (seed 0)."""
-    moved = atoms.copy()
-    moved.rattle(RATTLE, seed=0)
-    return moved
+        return np.array([time_per_step(simulation, n_steps) for _ in range(REPEATS)])
 
 
 def curl(potential: Potential, atoms: Atoms) -> float:
@@ -134,7 +135,7 @@ def cluster(crystal: Atoms, n_atoms: int) -> Atoms:
     ball = Atoms(block.numbers[nearest], positions=block.positions[nearest])
     ball.center(vacuum=VACUUM)
     ball.pbc = True
-    return rattled(ball)
+    return crystals.rattled(ball)
 
 
 def net_torque(potential: Potential, atoms: Atoms) -> float:
@@ -145,20 +146,33 @@ def net_torque(potential: Potential, atoms: Atoms) -> float:
 
 
 def _dynamics(potential: Potential, atoms: Atoms, progress: Progress) -> list[Value]:
-    """Run NVE from the crystal with twice 300 K in velocities, of which the lattice takes half."""
+    """Run NVE from the crystal with twice 300 K in velocities, of which the lattice takes half.
+
+    Dynamics that do not hold give no numbers but that sentence.
+    """
     atoms = atoms.copy()
     atoms.calc = potential.calculator()
     generator = np.random.default_rng(0)
     MaxwellBoltzmannDistribution(atoms, temperature_K=2 * TEMPERATURE_K, rng=generator)
     Stationary(atoms)
     dynamics = VelocityVerlet(atoms, timestep=units.fs)
-    dynamics.run(NVE_WARM_UP_STEPS)
     energies, temperatures = [], []
-    for done in range(0, NVE_STEPS, NVE_EVERY):
-        dynamics.run(NVE_EVERY)
-        energies.append(atoms.get_total_energy() / len(atoms))
-        temperatures.append(atoms.get_temperature())
-        progress(0.6 + 0.4 * done / NVE_STEPS, f"NVE dynamics, {temperatures[-1]:.0f} K")
+    try:
+        for done in range(0, NVE_WARM_UP_STEPS + NVE_STEPS, NVE_EVERY):
+            dynamics.run(NVE_EVERY)
+            temperature = atoms.get_temperature()
+            if not temperature <= TOO_HOT * TEMPERATURE_K:
+                raise DynamicsFailed(f"{temperature:.3g} K after {done + NVE_EVERY} fs")
+            if done >= NVE_WARM_UP_STEPS:
+                energies.append(atoms.get_total_energy() / len(atoms))
+                temperatures.append(temperature)
+            progress(0.6 + 0.4 * done / (NVE_WARM_UP_STEPS + NVE_STEPS), f"NVE, {temperature:.0f} K")
+    except (DynamicsFailed, NotFinite) as failure:
+        sentence = str(failure if isinstance(failure, DynamicsFailed) else DynamicsFailed(failure))
+        return [
+            Value(metric, float("nan"), n_atoms=len(atoms), error=sentence)
+            for metric in ("energy_drift", "nve_temperature")
+        ]
     picoseconds = 1e-3 * NVE_EVERY * np.arange(len(energies))
     slope = float(np.polyfit(picoseconds, energies, 1)[0])
     last = temperatures[-len(temperatures) // 10 :]

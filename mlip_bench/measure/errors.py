@@ -1,21 +1,27 @@
 """Errors of energy, force and stress against the reference, on training and test data.
 
-Energies per atom; forces and stress over components. Isolated atoms are left out: they fix a zero.
+Energies per atom; forces and stress over components. Isolated atoms are left out before anything is
+predicted: they fix a zero. A structure that cannot be predicted, or whose energy or forces are not finite, is
+counted and named, and kept out of the sums.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from ase import Atoms, units
 
 from mlip_bench.data import structures as reference
 from mlip_bench.measure.base import Measure, Metric, Subject, Value
-from mlip_bench.potentials.base import Prediction, Progress
+from mlip_bench.potentials.base import Potential, Prediction, Progress
 
 PREDICTIONS = "predictions.npz"
 
 # Structures predicted between two reports of progress.
 BATCH = 16
+
+# Of structures without a finite prediction no more than these are named.
+MOST_NAMED = 3
 
 MEV = 1e3
 GPA = 1 / units.GPa
@@ -28,9 +34,30 @@ METRICS = {
     "stress_mae": Metric("GPa", "mean absolute error of a stress component"),
     "stress_rmse": Metric("GPa", "root mean square error of a stress component"),
     "extrapolating_atoms": Metric("atoms", "atoms in surroundings outside those of training"),
+    "non_finite": Metric(
+        "structures", "structures with a prediction that is not finite, kept out of the errors"
+    ),
+    "not_predicted": Metric("structures", "structures that the potential failed on, kept out of the errors"),
 }
 
 SPLITS = ("train", "test")
+
+
+@dataclass
+class Predicted:
+    """The structures of a split that are compared, with their numbers in the data (from 1)."""
+
+    numbers: list[int] = field(default_factory=list)
+    structures: list[Atoms] = field(default_factory=list)
+    predictions: list[Prediction] = field(default_factory=list)
+    failed: dict[int, str] = field(default_factory=dict)
+    """Why structures could not be predicted, by their numbers."""
+
+    @property
+    def non_finite(self) -> dict[int, str]:
+        """Which quantities of structures are not finite, by their numbers."""
+        pairs = zip(self.numbers, self.structures, self.predictions, strict=True)
+        return {n: names for n, atoms, one in pairs if (names := _not_finite(atoms, one))}
 
 
 def run(subject: Subject, progress: Progress) -> list[Value]:
@@ -41,33 +68,114 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     total = sum(len(structures) for structures in parts.values())
     done = 0
     for split, structures in parts.items():
-        predictions: list[Prediction] = []
-        for start in range(0, len(structures), BATCH):
-            predictions += subject.potential.predict(structures[start : start + BATCH])
-            progress((done + len(predictions)) / total, f"predicting {split}")
+        before = done
+
+        def tell(n_done: int, before: int = before, split: str = split) -> None:
+            progress((before + n_done) / total, f"predicting {split}")
+
+        predicted = predict_each(subject.potential, structures, tell)
         done += len(structures)
-        table = comparison(structures, predictions)
-        outside = sum(prediction.n_extrapolating for prediction in predictions)
-        if outside:
-            values.append(Value("extrapolating_atoms", float(outside), split=split))
+        table = comparison(predicted.structures, predicted.predictions, predicted.numbers)
         kept |= {f"{split}_{key}": value for key, value in table.items()}
+        values += counts(predicted, split)
         for group in (None, *np.unique(table["energy_group"]).tolist()):
             errors = summary(table, group)
             values += [Value(metric, value, split=split, group=group) for metric, value in errors.items()]
+        values += _lacking(table, predicted, split)
     np.savez_compressed(subject.folder / PREDICTIONS, **kept)  # type: ignore[arg-type]  # names are ours
     return values
 
 
-def comparison(structures: Sequence[Atoms], predictions: Sequence[Prediction]) -> dict[str, np.ndarray]:
+def predict_each(
+    potential: Potential, structures: Sequence[Atoms], tell: Callable[[int], None] = lambda n_done: None
+) -> Predicted:
+    """Predict all structures but isolated atoms, in batches; where one fails, its batch one by one."""
+    found = Predicted()
+    for start in range(0, len(structures), BATCH):
+        batch = [
+            (number, atoms)
+            for number, atoms in enumerate(structures[start : start + BATCH], start=start + 1)
+            if not reference.is_isolated_atom(atoms)
+        ]
+        try:
+            predictions = potential.predict([atoms for _, atoms in batch])
+        except Exception:  # whatever a backend raises of one structure must not lose the others
+            predictions = None
+        for place, (number, atoms) in enumerate(batch):
+            try:
+                one = potential.predict([atoms])[0] if predictions is None else predictions[place]
+            except OSError:
+                raise  # a full disk, say, is no fault of the structure
+            except Exception as error:
+                found.failed[number] = " ".join(f"{error or type(error).__name__}".split())
+                continue
+            found.numbers.append(number)
+            found.structures.append(atoms)
+            found.predictions.append(one)
+        tell(start + len(structures[start : start + BATCH]))
+    return found
+
+
+def counts(predicted: Predicted, split: str | None = None) -> list[Value]:
+    """Return how many structures extrapolate, are not finite, or failed: only what there is, with names."""
+    values = []
+    outside = sum(prediction.n_extrapolating for prediction in predicted.predictions)
+    if outside:
+        values.append(Value("extrapolating_atoms", float(outside), split=split))
+    for metric, which in (("non_finite", predicted.non_finite), ("not_predicted", predicted.failed)):
+        if which:
+            values.append(Value(metric, float(len(which)), split=split, note=_named(which)))
+    return values
+
+
+def _named(which: dict[int, str]) -> str:
+    """Name the first structures, each with what is wrong with it."""
+    names = [f"structure {number}: {reason}" for number, reason in list(which.items())[:MOST_NAMED]]
+    more = len(which) - len(names)
+    return "; ".join([*names, *([f"and {more} more"] if more else [])])
+
+
+def _not_finite(atoms: Atoms, prediction: Prediction) -> str:
+    """Name the quantities that are not finite; a stress that is NaN throughout is not predicted at all."""
+    found = [] if np.isfinite(prediction.energy) else ["energy"]
+    if not np.isfinite(prediction.forces).all():
+        found.append("forces")
+    stress = np.asarray(prediction.stress)
+    if atoms.pbc.all() and not np.isfinite(stress).all() and not (np.isnan(stress).all() and not found):
+        found.append("stress")
+    return ", ".join(found)
+
+
+def _lacking(table: dict[str, np.ndarray], predicted: Predicted, split: str) -> list[Value]:
+    """Return the errors that a split has references for but no finite prediction, each with the reason."""
+    reason = _named(predicted.failed | predicted.non_finite)
+    if not reason:
+        return []
+    there = summary(table)
+    return [
+        Value(
+            metric, float("nan"), split=split, error=f"{split}: no finite {quantity} is predicted ({reason})"
+        )
+        for quantity in ("energy", "force")
+        for metric in (f"{quantity}_mae", f"{quantity}_rmse")
+        if metric not in there
+    ]
+
+
+def comparison(
+    structures: Sequence[Atoms], predictions: Sequence[Prediction], numbers: Sequence[int] | None = None
+) -> dict[str, np.ndarray]:
     """Return reference and predicted numbers, flat, in meV/atom, meV/Å and GPa, with the group of each.
 
     ``energy`` has one row per structure, ``force`` one per component, ``stress`` six per structure that has
     a reference; the columns are reference and prediction. ``extrapolating`` has one row per structure: its
-    number (from 1) in the list, its atoms, and how many of them extrapolate. Isolated atoms are left out.
+    number (from 1, in the list unless ``numbers`` gives it), its atoms, and how many of them extrapolate.
+    Isolated atoms are left out.
     """
     energy, force, stress, extrapolating = [], [], [], []
     groups: dict[str, list[str]] = {"energy": [], "force": [], "stress": []}
-    for number, (atoms, prediction) in enumerate(zip(structures, predictions, strict=True), start=1):
+    numbers = range(1, len(structures) + 1) if numbers is None else numbers
+    for number, atoms, prediction in zip(numbers, structures, predictions, strict=True):
         if reference.is_isolated_atom(atoms):
             continue
         group = reference.group(atoms)
@@ -89,12 +197,13 @@ def comparison(structures: Sequence[Atoms], predictions: Sequence[Prediction]) -
 
 
 def summary(table: dict[str, np.ndarray], group: str | None = None) -> dict[str, float]:
-    """Return MAE and RMSE of each quantity that has data, over one group or over all."""
+    """Return MAE and RMSE of each quantity with data, over the finite predictions of one group or of all."""
     found = {}
     for quantity in ("energy", "force", "stress"):
         pairs = table[quantity]
         if group is not None:
             pairs = pairs[table[f"{quantity}_group"] == group]
+        pairs = pairs[np.isfinite(pairs).all(axis=1)]
         if len(pairs):
             difference = pairs[:, 1] - pairs[:, 0]
             found[f"{quantity}_mae"] = float(np.abs(difference).mean())

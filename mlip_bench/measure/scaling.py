@@ -13,7 +13,7 @@ import numpy as np
 from ase import Atoms
 
 from mlip_bench.errors import UserError
-from mlip_bench.md.driver import Simulation
+from mlip_bench.md.driver import STILL_FS, Simulation
 from mlip_bench.measure import cost, crystals
 from mlip_bench.measure.base import Measure, Metric, Subject, Value
 from mlip_bench.measure.memory import available_mib, peak_of
@@ -46,7 +46,7 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     crystal, potential = subject.dataset.crystal, subject.potential
     if crystal is None:
         raise UserError("scaling: the data has no periodic structure to time")
-    with Simulation(potential, crystals.repeated_to(crystal, SIZES[0] // 4)) as small:
+    with Simulation(potential, crystals.repeated_to(crystal, SIZES[0] // 4), timestep=STILL_FS) as small:
         small.run(1)  # kernels are compiled before memory and time are looked at
     values: list[Value] = []
     s_per_step = kib_per_atom = 0.0
@@ -58,7 +58,7 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
             break
         kib_per_atom = _peak_kib(potential, crystals.repeated_to(crystal, size)) / n_atoms
         values.append(Value("peak_kib_per_atom", kib_per_atom, n_atoms=n_atoms))
-        found = cost.values_of(*cost.timed_blocks(potential, crystal, size, least=FEW_BLOCKS))
+        found = cost.timed(potential, crystal, size, least=FEW_BLOCKS)
         values += found
         s_per_step = found[0].value / n_atoms
         progress((index + 1) / len(SIZES), f"{n_atoms} atoms: {found[0].value:.3g} s per step")
@@ -78,7 +78,7 @@ def _reason_to_stop(device: str, n_atoms: int, s_per_atom: float, kib_per_atom: 
 
 
 def _peak_kib(potential: Potential, atoms: Atoms) -> float:
-    with peak_of(potential.device) as peak, Simulation(potential, atoms) as simulation:
+    with peak_of(potential.device) as peak, Simulation(potential, atoms, timestep=STILL_FS) as simulation:
         simulation.run(1)
     return 1024 * peak.mib
 

@@ -27,7 +27,7 @@ from ase.data import atomic_numbers
 import mlip_bench
 from mlip_bench.data import structures as reference
 from mlip_bench.data.structures import LARGEST_NUMBER
-from mlip_bench.errors import UserError, did_you_mean
+from mlip_bench.errors import NotFinite, UserError, did_you_mean
 from mlip_bench.lammps_session import LammpsStyle
 
 Progress = Callable[[float, str], None]
@@ -358,14 +358,14 @@ class PotentialCalculator(Calculator):
     ) -> None:
         """Predict one structure; raises for the stress of a structure without a volume, as ASE does.
 
-        Raises :class:`UserError` where energy, forces or the stress of a crystal are not finite.
+        Raises :class:`NotFinite` where energy, forces or the stress of a crystal are not finite.
         """
         super().calculate(atoms, properties, system_changes)
         prediction = self._predict(self.atoms)
         finite_stress = bool(np.all(np.isfinite(prediction.stress)))
         finite = np.isfinite(prediction.energy) and np.all(np.isfinite(prediction.forces))
         if not finite or (self.atoms.pbc.all() and not finite_stress):
-            raise UserError(f"the potential's prediction for {self.atoms.symbols} is not finite (NaN)")
+            raise NotFinite(f"the potential's prediction for {self.atoms.symbols} is not finite (NaN)")
         self.results = {
             "energy": prediction.energy,
             "free_energy": prediction.energy,

@@ -235,6 +235,12 @@ def _warnings(run: dict[str, Any], good: pd.DataFrame, failures: pd.DataFrame) -
             f"The test errors come from {dataset['n_test']} structures and are themselves uncertain."
         )
     found += _warnings_of_potentials(good)
+    noted = good.loc[good["note"].notna(), ["measure", "potential", "split", "note"]].drop_duplicates()
+    found += [
+        f"{row.measure.removesuffix(BY_GROUP)} of {row.potential}"
+        f"{f' on {row.split} data' if row.split else ''}: {row.note}."
+        for row in noted.itertuples()
+    ]
     processors = good.loc[good["measure"] == "cost", "cpu"].unique()
     if len(processors) > 1:
         found.append(f"Timings of different processors, compare ratios only: {', '.join(processors)}.")

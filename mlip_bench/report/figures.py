@@ -213,6 +213,7 @@ def _parity(content: Content) -> tuple[Sketch, str] | None:
 
 
 def _draw_parity(axes: Axes, pairs: np.ndarray, color: str, relative: bool) -> None:
+    pairs = pairs[np.isfinite(pairs).all(axis=1)]
     if len(pairs) > MOST_PARITY_POINTS:
         chosen = np.random.default_rng(0).choice(len(pairs), MOST_PARITY_POINTS, replace=False)
         pairs = pairs[chosen]

@@ -11,10 +11,12 @@ from mlip_bench.potentials import family, load
 from mlip_bench.potentials.base import silent
 from mlip_bench.potentials.presets import hypers
 
+PRESET = "quick"
+
 
 def fitted(name, folder):
     """Fit a family to the embedded data, networks for one epoch: that does not change what a step costs."""
-    settings = hypers(name, "quick", "Mo")
+    settings = hypers(name, PRESET, "Mo")
     if "epochs" in settings:
         settings["epochs"] = 1
     family(name)(**settings).fit(records.load("embedded", "Mo").train).save(folder)

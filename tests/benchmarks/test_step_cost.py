@@ -29,6 +29,7 @@ def test_step(benchmark, potential, n_atoms):
     values = ratios(blocks, n_atoms, n_ruler_atoms)
     benchmark.extra_info.update(
         potential=name,
+        preset=pinned.PRESET,
         n_atoms=n_atoms,
         cost_ratio=float(np.median(values)),
         cost_ratio_spread=half_interquartile(values),

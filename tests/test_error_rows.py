@@ -1,0 +1,90 @@
+"""Errors of a potential that fails on some structures: counted, named, and never the end of the task."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from ase import Atoms
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlip_bench.data.structures import labelled
+from mlip_bench.errors import UserError
+from mlip_bench.measure import errors
+from mlip_bench.measure.base import Subject
+from mlip_bench.potentials.base import Prediction, silent
+
+
+class Partly:
+    """Predicts the reference, 1 eV per atom too high, except for what is broken about some structures."""
+
+    def __init__(self, broken):
+        self.broken = broken
+
+    def predict(self, structures):
+        return [self._one(atoms) for atoms in structures]
+
+    def _one(self, atoms):
+        assert len(atoms) > 1, "an isolated atom is not predicted"
+        results, kind = atoms.calc.results, self.broken.get(atoms.info["name"])
+        if kind == "raises":
+            raise UserError("out of the table")
+        energy, forces = results["energy"] + len(atoms), results["forces"].copy()
+        if kind == "energy":
+            energy = float("nan")
+        if kind == "forces":
+            forces[0, 1] = np.inf
+        return Prediction(energy, forces, np.full(6, np.nan))
+
+
+def frames(n):
+    generator = np.random.default_rng(0)
+    made = []
+    for index in range(n):
+        atoms = Atoms("Cu2", positions=[[0, 0, 0], [2.2, 0, 0]], cell=[9, 9, 9], pbc=True)
+        atoms.info["name"] = index
+        made.append(labelled(atoms, float(index), generator.normal(size=(2, 3)), np.zeros(6)))
+    return made
+
+
+@given(st.dictionaries(st.integers(0, 19), st.sampled_from(["raises", "energy", "forces"]), max_size=20))
+@settings(max_examples=40, deadline=None)
+def test_what_is_not_predicted_is_counted_and_kept_out(broken):
+    structures = frames(20)
+    predicted = errors.predict_each(Partly(broken), structures)
+    found = {value.metric: value for value in errors.counts(predicted)}
+    failed = sorted(index for index, kind in broken.items() if kind == "raises")
+    odd = sorted(index for index, kind in broken.items() if kind != "raises")
+    for metric, which in (("not_predicted", failed), ("non_finite", odd)):
+        assert (found[metric].value if metric in found else 0) == len(which)
+        for index in which[: errors.MOST_NAMED]:
+            assert f"structure {index + 1}: " in found[metric].note
+    table = errors.comparison(predicted.structures, predicted.predictions, predicted.numbers)
+    summary = errors.summary(table)
+    if len([kind for kind in broken.values() if kind != "forces"]) < 20:
+        assert summary["energy_mae"] == pytest.approx(1000.0)
+    else:
+        assert "energy_mae" not in summary
+    assert "stress_mae" not in summary
+
+
+def test_a_split_without_any_finite_prediction_has_rows_with_the_reason(embedded, tmp_path):
+    structures = frames(4)
+    data = dataclasses.replace(embedded, train=structures[:2], test=structures[2:])
+    potential = Partly({2: "energy", 3: "raises"})
+    values = errors.run(Subject(potential, data, tmp_path), silent)
+    lost = {value.metric: value for value in values if value.error is not None}
+    assert set(lost) == {"energy_mae", "energy_rmse"}
+    assert "structure 2: out of the table" in lost["energy_mae"].error
+    trained = [value.value for value in values if value.metric == "energy_mae" and value.split == "train"]
+    assert trained == pytest.approx([1000.0] * len(trained))
+    assert trained
+    with np.load(tmp_path / errors.PREDICTIONS) as kept:
+        assert kept["test_energy"].shape == (1, 2)
+
+
+def test_isolated_atoms_are_not_predicted():
+    alone = labelled(Atoms("Cu", cell=[20, 20, 20], pbc=True), -1.0, np.zeros((1, 3)), None)
+    predicted = errors.predict_each(Partly({}), [alone, *frames(1)])
+    assert predicted.numbers == [2]
+    assert not predicted.failed
