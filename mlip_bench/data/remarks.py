@@ -13,8 +13,8 @@ from mlip_bench.errors import UserError
 LISTED = 20
 KEYS_LISTED = 12
 
-# Energies per atom (eV) beyond this are all-electron ones.
-ALL_ELECTRON = 1.0e4
+# Energies per atom (eV) beyond this are those of all electrons, or of pseudopotentials with many of them.
+ALL_ELECTRON = 1.0e3
 
 # Where more than this share of the stresses cannot be, none of the others is believed.
 BELIEVED = 0.05
@@ -31,6 +31,7 @@ class Remarks:
     disagreeing: Counter[tuple[str, str]] = field(default_factory=Counter)
     without_forces: int = 0
     without_volume: int = 0
+    padded: int = 0
     with_stress: int = 0
     largest_energy: float = 0.0
     energy_apart: float = 0.0
@@ -52,6 +53,7 @@ class Remarks:
         has_stress = reference.stress(taken.atoms) is not None
         self.with_stress += has_stress
         self.without_volume += taken.keys.stress is not None and not has_stress
+        self.padded += bool(taken.atoms.pbc.any()) and taken.atoms.cell.rank < 3
         per_atom = reference.energy(taken.atoms) / len(taken.atoms)
         self.largest_energy = max(self.largest_energy, per_atom, key=abs)
 
@@ -84,10 +86,15 @@ class Remarks:
             notes.append(
                 f"{_frames(self.without_forces)} of an isolated atom without forces, taken with zero forces"
             )
+        if self.padded:
+            notes.append(
+                f"no cell vector along open directions in {_frames(self.padded)}: vacuum is put there, and "
+                "there is no stress"
+            )
         if abs(self.largest_energy) > ALL_ELECTRON:
             notes.append(
-                f"energies reach {self.largest_energy:.6g} eV per atom, as all-electron ones do: the zero of "
-                "each element is subtracted; check the unit if they are none"
+                f"energies reach {self.largest_energy:.6g} eV per atom, as all-electron and other total ones "
+                "do: the zero of each element is subtracted; check the unit if they are none"
             )
         if self.bad:
             notes.append(self._listed("", self.bad))
