@@ -221,7 +221,7 @@ def test_failure_of_gap_fit_is_one_line(tmp_path):
 
 def test_a_fit_beyond_the_memory_is_refused_before_it_starts():
     _refuse_if_too_large("PEAK  1 MB")
-    with pytest.raises(UserError, match="needs 900000 GB"):
+    with pytest.raises(UserError, match="needs about 900,000 GB"):
         _refuse_if_too_large("PEAK  900 TB")
 
 

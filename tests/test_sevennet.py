@@ -408,7 +408,7 @@ def test_products_that_nothing_uses_are_left_out(alloys):
     plain.load_state_dict(potential.model_.state_dict())
     plain.set_is_batch_data(True)
     expected = plain.eval()(graph)
-    ours = potential.predict([atoms])[0]
+    ours = potential._predict([atoms])[0]
     assert ours.energy == pytest.approx(float(expected[keys.PRED_TOTAL_ENERGY].detach()[0]), abs=1e-4)
     np.testing.assert_allclose(ours.forces, expected[keys.PRED_FORCE].detach().numpy(), atol=1e-4)
 
@@ -417,8 +417,7 @@ def test_products_that_nothing_uses_are_left_out(alloys):
 def test_our_convolutions_train_as_sevenns_do(channels, parity, alloys):
     """Rows of whole vectors, with a rest, and of less than one; with biases. Derivatives of forces too."""
     elements = sorted(set(alloys[0].symbols))
-    shift = [0.0] * len(elements)
-    config = backbone.configuration(elements, 4.0, channels, 2, 2, [8], [], shift, 1.0, 20.0)
+    config = backbone.configuration(elements, 4.0, channels, 2, 2, [8], [], 1.0, 20.0)
     config |= {keys.IS_PARITY: parity, keys.USE_BIAS_IN_LINEAR: True}
     if not parity:
         config[keys.IRREPS_MANUAL] = False
@@ -541,7 +540,7 @@ def test_the_way_through_sevenns_conversion_keeps_the_network(kind, alloys, monk
     monkeypatch.setitem(accelerators.ACCELERATORS, "flashtp", nothing)
     monkeypatch.setattr(accelerators, "load_checkpoint", lambda path: Unswitched(accelerators_load(path)))
     potential = kind(**SMALL, readout_nodes=[6]).fit(alloys[:6])
-    expected = potential.predict(alloys[:1])[0]
+    expected = potential._predict(alloys[:1])[0]
     made = accelerators.accelerated("flashtp", potential.config_, potential.model_)
     evaluator = inference.Evaluator(made, potential.elements_, potential.conservative, 0.0)
     found = evaluator(alloys[0])

@@ -24,9 +24,7 @@ def models(alloys):
     elements = sorted({symbol for atoms in alloys for symbol in atoms.get_chemical_symbols()})
 
     def make(**other):
-        config = (
-            backbone.configuration(elements, 4.0, 4, 2, 2, [8], [], [0.0] * len(elements), 1.0, 12.0) | other
-        )
+        config = backbone.configuration(elements, 4.0, 4, 2, 2, [8], [], 1.0, 12.0) | other
         torch.manual_seed(1)
         theirs = build_E3_equivariant_model(copy.deepcopy(config))
         ours = backbone.build(config)
@@ -76,7 +74,7 @@ def test_forces_and_their_derivatives_by_weights_are_those_of_sevenn(models, all
 def test_kernels_pass_gradient_checks_in_double_precision(alloys):
     """First and second derivatives of the messages by finite differences."""
     model = backbone.build(
-        backbone.configuration(("Al",), 4.0, 3, 1, 2, [], [], [0.0], 1.0, 12.0)
+        backbone.configuration(("Al",), 4.0, 3, 1, 2, [], [], 1.0, 12.0)
         | {keys.IRREPS_MANUAL: ["2x0e", "3x0e + 2x1e", "3x0e + 2x1e"]}
     )
     layer = model.get_submodule("1_convolution")

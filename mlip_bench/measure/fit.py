@@ -39,7 +39,8 @@ def fit(
     potential.fit(dataset.train, seed=seed, progress=ticking, checkpoint=checkpoint)
     seconds = clock.seconds()
     potential.save(folder)
-    return [Value("fit_s", seconds), Value("peak_rss_mib", peak_rss_mib())]
+    note = "; ".join(potential.notes_) or None
+    return [Value("fit_s", seconds, note=note), Value("peak_rss_mib", peak_rss_mib())]
 
 
 class _Clock:
