@@ -1,6 +1,6 @@
 """Direct against conservative forces in the report: one table, what it says in words, and its ratios.
 
-The ratios stand beside those of the slide that introduced SevenNet-dFS (seeds/000): for Li6PS5Cl with 416
+The ratios stand beside those of the slide that introduced SevenNet-dFS: for Li6PS5Cl with 416
 atoms, training 480 s against 302 s, inference 26.51 s against 130.15 s, dynamics 2.96 s against 755.63 s.
 """
 

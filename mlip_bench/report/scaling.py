@@ -5,7 +5,7 @@ import pandas as pd
 from mlip_bench.report.content import Content
 from mlip_bench.report.tables import Table
 
-# Seconds per step of bcc Mo on one core of an i7-6850K (seeds/004 table S11; reference/zuo2020.md 5.4).
+# Seconds per step of bcc Mo on one core of an i7-6850K (table S11 of doi:10.1021/acs.jpca.9b08723).
 PUBLISHED_ATOMS = (432, 2000, 5488, 11664)
 PUBLISHED = {
     "gap": (1.455, 6.711, 18.519, 38.461),
