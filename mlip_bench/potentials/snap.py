@@ -140,6 +140,11 @@ class SNAP(Potential):
         self.ridge_: float | None = None
 
     @property
+    def fits_stress(self) -> bool:
+        """Whether stress has a weight in the fit."""
+        return bool(self.hypers.stress_weight > 0)
+
+    @property
     def n_parameters(self) -> int:
         """The number of coefficients of all elements, β0 included."""
         return self.coefficients_.size + self.zero_.size

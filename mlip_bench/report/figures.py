@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from mlip_bench.report import direct, fronts, scaling
-from mlip_bench.report.content import REFERENCE, Content
+from mlip_bench.report import direct, fronts, scaling, tables
+from mlip_bench.report.content import REFERENCE, Content, energy_error
 from mlip_bench.report.drawing import (
     RC,
     Figure,
@@ -118,7 +118,8 @@ def _errors_against(
         axes.plot(*fronts.steps(ranking[key], ranking[metric]), color="#9AA5B1", linewidth=2.5, zorder=1)
         unit = error.split("(")[1][:-1]
         for name, row in ranking.iterrows():
-            text = f"{name}: {row[metric]:.3g} {unit}, {tip(row)}"
+            found = energy_error(row, ".3g") if metric == "energy_rmse" else f"{row[metric]:.3g} {unit}"
+            text = f"{name}: {found}, {tip(row)}"
             _draw_point(sketch, axes, row, key, metric, text, 6 if content.is_sweep else 9)
         axes.set(xlabel=label, ylabel=error)
         scales(axes, ranking[key], ranking[metric])
@@ -198,6 +199,7 @@ def _parity(content: Content) -> tuple[Sketch, str] | None:
     quantities = [q for q in quantities if any(len(content.predictions[n][f"test_{q[0]}"]) for n in names)]
     sketch = new_sketch("parity", 2.45 * len(quantities) + 0.1, 2.45 * len(names) + 0.1)
     grid = sketch.canvas.subplots(len(names), len(quantities), squeeze=False)
+    marked = False
     for row, name in zip(grid, names, strict=True):
         look = style(content.ranking.at[name, "family"])
         for axes, (quantity, label) in zip(row, quantities, strict=True):
@@ -206,9 +208,13 @@ def _parity(content: Content) -> tuple[Sketch, str] | None:
             )
             axes.set(xlabel=f"reference {label}", ylabel=f"predicted {label}")
         row[0].set_title(name, loc="left")
+        if name in content.without_stress and len(content.predictions[name]["test_stress"]):
+            marked = True
+            row[-1].set_title(f"{tables.UNFITTED} not fitted", loc="right")
+    note = f" {tables.stress_note(content)}" if marked else ""
     return sketch, (
         "Prediction against reference on the test data; energies relative to the mean reference. The line is "
-        f"perfect agreement. At most {MOST_PARITY_POINTS} points per panel are drawn, chosen at random."
+        f"perfect agreement. At most {MOST_PARITY_POINTS} points per panel are drawn, chosen at random.{note}"
     )
 
 
@@ -380,8 +386,7 @@ def _scaling(content: Content) -> tuple[Sketch, str] | None:
         look = style(families[name])
         axes.plot(seconds.index, seconds, color=look["color"], linewidth=1.2, label=name, zorder=1)
         for n_atoms, value in seconds.items():
-            per_atom = f"{1e6 * value / n_atoms:.1f} µs per atom"
-            tip = f"{name}: {value:.3g} s per step, {n_atoms:.0f} atoms, {per_atom}"
+            tip = f"{name}: {value:.3g} s per step, {n_atoms:.0f} atoms"
             sketch.point(axes, n_atoms, value, tip, markersize=7, zorder=2, **look)
     axes.set(xscale="log", yscale="log", xlabel="atoms", ylabel="time per MD step (s, one core)")
     sizes = scaling.steps(content).columns.to_numpy(dtype=float)

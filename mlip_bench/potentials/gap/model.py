@@ -134,6 +134,11 @@ class GAP(Potential):
         """What our kernels evaluate; None where QUIP must."""
 
     @property
+    def fits_stress(self) -> bool:
+        """Whether virials are fitted, which ``sigma_virial`` decides."""
+        return bool(self.hypers.sigma_virial > 0)
+
+    @property
     def n_parameters(self) -> int:
         """The number of sparse points, each with one coefficient."""
         return sum(1 for _ in files.parse(self.files_[XML], XML).iter("sparseX"))

@@ -116,6 +116,11 @@ class MTP(Potential):
         """ξ (eV) of the basis functions."""
 
     @property
+    def fits_stress(self) -> bool:
+        """Whether stress has a weight in the fit."""
+        return bool(self.hypers.stress_weight > 0)
+
+    @property
     def n_parameters(self) -> int:
         """The number of radial, basis and species coefficients."""
         return self.radial_.size + self.linear_.size + self.zero_.size

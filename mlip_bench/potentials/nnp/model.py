@@ -139,6 +139,11 @@ class NNP(Potential):
         """One network per element, with energies in eV."""
 
     @property
+    def fits_stress(self) -> bool:
+        """Whether stress is fitted: never, only energies and forces are."""
+        return False
+
+    @property
     def n_parameters(self) -> int:
         """The number of weights and biases of all networks."""
         return sum(network.n_weights for network in self.networks_)
