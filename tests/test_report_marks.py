@@ -289,7 +289,7 @@ def test_an_element_without_a_shift_is_left_out_and_named(embedded, tmp_path):
     found = found_errors(embedded, tmp_path, train, [frame("Cu2", 0), frame("CuAu", 0)], potential)
     shifted = found["energy_mae_shifted", "test"]
     assert shifted.value == pytest.approx(0, abs=1e-9)
-    assert shifted.note.startswith("1 structures are left out")
+    assert "leave out 1 of 2 structures" in shifted.note
     assert shifted.note.endswith("no shift for Au")
     lost = found_errors(embedded, tmp_path, train, [frame("Au2", 0)], potential)
     assert "no shift for Au" in lost["energy_rmse_shifted", "test"].error
@@ -331,6 +331,9 @@ def test_a_read_potential_has_two_rows_each_so_called(with_read):
     after = rows["published, after a shift per element"]
     assert after[:2] == [f"{test['energy_mae_shifted']:.2f}", f"{test['energy_rmse_shifted']:.2f}"]
     assert set(after[2:]) == {""}
+    captions = {figure.name: figure.caption for figure in figures.draw(read)}
+    for name in ("parameters", "parity", "groups"):
+        assert "drawn as they are, without a shift" in captions[name]
     html = (with_read / "report.html").read_text()
     assert "<td>published, after a shift per element</td>" in html
 

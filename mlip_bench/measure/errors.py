@@ -136,8 +136,8 @@ def shifted_errors(
     if not known.all():
         foreign = sorted(set().union(*(atoms.symbols for atoms in predicted.structures)) - set(shift))
         note = (
-            f"{(~known).sum()} structures are left out of the energy errors after a shift per element: the "
-            f"training data gives no shift for {', '.join(foreign)}"
+            f"the energy errors after a shift per element leave out {(~known).sum()} of {len(known)} "
+            f"structures: the training data gives no shift for {', '.join(foreign)}"
         )
     species = list(shift)
     kept = [atoms for atoms, one in zip(predicted.structures, known, strict=True) if one]

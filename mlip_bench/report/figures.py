@@ -73,6 +73,7 @@ def _front(content: Content) -> tuple[Sketch, str] | None:
         "Test error against cost. The grey line is the Pareto front: nothing measured is both cheaper and "
         f"better than its points.{_on_lines(content)} Bars: half the interquartile range of the timed blocks"
         f"{_on_seeds(content)}. The ruler is the published linear SNAP of Mo, timed in the same process."
+        f"{_on_shift(content)}"
     )
 
 
@@ -81,11 +82,16 @@ def _training(content: Content) -> tuple[Sketch, str] | None:
     drawn = _errors_against(content, "training", "fit_s", "time of the fit (s)", _tip_of_fit)
     if drawn is None:
         return None
-    return drawn, f"Test error against the time of the fit.{_on_lines(content)}"
+    return drawn, f"Test error against the time of the fit.{_on_lines(content)}{_on_shift(content)}"
 
 
 def _on_lines(content: Content) -> str:
     return " Coloured lines join what no other size of the same family beats." if content.is_sweep else ""
+
+
+def _on_shift(content: Content) -> str:
+    read = "energy_rmse_shifted" in content.ranking and content.ranking["energy_rmse_shifted"].notna().any()
+    return " Energies of potentials that were read are drawn as they are, without a shift." if read else ""
 
 
 def _on_seeds(content: Content) -> str:
@@ -175,7 +181,10 @@ def _parameters(content: Content) -> tuple[Sketch, str] | None:
             label_points(axes, ranking.index, ranking["n_parameters"], ranking[metric])
     if content.is_sweep:
         _legend_of_families(sketch, ranking)
-    return sketch, "Training error (hollow) and test error (filled) against the number of parameters."
+    return sketch, (
+        "Training error (hollow) and test error (filled) against the number of parameters."
+        f"{_on_shift(content)}"
+    )
 
 
 def _draw_pair(sketch: Sketch, axes: Axes, name: str, row: pd.Series, train: float, metric: str) -> None:
@@ -215,6 +224,7 @@ def _parity(content: Content) -> tuple[Sketch, str] | None:
     return sketch, (
         "Prediction against reference on the test data; energies relative to the mean reference. The line is "
         f"perfect agreement. At most {MOST_PARITY_POINTS} points per panel are drawn, chosen at random.{note}"
+        f"{_on_shift(content)}"
     )
 
 
@@ -266,7 +276,7 @@ def _groups(content: Content) -> tuple[Sketch, str] | None:
     # As many in a row as the page is wide for.
     columns = max(1, min(len(names), LETTERS_OF_LEGEND // max(map(len, names))))
     sketch.canvas.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=columns)
-    return sketch, "Test errors of each group of structures."
+    return sketch, f"Test errors of each group of structures.{_on_shift(content)}"
 
 
 def _phonons(content: Content) -> tuple[Sketch, str] | None:
