@@ -27,9 +27,6 @@ BATCH = 16
 # Of structures without a finite prediction no more than these are named.
 MOST_NAMED = 3
 
-# Reference and prediction of a quantity that a table has nothing of.
-NO_PAIRS = np.empty((0, 2))
-
 MEV = 1e3
 GPA = 1 / units.GPa
 
@@ -118,7 +115,9 @@ def shift_per_element(predicted: Predicted) -> dict[str, float]:
     for atoms, prediction in zip(predicted.structures, predicted.predictions, strict=True):
         if np.isfinite(prediction.energy):
             rest = reference.energy(atoms) - prediction.energy
-            missing.append(reference.labelled(atoms, rest, reference.forces(atoms), None))
+            missing.append(reference.labelled(atoms.copy(), rest, reference.forces(atoms), None))
+    if not missing:
+        return {}
     species = reference.elements(missing)
     return dict(zip(species, reference.energies_per_element(missing, species).tolist(), strict=True))
 
@@ -137,8 +136,8 @@ def shifted_errors(
     if not known.all():
         foreign = sorted(set().union(*(atoms.symbols for atoms in predicted.structures)) - set(shift))
         note = (
-            f"{(~known).sum()} structures are left out of the energy errors after a shift per element: the "
-            f"training data gives no shift for {', '.join(foreign)}"
+            f"the energy errors after a shift per element leave out {(~known).sum()} of {len(known)} "
+            f"structures: the training data gives no shift for {', '.join(foreign)}"
         )
     species = list(shift)
     kept = [atoms for atoms, one in zip(predicted.structures, known, strict=True) if one]
@@ -273,7 +272,9 @@ def summary(table: dict[str, np.ndarray], group: str | None = None) -> dict[str,
     """Return MAE and RMSE of each quantity with data, over the finite predictions of one group or of all."""
     found = {}
     for quantity in ("energy", "force", "stress"):
-        pairs = table.get(quantity, NO_PAIRS)
+        if quantity not in table:
+            continue
+        pairs = table[quantity]
         if group is not None:
             pairs = pairs[table[f"{quantity}_group"] == group]
         pairs = pairs[np.isfinite(pairs).all(axis=1)]

@@ -42,7 +42,7 @@ def table(content: Content) -> Table:
         cells = [_cell(own, size, system) for size in sizes]
         rows.append([str(name), *cells, _exponent(own), _memory(own), _stopped(own)])
     heading = [f"{size} atoms (s; × ruler)" for size in sizes]
-    note = "Seconds per step; ratio to the ruler."
+    note = "Seconds per step as they were measured; ratio to the ruler beside them, which compares better."
     if system == PUBLISHED_SYSTEM:
         note += " In brackets: the ratio in table S11 of Zuo et al. at the same size."
     names = ["potential", *heading, "exponent", "memory (KiB per atom)", "not started"]
