@@ -98,7 +98,6 @@ def test_what_holds_has_no_note(embedded, tmp_path, monkeypatch):
     assert {value.note for value in cost.run(Subject(ruler, embedded, tmp_path), silent)} == {None}
 
 
-@pytest.mark.filterwarnings("ignore:Use thermalize_momenta")
 def test_nve_that_explodes_is_a_row_with_that_sentence():
     atoms = bulk(ELEMENT, a=3.17, cubic=True).repeat(2)
     values = direct._dynamics(Violent("forces"), atoms, silent)
