@@ -62,7 +62,10 @@ Potentials = Annotated[
 ]
 Families = Annotated[str, typer.Option("--potential", help="'all', or names separated by commas.")]
 CrystalFile = Annotated[
-    Path | None, typer.Option("--crystal", help="A crystal to measure on, instead of the data's own.")
+    Path | None,
+    typer.Option(
+        "--crystal", help="A crystal to measure on, not the data's own; for dynamics, any structure."
+    ),
 ]
 System = Annotated[str | None, typer.Option("--system", help="Chemical system of a named dataset, e.g. Mo.")]
 DatasetName = Annotated[
@@ -174,14 +177,12 @@ def run(
     data = read_dataset(system, dataset, train, test, seed, reading, split)
     if crystal is not None:
         data = with_crystal(data, crystal)
-    if data.crystal is None and "cost" in measures:
-        say("cost is not measured: the data has no periodic structure to time")
-        measures.remove("cost")
     fitted = plan_potentials(names, preset, data.system, overrides)
     plan = study.Plan(data, fitted + published, tuple(measures), seed, device, preset, trust)
     folder = out or Path("reports") / data.system
     say(f"data: {data.origin} ({len(data.train)} training, {len(data.test)} test)")
     say_of_data(data.notes)
+    say_of_dynamics(data, measures)
     from mlip_bench.progress import watcher
 
     with study.sole_writer(folder):
@@ -236,13 +237,13 @@ def sweep(
     data = read_dataset(system, dataset, train, test, seed, reading, split)
     if crystal is not None:
         data = with_crystal(data, crystal)
-    refuse_untimed(data)
     ladders = [sweeping.ladder(name, data.system, overrides[name], varied[name]) for name in names]
     order = sweeping.batches(ladders, seeds, seed)
     plan = study.Plan(data, (), sweeping.MEASURES, seed, device, trust=trust)
     folder = out or Path("reports") / f"{data.system}-sweep"
     say(f"data: {data.origin} ({len(data.train)} training, {len(data.test)} test)")
     say_of_data(data.notes)
+    say_of_dynamics(data, sweeping.MEASURES)
     with study.sole_writer(folder):
         study.describe(plan, folder, command_line())
         with watcher(console) as watching:
@@ -620,10 +621,13 @@ def data_label(
 # -- shared --------------------------------------------------------------------------------------------
 
 
-def refuse_untimed(data: Dataset) -> None:
-    """Raise :class:`UserError` where the data has nothing whose cost could be measured."""
-    if data.crystal is None:
-        raise UserError(f"{data.name}: no periodic structure, so no cost; give one with --crystal")
+def say_of_dynamics(data: Dataset, measures: Sequence[str]) -> None:
+    """Print what those of the measures that run dynamics are done on, where that is no crystal."""
+    from mlip_bench.measure import MEASURES
+
+    names = [name for name in measures if MEASURES[name].alone]
+    if names and data.on_copies is not None:
+        say(f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} timed {data.on_copies}")
 
 
 def recommend(folder: Path) -> None:

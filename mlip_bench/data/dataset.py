@@ -10,7 +10,7 @@ from ase import Atoms
 
 from mlip_bench.data import consistency, duplicates
 from mlip_bench.data import structures as reference
-from mlip_bench.data.files import AS_THE_FILE_SAYS, read_crystal, read_structures
+from mlip_bench.data.files import AS_THE_FILE_SAYS, is_crystal, read_sample, read_structures
 from mlip_bench.data.reading import ReadingOptions
 from mlip_bench.data.splits import DESCRIPTION, RANDOM, split
 from mlip_bench.errors import UserError
@@ -27,11 +27,13 @@ class Dataset:
     train: list[Atoms]
     test: list[Atoms]
     crystal: Atoms | None
-    """The cell that cost is measured on, repeated to the size asked for; None for molecules."""
+    """The crystal that properties are measured of, and dynamics are run on; None for slabs and molecules."""
     origin: str
     """One line on which files were taken, for the terminal and the report."""
     notes: tuple[str, ...] = ()
     """What is to be said of the data, a sentence each, for the terminal and the report."""
+    named: Atoms | None = None
+    """A slab or molecule that the user named to run dynamics on, instead of a crystal."""
     level_of_theory: str = "not stated"
     licence: str = "not stated"
     citation: str = "not stated"
@@ -44,8 +46,31 @@ class Dataset:
 
     @property
     def crystal_sha256(self) -> str:
-        """SHA-256 of the cell that cost is measured on."""
-        return "none" if self.crystal is None else reference.geometry_fingerprint(self.crystal)
+        """SHA-256 of the crystal that properties are measured of."""
+        return _geometry_sha256(self.crystal)
+
+    @cached_property
+    def sample(self) -> Atoms | None:
+        """The structure that dynamics are run on, repeated to the size asked for; None of isolated atoms.
+
+        The crystal; else the slab or molecule that the user named, or the most stable one in training.
+        """
+        if self.crystal is not None:
+            return self.crystal
+        return self.named if self.named is not None else most_stable(self.train)
+
+    @property
+    def sample_sha256(self) -> str:
+        """SHA-256 of the structure that dynamics are run on."""
+        return _geometry_sha256(self.sample)
+
+    @property
+    def on_copies(self) -> str | None:
+        """Say what dynamics are run on where that is no crystal; None elsewhere."""
+        if self.crystal is not None or self.sample is None:
+            return None
+        why = "no crystal in the data" if self.named is None else "given with --crystal"
+        return f"on a box of copies of {self.sample.get_chemical_formula()} ({why})"
 
     @property
     def elements(self) -> tuple[str, ...]:
@@ -101,6 +126,10 @@ def own_data(
     )
 
 
+def _geometry_sha256(atoms: Atoms | None) -> str:
+    return "none" if atoms is None else reference.geometry_fingerprint(atoms)
+
+
 def _same_file(one: Path, other: Path) -> bool:
     return one.is_file() and other.is_file() and one.samefile(other)
 
@@ -120,14 +149,18 @@ def notes_of_both(train: tuple[str, ...], test: tuple[str, ...]) -> tuple[str, .
 
 
 def with_crystal(dataset: Dataset, path: Path) -> Dataset:
-    """Return the dataset with the first structure of a file as the crystal that is measured."""
-    atoms = read_crystal(path)
+    """Return the dataset with the first structure of a file as the one that is measured.
+
+    A slab or molecule serves for dynamics; there is no crystal then, whatever the data has.
+    """
+    atoms = read_sample(path)
     foreign = sorted(set(atoms.get_chemical_symbols()) - set(dataset.elements))
     if foreign:
         raise UserError(
             f"{path}: {', '.join(foreign)} does not occur in the data ({', '.join(dataset.elements)})"
         )
-    return dataclasses.replace(dataset, crystal=atoms)
+    crystal, named = (atoms, None) if is_crystal(atoms) else (None, atoms)
+    return dataclasses.replace(dataset, crystal=crystal, named=named)
 
 
 def refuse_new_elements(train: list[Atoms], test: list[Atoms], name: str) -> None:
@@ -146,16 +179,20 @@ def refuse_new_elements(train: list[Atoms], test: list[Atoms], name: str) -> Non
 
 
 def most_stable_periodic(structures: list[Atoms]) -> Atoms | None:
-    """Return the periodic structure of least energy per atom, without its values, or None if there is none.
+    """Return the most stable of the structures that are periodic in three directions, None of none."""
+    best = most_stable(structures)
+    return best if best is not None and best.pbc.all() else None
 
-    Energies are counted from those per element that fit the data best, so that compositions compare; only
-    structures with the most elements count.
+
+def most_stable(structures: list[Atoms]) -> Atoms | None:
+    """Return the structure of least energy per atom, without its values; None where all are isolated atoms.
+
+    Energies are counted from those per element that fit the data best, so that compositions compare. Only
+    structures that are periodic in the most directions count, and of these those with the most elements.
     """
-    periodic = [atoms for atoms in structures if atoms.pbc.all()]
-    if not periodic:
+    structures, _ = reference.split_off_isolated_atoms(structures)
+    if not structures:
         return None
-    most_elements = max(len(set(atoms.numbers)) for atoms in periodic)
-    candidates = [atoms for atoms in periodic if len(set(atoms.numbers)) == most_elements]
     species = reference.elements(structures)
     zero = reference.energies_per_element(structures, species)
 
@@ -163,5 +200,9 @@ def most_stable_periodic(structures: list[Atoms]) -> Atoms | None:
         counts = reference.composition([atoms], species)[0]
         return (reference.energy(atoms) - float(counts @ zero)) / len(atoms)
 
-    best = min(candidates, key=formation_energy)
+    def kind(atoms: Atoms) -> tuple[int, int]:
+        return int(atoms.pbc.sum()), len(set(atoms.numbers))
+
+    foremost = max(map(kind, structures))
+    best = min((atoms for atoms in structures if kind(atoms) == foremost), key=formation_energy)
     return Atoms(best.numbers, best.positions, cell=best.cell, pbc=best.pbc)

@@ -12,7 +12,7 @@ from mlip_bench.data.raw_frames import RawFrame, files_of_folder, is_input_data,
 from mlip_bench.data.reading import METAL, Reading, ReadingOptions
 from mlip_bench.data.reference_values import take
 from mlip_bench.data.remarks import Remarks
-from mlip_bench.data.structures import refuse_unusable
+from mlip_bench.data.structures import refuse_impossible, refuse_unusable
 from mlip_bench.errors import UserError
 
 AS_THE_FILE_SAYS = ReadingOptions()
@@ -49,15 +49,30 @@ def read_structures(
 
 def read_crystal(path: Path) -> Atoms:
     """Return the first structure of a file, which must be periodic in three directions; no values."""
+    atoms = read_sample(path)
+    if not is_crystal(atoms):
+        raise UserError(f"{path}: not a crystal: it is not periodic in three directions")
+    return atoms
+
+
+def is_crystal(atoms: Atoms) -> bool:
+    """Tell whether a structure is periodic in three directions."""
+    return bool(atoms.pbc.all()) and atoms.cell.rank == 3
+
+
+def read_sample(path: Path) -> Atoms:
+    """Return the first structure of a file, a crystal, slab or molecule, without values.
+
+    Raises :class:`UserError` where it cannot be read or simulated.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
         atoms = next(ase.io.iread(path))
     except Exception as error:  # a reader for any format may raise anything on a broken file
-        raise UserError(f"{path}: cannot be read as a crystal ({type(error).__name__}: {error})") from error
-    if not atoms.pbc.all() or atoms.cell.rank < 3:
-        raise UserError(f"{path}: not a crystal: it is not periodic in three directions")
-    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+        raise UserError(f"{path}: cannot be read as a structure ({type(error).__name__}: {error})") from error
+    refuse_impossible(atoms, str(path))
+    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
 
 
 def _files(folder: Path, remarks: Remarks) -> list[Path]:

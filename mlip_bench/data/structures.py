@@ -181,17 +181,24 @@ def refuse_unusable(atoms: Atoms, where: str) -> None:
     """
     refuse_unlabelled(atoms, where)
     results = atoms.calc.results
-    values = {"positions": atoms.positions, "cell": np.array(atoms.cell)} | {
-        key: np.asarray(results[key]) for key in ("energy", "forces", "stress") if key in results
-    }
-    for key, value in values.items():
-        if not np.all(np.isfinite(value)):
+    for key in ("energy", "forces", "stress"):
+        if key in results and not np.all(np.isfinite(results[key])):
             raise UserError(f"{where}: '{key}' has a NaN or infinite value; remove or repair the frame")
     if abs(energy(atoms)) > LARGEST_ENERGY_PER_ATOM * len(atoms):
         raise UserError(
             f"{where}: energy {energy(atoms):.6g} eV for {len(atoms)} atoms is beyond "
             f"{LARGEST_ENERGY_PER_ATOM:g} eV per atom; check the unit, or subtract the free atoms"
         )
+    refuse_impossible(atoms, where)
+
+
+def refuse_impossible(atoms: Atoms, where: str) -> None:
+    """Raise :class:`UserError` if no structure can be like that: no atoms, a flat cell, atoms too near."""
+    if len(atoms) == 0:
+        raise UserError(f"{where}: the structure has no atoms; remove the frame")
+    for key, value in {"positions": atoms.positions, "cell": np.array(atoms.cell)}.items():
+        if not np.all(np.isfinite(value)):
+            raise UserError(f"{where}: '{key}' has a NaN or infinite value; remove or repair the frame")
     periodic = np.array(atoms.cell)[atoms.pbc]
     if np.linalg.matrix_rank(periodic, tol=FLAT) < len(periodic):
         raise UserError(

@@ -3,7 +3,8 @@
 Each measurement is one file in this folder with its metrics, their units and directions beside the code.
 """
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,10 +13,14 @@ from ase import Atoms
 
 from mlip_bench.data.dataset import Dataset
 from mlip_bench.errors import UserError
+from mlip_bench.lammps_session import in_periodic_box
 from mlip_bench.potentials.base import Potential, Progress
 
 Curves = dict[str, np.ndarray]
 """What is drawn: arrays by name."""
+
+# Room (Å) that the copies of a slab or molecule have to each other in dynamics, beside a margin of 4 Å.
+ROOM = 6.0
 
 # What a measurement draws is kept here, in the folder of its task.
 CURVES = "curves.npz"
@@ -82,8 +87,26 @@ class Subject:
     def crystal(self, measure: str) -> Atoms:
         """Return the crystal to measure; raises UserError where the data has none."""
         if self.dataset.crystal is None:
-            raise UserError(f"{measure}: the data has no periodic structure; give a crystal with --crystal")
+            raise UserError(
+                f"{measure}: needs a crystal, periodic in three directions, and there is none; give one with "
+                "--crystal"
+            )
         return self.dataset.crystal
+
+    def sample(self, measure: str) -> Atoms:
+        """Return the structure to run dynamics on, in a periodic box; raises UserError of isolated atoms."""
+        if self.dataset.sample is None:
+            raise UserError(f"{measure}: the data has isolated atoms only; give a structure with --crystal")
+        return in_periodic_box(self.dataset.sample, ROOM)
+
+    def of_sample(self, values: Iterable[Value]) -> list[Value]:
+        """Return values of dynamics; where they ran on no crystal, a note on each says on what."""
+        on = self.dataset.on_copies
+        if on is None:
+            return list(values)
+        return [
+            dataclasses.replace(value, note="; ".join(filter(None, (value.note, on)))) for value in values
+        ]
 
     def keep(self, found: Found) -> list[Value]:
         """Leave the curves of a property in the folder, and return its values."""
@@ -100,7 +123,7 @@ class Measure:
     metrics: dict[str, Metric]
     run: Callable[[Subject, Progress], list[Value]]
     alone: bool = False
-    """True where nothing else of the run may work meanwhile, because time is measured."""
+    """True where nothing else of the run may work meanwhile, because dynamics are run and timed."""
     by_preset: bool = False
     """True where the preset decides how thoroughly it is done."""
     of_crystal: bool = False

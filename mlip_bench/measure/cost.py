@@ -5,8 +5,9 @@ are noisy, so beside every timing the ruler is timed in the same process: the pu
 (``Mo_Zuo_JPCA2020``, 2Jmax = 6) on as many atoms of bcc Mo. Blocks of steps of the two alternate, and the
 ratio is taken pair by pair. Native pair styles leave the energy out, which LAMMPS computes at the end of each
 block but a long simulation does not: with it, short blocks made the ruler up to a tenth dearer than it is.
-A potential whose dynamics explode meanwhile is timed nevertheless, on a rattled crystal and with steps so
-short that its atoms stay where they are, and a note says so.
+A potential whose dynamics explode meanwhile is timed nevertheless, on rattled copies and with steps so
+short that its atoms stay where they are, and a note says so. Data without a crystal is timed on a box of
+copies of its most stable slab or molecule; so is a structure that the user names.
 """
 
 import dataclasses
@@ -16,7 +17,6 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
-from mlip_bench.errors import UserError
 from mlip_bench.lammps_session import potentials_folder
 from mlip_bench.md.driver import STILL_FS, TIMESTEP_FS, DynamicsFailed, Simulation
 from mlip_bench.measure import crystals
@@ -39,7 +39,7 @@ RULER = "Mo_Zuo_JPCA2020.snapcoeff"
 RULER_LATTICE_CONSTANT = 3.1676  # Å, PBE, Materials Project
 
 # How a potential is timed whose dynamics explode.
-TIMED_STILL = f"timed on a rattled crystal with steps of {STILL_FS:g} fs, in which nothing moves"
+TIMED_STILL = f"timed on rattled copies with steps of {STILL_FS:g} fs, in which nothing moves"
 
 METRICS = {
     "s_per_step": Metric("s", "wall time of an MD step on one core, median of blocks"),
@@ -52,22 +52,20 @@ METRICS = {
 
 def run(subject: Subject, progress: Progress) -> list[Value]:
     """Time blocks of steps of the potential and of the ruler in turn."""
-    if subject.dataset.crystal is None:
-        raise UserError("cost: the data has no periodic structure to time")
-    return timed(subject.potential, subject.dataset.crystal, N_ATOMS, progress)
+    return subject.of_sample(timed(subject.potential, subject.sample("cost"), N_ATOMS, progress))
 
 
 def timed(
-    potential: Potential, crystal: Atoms, n_atoms: int, progress: Progress = silent, least: int = LEAST_BLOCKS
+    potential: Potential, sample: Atoms, n_atoms: int, progress: Progress = silent, least: int = LEAST_BLOCKS
 ) -> list[Value]:
     """Return the cost of a step; where the dynamics do not hold, that of a step that moves nothing.
 
     Raises :class:`DynamicsFailed` where not even the first step gives finite forces.
     """
     try:
-        return values_of(*timed_blocks(potential, crystal, n_atoms, progress, least))
+        return values_of(*timed_blocks(potential, sample, n_atoms, progress, least))
     except DynamicsFailed as failure:
-        atoms = crystals.rattled(crystals.repeated_to(crystal, n_atoms))
+        atoms = crystals.rattled(crystals.repeated_to(sample, n_atoms))
         blocks = timed_blocks(potential, atoms, n_atoms, progress, least, STILL_FS)
         note = f"{failure}; {TIMED_STILL}"
         return [dataclasses.replace(value, note=note) for value in values_of(*blocks)]
@@ -75,7 +73,7 @@ def timed(
 
 def timed_blocks(
     potential: Potential,
-    crystal: Atoms,
+    sample: Atoms,
     n_atoms: int,
     progress: Progress = silent,
     least: int = LEAST_BLOCKS,
@@ -87,7 +85,7 @@ def timed_blocks(
     """
     if potential.device == "cuda":
         refuse_busy_gpu()
-    atoms = crystals.repeated_to(crystal, n_atoms)
+    atoms = crystals.repeated_to(sample, n_atoms)
     ruler_atoms = bcc_molybdenum(len(atoms))
     with (
         Simulation(load(potentials_folder() / RULER), ruler_atoms) as ruler,

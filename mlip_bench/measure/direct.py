@@ -13,10 +13,10 @@ import time
 
 import numpy as np
 from ase import Atoms, units
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+from ase.md.velocitydistribution import Stationary
 from ase.md.verlet import VelocityVerlet
 
-from mlip_bench.errors import NotFinite, UserError
+from mlip_bench.errors import NotFinite
 from mlip_bench.md.driver import STILL_FS, TIMESTEP_FS, TOO_HOT, DynamicsFailed, Simulation
 from mlip_bench.measure import crystals
 from mlip_bench.measure.base import Measure, Metric, Subject, Value
@@ -57,23 +57,25 @@ METRICS = {
 
 def run(subject: Subject, progress: Progress) -> list[Value]:
     """Measure one potential; the report sets them side by side."""
-    crystal, potential = subject.dataset.crystal, subject.potential
-    if crystal is None:
-        raise UserError("direct-vs-conservative: the data has no periodic structure to measure on")
-    potential.predict([crystal])  # kernels are compiled before anything is timed
+    sample = subject.sample("direct-vs-conservative")
+    return subject.of_sample(_measured(subject.potential, sample, progress))
+
+
+def _measured(potential: Potential, sample: Atoms, progress: Progress) -> list[Value]:
+    potential.predict([sample])  # kernels are compiled before anything is timed
     values: list[Value] = []
     for index, size in enumerate(SIZES):
-        atoms = crystals.repeated_to(crystal, size)
+        atoms = crystals.repeated_to(sample, size)
         progress(index * 0.2, f"timing {len(atoms)} atoms")
         values += _single_point(potential, atoms)
     values += _step(potential, atoms)
     progress(0.5, "curl, net force and torque")
-    small = crystals.rattled(crystals.repeated_to(crystal, CURL_ATOMS))
+    small = crystals.rattled(crystals.repeated_to(sample, CURL_ATOMS))
     values.append(Value("curl", curl(potential, small), n_atoms=len(small)))
     values.append(Value("net_force", net_force(potential, small), n_atoms=len(small)))
-    ball = cluster(crystal, CLUSTER_ATOMS)
+    ball = cluster(sample, CLUSTER_ATOMS)
     values.append(Value("net_torque", net_torque(potential, ball), n_atoms=len(ball)))
-    return values + _dynamics(potential, crystals.repeated_to(crystal, NVE_ATOMS), progress)
+    return values + _dynamics(potential, crystals.repeated_to(sample, NVE_ATOMS), progress)
 
 
 def _single_point(potential: Potential, atoms: Atoms) -> list[Value]:
@@ -153,7 +155,9 @@ def _dynamics(potential: Potential, atoms: Atoms, progress: Progress) -> list[Va
     atoms = atoms.copy()
     atoms.calc = potential.calculator()
     generator = np.random.default_rng(0)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=2 * TEMPERATURE_K, rng=generator)
+    # Normal with variance m k T for each component.
+    widths = np.sqrt(units.kB * 2 * TEMPERATURE_K * atoms.get_masses())
+    atoms.set_momenta(generator.standard_normal((len(atoms), 3)) * widths[:, np.newaxis])
     Stationary(atoms)
     dynamics = VelocityVerlet(atoms, timestep=units.fs)
     energies, temperatures = [], []

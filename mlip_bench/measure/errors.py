@@ -16,6 +16,8 @@ import numpy as np
 from ase import Atoms, units
 
 from mlip_bench.data import structures as reference
+from mlip_bench.errors import UserError
+from mlip_bench.lammps_session import LammpsError
 from mlip_bench.measure.base import Measure, Metric, Subject, Value
 from mlip_bench.potentials.base import Potential, Prediction, Progress
 
@@ -26,6 +28,17 @@ BATCH = 16
 
 # Of structures without a finite prediction no more than these are named.
 MOST_NAMED = 3
+
+# What a potential raises of a structure that it cannot predict: our own sentences, those of LAMMPS, QUIP and
+# torch, and numbers beyond their range. Anything else is a fault of the code, and ends the task.
+CANNOT_PREDICT = (
+    UserError,
+    LammpsError,
+    RuntimeError,
+    MemoryError,
+    FloatingPointError,
+    np.linalg.LinAlgError,
+)
 
 MEV = 1e3
 GPA = 1 / units.GPa
@@ -171,14 +184,12 @@ def predict_each(
         ]
         try:
             predictions = potential.predict([atoms for _, atoms in batch])
-        except Exception:  # whatever a backend raises of one structure must not lose the others
+        except CANNOT_PREDICT:  # one structure must not lose the others
             predictions = None
         for place, (number, atoms) in enumerate(batch):
             try:
                 one = potential.predict([atoms])[0] if predictions is None else predictions[place]
-            except OSError:
-                raise  # a full disk, say, is no fault of the structure
-            except Exception as error:
+            except CANNOT_PREDICT as error:
                 found.failed[number] = " ".join(f"{error or type(error).__name__}".split())
                 continue
             found.numbers.append(number)

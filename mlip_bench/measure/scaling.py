@@ -1,7 +1,7 @@
 r"""Cost of an MD step over supercell sizes: table S11 of doi:10.1021/acs.jpca.9b08723 for every family.
 
 The protocol is that of ``cost``, at 432, 2000, 5488 and 11664 atoms of bcc (6, 10, 14 and 18 cubic cells
-along each axis), or at the same numbers or a little more of the user's crystal. The power law
+along each axis), or at the same numbers or a little more of the user's sample. The power law
 
 .. math:: t \propto N^p
 
@@ -12,7 +12,6 @@ memory, or would take longer than the time allowed, is not started, nor a larger
 import numpy as np
 from ase import Atoms
 
-from mlip_bench.errors import UserError
 from mlip_bench.md.driver import STILL_FS, Simulation
 from mlip_bench.measure import cost, crystals
 from mlip_bench.measure.base import Measure, Metric, Subject, Value
@@ -43,22 +42,23 @@ METRICS = cost.METRICS | {
 
 def run(subject: Subject, progress: Progress) -> list[Value]:
     """Time the sizes from small to large."""
-    crystal, potential = subject.dataset.crystal, subject.potential
-    if crystal is None:
-        raise UserError("scaling: the data has no periodic structure to time")
-    with Simulation(potential, crystals.repeated_to(crystal, SIZES[0] // 4), timestep=STILL_FS) as small:
+    return subject.of_sample(_sizes(subject.potential, subject.sample("scaling"), progress))
+
+
+def _sizes(potential: Potential, sample: Atoms, progress: Progress) -> list[Value]:
+    with Simulation(potential, crystals.repeated_to(sample, SIZES[0] // 4), timestep=STILL_FS) as small:
         small.run(1)  # kernels are compiled before memory and time are looked at
     values: list[Value] = []
     s_per_step = kib_per_atom = 0.0
     for index, size in enumerate(SIZES):
-        n_atoms = len(crystals.repeated_to(crystal, size))
+        n_atoms = len(crystals.repeated_to(sample, size))
         stop = _reason_to_stop(potential.device, n_atoms, s_per_step, kib_per_atom)
         if stop is not None:
             values.append(stop)
             break
-        kib_per_atom = _peak_kib(potential, crystals.repeated_to(crystal, size)) / n_atoms
+        kib_per_atom = _peak_kib(potential, crystals.repeated_to(sample, size)) / n_atoms
         values.append(Value("peak_kib_per_atom", kib_per_atom, n_atoms=n_atoms))
-        found = cost.timed(potential, crystal, size, least=FEW_BLOCKS)
+        found = cost.timed(potential, sample, size, least=FEW_BLOCKS)
         values += found
         s_per_step = found[0].value / n_atoms
         progress((index + 1) / len(SIZES), f"{n_atoms} atoms: {found[0].value:.3g} s per step")

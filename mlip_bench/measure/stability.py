@@ -12,7 +12,6 @@ import numpy as np
 from ase import Atoms
 from matscipy.neighbours import neighbour_list
 
-from mlip_bench.errors import UserError
 from mlip_bench.md.driver import TEMPERATURE_K, TOO_HOT, DynamicsFailed, Simulation
 from mlip_bench.measure import crystals
 from mlip_bench.measure.base import Measure, Metric, Subject, Value
@@ -30,6 +29,9 @@ SECONDS = 120.0
 
 # An explosion: too hot, or nearer than this share of the shortest distance in the crystal.
 TOO_NEAR = 0.4
+
+# Neighbours are looked for within this distance (Å).
+FARTHEST = 6.0
 
 # Melting points (K) at normal pressure: CRC Handbook of Chemistry and Physics, 97th edition, section 4.
 MELTING_POINT_K = {"Li": 453.65, "Si": 1687.0, "Ni": 1728.0, "Cu": 1357.77, "Ge": 1211.40, "Mo": 2895.0}
@@ -72,16 +74,13 @@ class Watch:
 
 def run(subject: Subject, progress: Progress) -> list[Value]:
     """Simulate each temperature."""
-    crystal = subject.dataset.crystal
-    if crystal is None:
-        raise UserError("stability: the data has no periodic structure to simulate")
-    atoms = crystals.repeated_to(crystal, N_ATOMS)
+    atoms = crystals.repeated_to(subject.sample("stability"), N_ATOMS)
     values: list[Value] = []
     temperatures = temperatures_of(atoms)
     for index, temperature in enumerate(temperatures):
         values += _simulate(subject.potential, atoms, temperature, *DURATIONS_PS[subject.preset])
         progress((index + 1) / len(temperatures), f"{temperature:.0f} K: {values[-1].value:.3g}")
-    return values
+    return subject.of_sample(values)
 
 
 def temperatures_of(atoms: Atoms) -> list[float]:
@@ -101,7 +100,7 @@ def _simulate(
     potential: Potential, atoms: Atoms, temperature: float, nvt_ps: float, nve_ps: float
 ) -> list[Value]:
     """Return all values of one temperature."""
-    start, nearest = time.monotonic(), float(neighbour_list("d", atoms, 6.0).min())
+    start, nearest = time.monotonic(), shortest(atoms, FARTHEST)
     watch, energies, reason = Watch(atoms, nearest, temperature), list[float](), None
     try:
         # Of the initial velocities' energy the lattice takes half.

@@ -258,18 +258,26 @@ def _warnings(run: dict[str, Any], good: pd.DataFrame, failures: pd.DataFrame) -
             f"The test errors come from {dataset['n_test']} structures and are themselves uncertain."
         )
     found += _warnings_of_potentials(good)
-    noted = good.loc[good["note"].notna(), ["measure", "potential", "split", "note"]].drop_duplicates()
-    found += [
-        f"{row.measure.removesuffix(BY_GROUP)} of {row.potential}"
-        f"{f' on {row.split} data' if row.split else ''}: {row.note}."
-        for row in noted.itertuples()
-    ]
+    found += _notes_of_values(good)
     processors = good.loc[good["measure"] == "cost", "cpu"].unique()
     if len(processors) > 1:
         found.append(f"Timings of different processors, compare ratios only: {', '.join(processors)}.")
     if not failures.empty:
         found.append(f"{len(failures)} tasks, or parts of them, failed; see the section on failures.")
     return found
+
+
+def _notes_of_values(good: pd.DataFrame) -> list[str]:
+    """Return the notes on values; what several potentials have in common once."""
+    noted = good.loc[good["note"].notna(), ["measure", "potential", "split", "note"]].drop_duplicates()
+    names: dict[tuple[str, str, str], list[str]] = {}
+    for row in noted.itertuples():
+        on = f" on {row.split} data" if row.split else ""
+        names.setdefault((row.measure.removesuffix(BY_GROUP), on, row.note), []).append(row.potential)
+    return [
+        f"{measure} of {_several(list(dict.fromkeys(having)))}{on}: {note}."
+        for (measure, on, note), having in names.items()
+    ]
 
 
 def _warnings_of_potentials(good: pd.DataFrame) -> list[str]:

@@ -12,7 +12,6 @@ and s a scaling. ``basis`` lists the contractions of a level, ``kernel`` evaluat
 and c. Potentials are read and written as MLIP's ``.mtp`` files (``mlip``).
 """
 
-import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -175,13 +174,12 @@ class MTP(Potential):
             if not np.isfinite(min(shortest)):
                 raise UserError(f"mtp: no two atoms of the data are within the cutoff of {cutoff} Å")
             return SHARE_OF_SHORTEST * min(shortest)
-        for number, distance in enumerate(shortest, start=1):
-            if distance < least:
-                warnings.warn(
-                    f"mtp: atoms of training structure {number} are {distance:.3f} Å apart, less than "
-                    f"min_dist = {least} Å",
-                    stacklevel=2,
-                )
+        nearer = [number for number, distance in enumerate(shortest, start=1) if distance < least]
+        if nearer:
+            self.notes_.append(
+                f"{len(nearer)} of {len(shortest)} training structures have atoms nearer than min_dist = "
+                f"{least} Å; first structure {nearer[0]}, {shortest[nearer[0] - 1]:.3f} Å"
+            )
         return least
 
     def _refuse_too_little_memory(self, structures: Sequence[Atoms]) -> None:
