@@ -232,7 +232,7 @@ class SNAP(Potential):
             by_element = equalised(by_element, self.hypers.twojmax, len(self.elements_))
         self.zero_, self.coefficients_ = self.zero_ + by_element[:, 0], by_element[:, 1:]
         if sentence := at_edge(self.ridge_):
-            self.notes_.append(f"{self.family}: {sentence}")
+            self.notes_.append(sentence)
 
     @property
     def n_columns(self) -> int:
