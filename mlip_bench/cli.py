@@ -353,6 +353,7 @@ def evaluate(
     reading: ReadingOptions,
 ) -> None:
     """Print the errors of a saved or published potential on test data."""
+    from mlip_bench.data import consistency
     from mlip_bench.data.files import read_structures
     from mlip_bench.measure.errors import METRICS, comparison, counts, predict_each, summary
 
@@ -361,12 +362,16 @@ def evaluate(
         say(f"{path}: {note}")
     if test is not None:
         found = read_structures(test, reading)
-        structures, origin, said = found.structures, str(test), found.notes
+        structures, origin = found.structures, str(test)
+        said = (*found.notes, *consistency.findings(structures))
     else:
         data = read_dataset(system, dataset, None, None, 0, reading)
         structures, origin, said = data.test, data.origin, data.notes
     say_of_data(said)
     predicted = predict_each(potential, structures)
+    if predicted.failed and not predicted.structures:
+        number, reason = next(iter(predicted.failed.items()))
+        raise UserError(f"{origin}: no structure can be predicted; structure {number}: {reason}")
     for count in counts(predicted):
         complain(
             f"{count.value:.0f} {METRICS[count.metric].description}"

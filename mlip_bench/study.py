@@ -24,10 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+from ase import Atoms
 
 import mlip_bench
 from mlip_bench.child import ChildFailed, available_cores, run_in_child
 from mlip_bench.data.dataset import Dataset
+from mlip_bench.data.structures import stress
 from mlip_bench.errors import UserError
 from mlip_bench.measure import BY_GROUP, MEASURES, Subject, Value, metric, reference
 from mlip_bench.measure import fit as fitting
@@ -80,6 +82,13 @@ class PotentialPlan:
     def resolved(self) -> dict[str, Any]:
         """Return all hyper-parameters, defaults included; raises UserError where one is wrong."""
         return dataclasses.asdict(family(self.family)(**self.hypers).hypers)
+
+    def fits_stress(self, train: Sequence[Atoms]) -> bool | None:
+        """Tell whether the fit uses stress, which ``train`` must have; None of what is read: nobody says."""
+        if self.source is not None:
+            return None
+        fits = family(self.family)(**self.hypers).fits_stress
+        return fits and any(stress(atoms) is not None for atoms in train)
 
     def read(self, trust: bool) -> Potential:
         """Read a potential that is not fitted, with the hyper-parameters that its file leaves open."""
@@ -257,7 +266,8 @@ def perform(task: Task, partial: Path, threads: int, progress: Progress) -> None
         values = fitting.fit(potential, task.plan.dataset, task.seed, partial, task.checkpoint, progress)
     else:
         potential = load(task.fit.folder).on(task.plan.device)
-        subject = Subject(potential, task.plan.dataset, partial, task.plan.preset)
+        fitted = task.potential.source is None
+        subject = Subject(potential, task.plan.dataset, partial, task.plan.preset, fitted)
         values = MEASURES[task.measure].run(subject, progress)
     wall_s = time.perf_counter() - start
     write_rows(partial / TASK_ROWS, task.success(values, started, wall_s, threads, potential.n_parameters))
@@ -477,13 +487,20 @@ def describe(plan: Plan, folder: Path, command: Sequence[str]) -> None:
         },
         "hardware": {"cpu": cpu_name(), "cores": len(available_cores()), "platform": sys.platform},
         "versions": versions(),
-        "potentials": {
-            potential.name: {"family": potential.family, "hypers": _without_none(potential.resolved())}
-            | ({"source": str(potential.source)} if potential.source else {})
-            for potential in plan.potentials
-        },
+        "potentials": {potential.name: _described(potential, dataset.train) for potential in plan.potentials},
     }
     write_atomically(folder / DESCRIPTION, tomli_w.dumps(content))
+
+
+def _described(potential: PotentialPlan, train: Sequence[Atoms]) -> dict[str, Any]:
+    """Return what ``run.toml`` says of a potential."""
+    found = {
+        "family": potential.family,
+        "source": str(potential.source) if potential.source else None,
+        "fits_stress": potential.fits_stress(train),
+        "hypers": _without_none(potential.resolved()),
+    }
+    return _without_none(found)
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Tuning of hyper-parameters on training data alone: the outer of the two steps of Zuo et al.
 
 The inner step is the family's own fit. The outer one searches cutoff and weights by differential evolution
-(seeds/004, section on SNAP; R. Storn and K. Price, J. Global Optim. 11, 341 (1997),
+(doi:10.1021/acs.jpca.9b08723, section on SNAP; R. Storn and K. Price, J. Global Optim. 11, 341 (1997),
 doi:10.1023/A:1008202821328), and from the best of that by quadratic models in a trust region (COBYQA, T. M.
 Ragonneau, 2022), which needs far fewer trials near a minimum, for the least score
 

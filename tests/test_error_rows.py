@@ -2,16 +2,22 @@
 
 import dataclasses
 
+import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from mlip_bench import cli
 from mlip_bench.data.structures import labelled
 from mlip_bench.errors import UserError
 from mlip_bench.measure import errors
 from mlip_bench.measure.base import Subject
+from mlip_bench.potentials import family
 from mlip_bench.potentials.base import Prediction, silent
 
 
@@ -88,3 +94,16 @@ def test_isolated_atoms_are_not_predicted():
     predicted = errors.predict_each(Partly({}), [alone, *frames(1)])
     assert predicted.numbers == [2]
     assert not predicted.failed
+
+
+def test_evaluating_on_foreign_elements_only_is_one_sentence(tmp_path, embedded):
+    """Nothing is left to print errors of, so it is a wrong argument and no table without rows."""
+    family("snap")(twojmax=2, cutoff=4.0).fit(embedded.train[:6]).save(tmp_path / "saved")
+    atoms = bulk("Cu", cubic=True)
+    atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=np.zeros((4, 3)))
+    ase.io.write(tmp_path / "copper.extxyz", atoms)
+    arguments = ["evaluate", str(tmp_path / "saved"), "--test", str(tmp_path / "copper.extxyz")]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert isinstance(result.exception, UserError)
+    assert "no structure can be predicted; structure 1" in str(result.exception)
+    assert "knows Mo, not Cu" in str(result.exception)

@@ -46,7 +46,7 @@ def published(tmp_path_factory):
 
 @pytest.mark.parametrize(("level", "n_basic", "n_scalar"), [(8, 11, 9), (16, 130, 92), (20, 295, 288)])
 def test_sizes_are_those_of_the_published_bases(level, n_basic, n_scalar):
-    """reference/zuo2020.md 5.3 (levels 16 and 20), and 295 components of tensors in the file for Mo."""
+    """Published files (levels 16 and 20), and 295 components of tensors in the file for Mo."""
     found = basis_of_level(level)
     assert (len(found.index_basic), len(found.moment_mapping)) == (n_basic, n_scalar)
 
@@ -106,7 +106,7 @@ def test_a_basis_is_kept_in_the_cache(monkeypatch):
 
 @needs_published
 def test_published_potential_gives_the_published_errors(published):
-    """reference/zuo2020.md 5.2, MTP of Mo on the mlearn test split."""
+    """Recomputed from the published file: MTP of Mo on the mlearn test split."""
     test = records.load("mlearn", "Mo").test
     errors = summary(comparison(test, load(published).predict(test)))
     assert errors["energy_mae"] == pytest.approx(2.938, abs=5e-4)

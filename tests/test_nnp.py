@@ -35,7 +35,7 @@ def fitted(alloys):
     reason="no published n2p2 potential beside MLIP_BENCH_DATA: its errors are not checked",
 )
 def test_published_potential_gives_the_published_errors():
-    """reference/zuo2020.md 5.2, NNP of Mo on the mlearn test split."""
+    """Recomputed from the published file: NNP of Mo on the mlearn test split."""
     test = records.load("mlearn", "Mo").test
     errors = summary(comparison(test, load(PUBLISHED / "input.nn").predict(test)))
     assert errors["energy_mae"] == pytest.approx(3.646, abs=5e-4)

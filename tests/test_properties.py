@@ -24,7 +24,8 @@ from mlip_bench.potentials.base import PotentialCalculator, Prediction, silent
 
 THZ_PER_EV = 1e-12 / (2 * np.pi * 6.582119569e-16)
 
-# reference/zuo2020.md 5.5: lattice constant (Å), C11, C12, C44 (GPa), vacancy formation energy (eV).
+# Recomputed from the published potentials of maml. Lattice constant (Å), C11, C12, C44 (GPa),
+# vacancy formation energy (eV).
 PUBLISHED = {
     "Ni": ((3.5215, 282.9, 168.3, 129.3, 1.471), (3.5208, 267.6, 155.4, 125.7, 1.474)),
     "Cu": ((3.6338, 178.4, 125.7, 86.1, 1.191), (3.6355, 178.2, 124.3, 82.0, 1.151)),

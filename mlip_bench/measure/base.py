@@ -81,6 +81,8 @@ class Subject:
     dataset: Dataset
     folder: Path
     preset: str = "standard"
+    fitted: bool = True
+    """False where the potential was read, and may count its energies from another zero than the data."""
 
     def crystal(self, measure: str) -> Atoms:
         """Return the crystal to measure; raises UserError where the data has none."""

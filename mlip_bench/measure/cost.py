@@ -36,7 +36,7 @@ SECONDS = 12.0
 LEAST_BLOCKS, MOST_BLOCKS = 7, 41
 
 RULER = "Mo_Zuo_JPCA2020.snapcoeff"
-RULER_LATTICE_CONSTANT = 3.1676  # Å, PBE (reference/zuo2020.md 5.5)
+RULER_LATTICE_CONSTANT = 3.1676  # Å, PBE, Materials Project
 
 # How a potential is timed whose dynamics explode.
 TIMED_STILL = f"timed on rattled copies with steps of {STILL_FS:g} fs, in which nothing moves"

@@ -24,7 +24,7 @@ from mlip_bench.measure.cost import TIMED_STILL, half_interquartile, steps_per_b
 from mlip_bench.measure.memory import peak_of
 from mlip_bench.potentials.base import Potential, Progress
 
-# The cell of SevenNet-dFS's own comparison has 416 atoms (seeds/000); the other is that of ``cost``.
+# The cell of SevenNet-dFS's own comparison has 416 atoms; the other is that of ``cost``.
 SIZES = (416, 2000)
 REPEATS = 5
 

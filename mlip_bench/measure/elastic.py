@@ -17,7 +17,7 @@ from mlip_bench.measure import crystals
 from mlip_bench.measure.base import Found, Measure, Metric, Subject, Value
 from mlip_bench.potentials.base import Progress
 
-# Strains of -0.5, 0 and 0.5 per cent, as in reference/zuo2020.md 5.5.
+# Strains of -0.5, 0 and 0.5 per cent.
 N_STRAINS = 3
 STRAIN = 0.005
 

@@ -3,6 +3,10 @@
 Energies per atom; forces and stress over components. Isolated atoms are left out before anything is
 predicted: they fix a zero. A structure that cannot be predicted, or whose energy or forces are not finite, is
 counted and named, and kept out of the sums.
+
+A potential that was read, not fitted to the data, may count energies from another zero: another code's, or
+another level of theory's. Its energies have errors as they are and, beside them, after a shift per element,
+the least squares of reference minus prediction on the composition of the training structures alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,6 +50,12 @@ METRICS = {
     "force_rmse": Metric("meV/Å", "root mean square error of a force component"),
     "stress_mae": Metric("GPa", "mean absolute error of a stress component"),
     "stress_rmse": Metric("GPa", "root mean square error of a stress component"),
+    "energy_mae_shifted": Metric(
+        "meV/atom", "mean absolute error of the energy after a shift per element, fitted to the training data"
+    ),
+    "energy_rmse_shifted": Metric(
+        "meV/atom", "root mean square error of the energy after that shift per element"
+    ),
     "extrapolating_atoms": Metric("atoms", "atoms in surroundings outside those of training"),
     "non_finite": Metric(
         "structures", "structures with a prediction that is not finite, kept out of the errors"
@@ -80,6 +90,7 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     values: list[Value] = []
     total = sum(len(structures) for structures in parts.values())
     done = 0
+    shift: dict[str, float] | None = None
     for split, structures in parts.items():
         before = done
 
@@ -91,12 +102,73 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
         table = comparison(predicted.structures, predicted.predictions, predicted.numbers)
         kept |= {f"{split}_{key}": value for key, value in table.items()}
         values += counts(predicted, split)
-        for group in (None, *np.unique(table["energy_group"]).tolist()):
+        for group in _groups_of(table):
             errors = summary(table, group)
             values += [Value(metric, value, split=split, group=group) for metric, value in errors.items()]
         values += _lacking(table, predicted, split)
+        if not subject.fitted:
+            # The training data comes first, and it alone decides.
+            shift = shift_per_element(predicted) if shift is None else shift
+            values += shifted_errors(predicted, table, shift, split)
     np.savez_compressed(subject.folder / PREDICTIONS, **kept)  # type: ignore[arg-type]  # names are ours
     return values
+
+
+def _groups_of(table: dict[str, np.ndarray]) -> list[str | None]:
+    """Return None, which is all structures together, and the name of each group."""
+    return [None, *np.unique(table["energy_group"]).tolist()]
+
+
+def shift_per_element(predicted: Predicted) -> dict[str, float]:
+    """Return the energy (eV) of each element that, added to the predictions, fits the references best.
+
+    Least squares per atom, over the structures whose predicted energy is finite; of none it is empty.
+    """
+    missing = []
+    for atoms, prediction in zip(predicted.structures, predicted.predictions, strict=True):
+        if np.isfinite(prediction.energy):
+            rest = reference.energy(atoms) - prediction.energy
+            missing.append(reference.labelled(atoms.copy(), rest, reference.forces(atoms), None))
+    if not missing:
+        return {}
+    species = reference.elements(missing)
+    return dict(zip(species, reference.energies_per_element(missing, species).tolist(), strict=True))
+
+
+def shifted_errors(
+    predicted: Predicted, table: dict[str, np.ndarray], shift: dict[str, float], split: str
+) -> list[Value]:
+    """Return the errors of the energy after a shift per element (eV), of a split and its groups.
+
+    ``table`` is the comparison of ``predicted``. A structure with an element that has no shift is left out,
+    and a note says so; where none remains, the values say why.
+    """
+    names = ("energy_mae_shifted", "energy_rmse_shifted")
+    known = np.array([set(atoms.symbols) <= set(shift) for atoms in predicted.structures], dtype=bool)
+    note, values = None, []
+    if not known.all():
+        foreign = sorted(set().union(*(atoms.symbols for atoms in predicted.structures)) - set(shift))
+        note = (
+            f"the energy errors after a shift per element leave out {(~known).sum()} of {len(known)} "
+            f"structures: the training data gives no shift for {', '.join(foreign)}"
+        )
+    species = list(shift)
+    kept = [atoms for atoms, one in zip(predicted.structures, known, strict=True) if one]
+    shares = reference.composition(kept, species)
+    shifts = shares @ np.array([shift[symbol] for symbol in species]) / shares.sum(axis=1)
+    pairs = table["energy"][known].copy()
+    pairs[:, 1] += MEV * shifts
+    moved = {"energy": pairs, "energy_group": table["energy_group"][known]}
+    for group in _groups_of(moved):
+        errors = summary(moved, group)
+        values += [
+            Value(f"{metric}_shifted", value, split=split, group=group, note=note if group is None else None)
+            for metric, value in errors.items()
+        ]
+    if values or not len(table["energy"]):
+        return values
+    reason = f"{split}: no energy after a shift per element ({note or 'no predicted energy is finite'})"
+    return [Value(name, float("nan"), split=split, error=reason) for name in names]
 
 
 def predict_each(
@@ -211,6 +283,8 @@ def summary(table: dict[str, np.ndarray], group: str | None = None) -> dict[str,
     """Return MAE and RMSE of each quantity with data, over the finite predictions of one group or of all."""
     found = {}
     for quantity in ("energy", "force", "stress"):
+        if quantity not in table:
+            continue
         pairs = table[quantity]
         if group is not None:
             pairs = pairs[table[f"{quantity}_group"] == group]

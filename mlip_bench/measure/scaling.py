@@ -1,4 +1,4 @@
-r"""Cost of an MD step over supercell sizes: table S11 of Zuo et al. (seeds/004) for every family.
+r"""Cost of an MD step over supercell sizes: table S11 of doi:10.1021/acs.jpca.9b08723 for every family.
 
 The protocol is that of ``cost``, at 432, 2000, 5488 and 11664 atoms of bcc (6, 10, 14 and 18 cubic cells
 along each axis), or at the same numbers or a little more of the user's sample. The power law

@@ -133,6 +133,11 @@ class Potential(ABC):
     def n_parameters(self) -> int:
         """The number of fitted parameters."""
 
+    @property
+    def fits_stress(self) -> bool:
+        """Whether a fit with these hyper-parameters uses the stress of the training data."""
+        return True
+
     def _stepper(self) -> Callable[[Atoms], Prediction]:
         """Return a function as :meth:`_predict` for one structure after the other, as in dynamics.
 

@@ -1,7 +1,8 @@
 r"""SNAP and qSNAP: energies linear, or quadratic, in bispectrum components.
 
 The energy of atom i of element μ is linear in the bispectrum components B of its neighbour density
-(seeds/004 equations 9 to 13; Thompson et al., doi:10.1016/j.jcp.2014.12.018, equations 2 to 10):
+(Zuo et al., doi:10.1021/acs.jpca.9b08723, equations 9 to 13; Thompson et al.,
+doi:10.1016/j.jcp.2014.12.018, equations 2 to 10):
 
 .. math:: E_i = β_0^μ + \sum_k β_k^μ B_k^i
 
@@ -9,7 +10,7 @@ and in qSNAP also quadratic (Wood and Thompson, doi:10.1063/1.5017641, equation 
 
 .. math:: E_i = β_0^μ + \sum_k β_k^μ B_k^i + \tfrac12 \sum_{kl} α_{kl}^μ B_k^i B_l^i
 
-Forces and stress are linear in the same coefficients (seeds/004 equations 14 and 15). The components and
+Forces and stress are linear in the same coefficients (equations 14 and 15 of Zuo et al.). The components and
 their derivatives come from LAMMPS's ``compute snap``; prediction runs its ``pair_style snap``.
 
 Where ``zbl`` names two cutoffs, the screened repulsion of nuclei (Ziegler, Biersack and Littmark, LAMMPS's
@@ -138,6 +139,11 @@ class SNAP(Potential):
         self.coefficients_ = np.empty((0, 0))
         """(n_elements, n_coefficients): β and, for qSNAP, the upper triangle of α, eV; β0 is in ``zero_``."""
         self.ridge_: float | None = None
+
+    @property
+    def fits_stress(self) -> bool:
+        """Whether stress has a weight in the fit."""
+        return bool(self.hypers.stress_weight > 0)
 
     @property
     def n_parameters(self) -> int:

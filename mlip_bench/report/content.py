@@ -14,7 +14,7 @@ from mlip_bench.measure import BY_GROUP, MEASURES, PROPERTIES, direct, phonons, 
 from mlip_bench.measure import reference as reference_of
 from mlip_bench.measure.base import Curves, Found
 from mlip_bench.potentials import family, family_names
-from mlip_bench.report import fronts
+from mlip_bench.report import fronts, ruler
 from mlip_bench.results import RESULTS, read_rows, table
 from mlip_bench.study import DESCRIPTION, DRAWN, PREDICTED
 
@@ -34,6 +34,11 @@ MOST_DETAILED = 8
 MOST_NAMED = 4
 
 ERROR_METRICS = ("energy_mae", "energy_rmse", "force_mae", "force_rmse", "stress_mae", "stress_rmse")
+
+
+# What the energy errors of a potential that was read are called.
+AS_IT_IS = "as it is"
+AFTER_SHIFT = "after a shift per element"
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,14 @@ class Content:
     """Per potential: reference and predicted numbers, as ``measure.errors`` keeps them."""
     threads: dict[str, int]
     """Threads of each measure."""
+    rulers: list[ruler.RulerTime]
+    """The time of the ruler that all µs are scaled by, of each processor."""
+
+    @property
+    def without_stress(self) -> frozenset[str]:
+        """The potentials that were not fitted to stress, as far as the run says."""
+        entries = self.run["potentials"].items()
+        return frozenset(name for name, entry in entries if entry.get("fits_stress") is False)
 
     @property
     def shown(self) -> list[str]:
@@ -112,6 +125,8 @@ def read(folder: Path) -> Content:
         raise UserError(f"{folder / DESCRIPTION}: cannot be read ({error})") from error
     rows, foreign = _of_data(rows, run["dataset"]["sha256"])
     good = _pooled(rows[rows["error"].isna()])
+    rulers = ruler.times(good)
+    good = ruler.scaled(good, rulers)
     errors = good[good["measure"] == "errors"]
     ranking = _ranking(good)
     failures = rows.loc[rows["error"].notna(), ["potential", "measure", "error"]]
@@ -139,6 +154,7 @@ def read(folder: Path) -> Content:
         warnings=[*_warnings(run, good, failures), *foreign],
         predictions=predictions,
         threads=good.groupby("measure")["threads"].max().to_dict(),
+        rulers=rulers,
     )
 
 
@@ -197,14 +213,14 @@ def _findings(ranking: pd.DataFrame) -> list[str]:
     best = known.iloc[0]
     sentences = [
         f"Smallest force error on the test data: {best.name}, {best['force_rmse']:.0f} meV/Å (RMSE), "
-        f"{best['energy_rmse']:.1f} meV/atom."
+        f"{energy_error(best)}."
     ]
     choice = fronts.recommended(known)
     if choice is not None and choice != best.name:
         chosen = known.loc[choice]
         sentences.append(
             f"Cheapest within {100 * fronts.WITHIN:.0f} % of the best force error: {choice}, "
-            f"{chosen['force_rmse']:.0f} meV/Å and {chosen['energy_rmse']:.1f} meV/atom at "
+            f"{chosen['force_rmse']:.0f} meV/Å and {energy_error(chosen)} at "
             f"{chosen['cost_ratio']:.2f} × ruler ({chosen['us_per_atom_step']:.0f} µs per atom and step)."
         )
     front = known[known["on_front"]].sort_values("cost_ratio")
@@ -219,6 +235,13 @@ def _findings(ranking: pd.DataFrame) -> list[str]:
         names = ", ".join(map(str, front.index))
         sentences.append(f"On the Pareto front of force error and cost, from cheap to dear: {names}.")
     return sentences
+
+
+def energy_error(row: pd.Series, spec: str = ".1f") -> str:
+    """Say the energy error (RMSE); of a potential that was read also that after a shift per element."""
+    as_it_is = f"{row['energy_rmse']:{spec}} meV/atom"
+    shifted = row.get("energy_rmse_shifted", np.nan)
+    return as_it_is if pd.isna(shifted) else f"{as_it_is} {AS_IT_IS}, {shifted:{spec}} {AFTER_SHIFT}"
 
 
 def _warnings(run: dict[str, Any], good: pd.DataFrame, failures: pd.DataFrame) -> list[str]:

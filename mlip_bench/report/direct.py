@@ -1,6 +1,6 @@
 """Direct against conservative forces in the report: one table, what it says in words, and its ratios.
 
-The ratios stand beside those of the slide that introduced SevenNet-dFS (seeds/000): for Li6PS5Cl with 416
+The ratios stand beside those of the slide that introduced SevenNet-dFS: for Li6PS5Cl with 416
 atoms, training 480 s against 302 s, inference 26.51 s against 130.15 s, dynamics 2.96 s against 755.63 s.
 """
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from mlip_bench.report import tables
 from mlip_bench.report.content import Content
 from mlip_bench.report.tables import Table
 
@@ -61,7 +62,17 @@ def comparison(content: Content) -> Table:
     both = _has_both(content)
     rows = []
     for quantity, label, values in _rows(content):
-        cells = [label, *("–" if pd.isna(v) else format(v * quantity.factor, quantity.spec) for v in values)]
+        marks = [
+            tables.UNFITTED if quantity.key == "stress_rmse" and name in content.without_stress else ""
+            for name in names
+        ]
+        cells = [
+            label,
+            *(
+                "–" if pd.isna(v) else format(v * quantity.factor, quantity.spec) + mark
+                for v, mark in zip(values, marks, strict=True)
+            ),
+        ]
         if both:
             value = values[CONSERVATIVE] / values[DIRECT] if quantity.ratio else float("nan")
             cells.append("" if pd.isna(value) else f"{value:.2f}")
@@ -70,6 +81,8 @@ def comparison(content: Content) -> Table:
         "Times on one core, except training. J: derivatives of the forces by the positions, 0 curl for a "
         "gradient. The net force is taken off by sevennet-dfs itself unless remove_net_force is off."
     )
+    if any(tables.UNFITTED in cell for row in rows for cell in row):
+        note += f" {tables.stress_note(content)}"
     heading = [f"{CONSERVATIVE} / {DIRECT}"] if both else []
     return Table(["", *map(str, names), *heading], rows, note=note)
 

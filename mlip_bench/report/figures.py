@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from mlip_bench.report import direct, fronts, scaling
-from mlip_bench.report.content import REFERENCE, Content
+from mlip_bench.report import direct, fronts, scaling, tables
+from mlip_bench.report.content import REFERENCE, Content, energy_error
 from mlip_bench.report.drawing import (
     RC,
     Figure,
@@ -73,6 +73,7 @@ def _front(content: Content) -> tuple[Sketch, str] | None:
         "Test error against cost. The grey line is the Pareto front: nothing measured is both cheaper and "
         f"better than its points.{_on_lines(content)} Bars: half the interquartile range of the timed blocks"
         f"{_on_seeds(content)}. The ruler is the published linear SNAP of Mo, timed in the same process."
+        f"{_on_shift(content)}"
     )
 
 
@@ -81,11 +82,16 @@ def _training(content: Content) -> tuple[Sketch, str] | None:
     drawn = _errors_against(content, "training", "fit_s", "time of the fit (s)", _tip_of_fit)
     if drawn is None:
         return None
-    return drawn, f"Test error against the time of the fit.{_on_lines(content)}"
+    return drawn, f"Test error against the time of the fit.{_on_lines(content)}{_on_shift(content)}"
 
 
 def _on_lines(content: Content) -> str:
     return " Coloured lines join what no other size of the same family beats." if content.is_sweep else ""
+
+
+def _on_shift(content: Content) -> str:
+    read = "energy_rmse_shifted" in content.ranking and content.ranking["energy_rmse_shifted"].notna().any()
+    return " Energies of potentials that were read are drawn as they are, without a shift." if read else ""
 
 
 def _on_seeds(content: Content) -> str:
@@ -118,7 +124,8 @@ def _errors_against(
         axes.plot(*fronts.steps(ranking[key], ranking[metric]), color="#9AA5B1", linewidth=2.5, zorder=1)
         unit = error.split("(")[1][:-1]
         for name, row in ranking.iterrows():
-            text = f"{name}: {row[metric]:.3g} {unit}, {tip(row)}"
+            found = energy_error(row, ".3g") if metric == "energy_rmse" else f"{row[metric]:.3g} {unit}"
+            text = f"{name}: {found}, {tip(row)}"
             _draw_point(sketch, axes, row, key, metric, text, 6 if content.is_sweep else 9)
         axes.set(xlabel=label, ylabel=error)
         scales(axes, ranking[key], ranking[metric])
@@ -174,7 +181,10 @@ def _parameters(content: Content) -> tuple[Sketch, str] | None:
             label_points(axes, ranking.index, ranking["n_parameters"], ranking[metric])
     if content.is_sweep:
         _legend_of_families(sketch, ranking)
-    return sketch, "Training error (hollow) and test error (filled) against the number of parameters."
+    return sketch, (
+        "Training error (hollow) and test error (filled) against the number of parameters."
+        f"{_on_shift(content)}"
+    )
 
 
 def _draw_pair(sketch: Sketch, axes: Axes, name: str, row: pd.Series, train: float, metric: str) -> None:
@@ -198,6 +208,7 @@ def _parity(content: Content) -> tuple[Sketch, str] | None:
     quantities = [q for q in quantities if any(len(content.predictions[n][f"test_{q[0]}"]) for n in names)]
     sketch = new_sketch("parity", 2.45 * len(quantities) + 0.1, 2.45 * len(names) + 0.1)
     grid = sketch.canvas.subplots(len(names), len(quantities), squeeze=False)
+    marked = False
     for row, name in zip(grid, names, strict=True):
         look = style(content.ranking.at[name, "family"])
         for axes, (quantity, label) in zip(row, quantities, strict=True):
@@ -206,9 +217,14 @@ def _parity(content: Content) -> tuple[Sketch, str] | None:
             )
             axes.set(xlabel=f"reference {label}", ylabel=f"predicted {label}")
         row[0].set_title(name, loc="left")
+        if name in content.without_stress and len(content.predictions[name]["test_stress"]):
+            marked = True
+            row[-1].set_title(f"{tables.UNFITTED} not fitted", loc="right")
+    note = f" {tables.stress_note(content)}" if marked else ""
     return sketch, (
         "Prediction against reference on the test data; energies relative to the mean reference. The line is "
-        f"perfect agreement. At most {MOST_PARITY_POINTS} points per panel are drawn, chosen at random."
+        f"perfect agreement. At most {MOST_PARITY_POINTS} points per panel are drawn, chosen at random.{note}"
+        f"{_on_shift(content)}"
     )
 
 
@@ -260,7 +276,7 @@ def _groups(content: Content) -> tuple[Sketch, str] | None:
     # As many in a row as the page is wide for.
     columns = max(1, min(len(names), LETTERS_OF_LEGEND // max(map(len, names))))
     sketch.canvas.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=columns)
-    return sketch, "Test errors of each group of structures."
+    return sketch, f"Test errors of each group of structures.{_on_shift(content)}"
 
 
 def _phonons(content: Content) -> tuple[Sketch, str] | None:
@@ -380,8 +396,7 @@ def _scaling(content: Content) -> tuple[Sketch, str] | None:
         look = style(families[name])
         axes.plot(seconds.index, seconds, color=look["color"], linewidth=1.2, label=name, zorder=1)
         for n_atoms, value in seconds.items():
-            per_atom = f"{1e6 * value / n_atoms:.1f} µs per atom"
-            tip = f"{name}: {value:.3g} s per step, {n_atoms:.0f} atoms, {per_atom}"
+            tip = f"{name}: {value:.3g} s per step, {n_atoms:.0f} atoms"
             sketch.point(axes, n_atoms, value, tip, markersize=7, zorder=2, **look)
     axes.set(xscale="log", yscale="log", xlabel="atoms", ylabel="time per MD step (s, one core)")
     sizes = scaling.steps(content).columns.to_numpy(dtype=float)

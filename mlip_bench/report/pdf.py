@@ -20,6 +20,9 @@ LINE = (217, 222, 228)
 MM_PER_INCH = 25.4
 
 
+# Sizes (points) of the letters of a table: the first, or smaller ones where it is too wide for the page.
+TABLE_SIZES = (7.5, 7.0, 6.5, 6.0)
+
 # Room (mm) beside the text of a table's cell.
 PADDING = 4.2
 
@@ -79,9 +82,17 @@ class Document(FPDF):
         self.ln(1)
         self.paragraph(figure.caption, size=7.5, soft=True)
 
-    def _column_widths(self, table: Table) -> tuple[float, ...]:
+    def _sized(self, table: Table) -> tuple[float, tuple[float, ...]]:
+        """Return the largest size of letters (points) at which the table fits the page, and its widths."""
+        for size in TABLE_SIZES:
+            widths = self._column_widths(table, size)
+            if sum(widths) <= self.epw + 0.01:
+                break
+        return size, widths
+
+    def _column_widths(self, table: Table, size: float) -> tuple[float, ...]:
         """Return widths (mm) that break no word: names on one line, headings between words."""
-        self.set_font(FONT, "B", 7.5)
+        self.set_font(FONT, "B", size)
         rows = [row for row in (table.headings, *table.rows) if row]
         needed = []
         for column, cells in enumerate(zip(*rows, strict=True)):
@@ -97,15 +108,15 @@ class Document(FPDF):
             return
         n_columns = len(table.rows[0])
         align = ("LEFT",) * n_columns if text else ("LEFT",) + ("RIGHT",) * (n_columns - 1)
-        widths = widths or self._column_widths(table)
-        self.set_font(FONT, size=7.5)
+        size, fitting = (TABLE_SIZES[0], widths) if widths else self._sized(table)
+        self.set_font(FONT, size=size)
         head = FontFace(emphasis="BOLD", color=INK)
         with self.table(
             headings_style=head,
             line_height=4.6,
             text_align=align,
             borders_layout="HORIZONTAL_LINES",
-            col_widths=widths,
+            col_widths=fitting,
             padding=0.6,
             first_row_as_headings=bool(table.headings),
         ) as layout:

@@ -5,7 +5,7 @@ import pandas as pd
 from mlip_bench.report.content import Content
 from mlip_bench.report.tables import Table
 
-# Seconds per step of bcc Mo on one core of an i7-6850K (seeds/004 table S11; reference/zuo2020.md 5.4).
+# Seconds per step of bcc Mo on one core of an i7-6850K (table S11 of doi:10.1021/acs.jpca.9b08723).
 PUBLISHED_ATOMS = (432, 2000, 5488, 11664)
 PUBLISHED = {
     "gap": (1.455, 6.711, 18.519, 38.461),
@@ -42,7 +42,7 @@ def table(content: Content) -> Table:
         cells = [_cell(own, size, system) for size in sizes]
         rows.append([str(name), *cells, _exponent(own), _memory(own), _stopped(own)])
     heading = [f"{size} atoms (s; × ruler)" for size in sizes]
-    note = "Seconds per step; ratio to the ruler."
+    note = "Seconds per step as they were measured; ratio to the ruler beside them, which compares better."
     if system == PUBLISHED_SYSTEM:
         note += " In brackets: the ratio in table S11 of Zuo et al. at the same size."
     names = ["potential", *heading, "exponent", "memory (KiB per atom)", "not started"]

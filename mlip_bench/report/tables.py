@@ -1,6 +1,6 @@
 """The tables of a report: headings with units, and cells as text, the same for HTML and PDF."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 import mlip_bench
-from mlip_bench.report import fronts
-from mlip_bench.report.content import Content
+from mlip_bench.report import fronts, ruler
+from mlip_bench.report.content import AFTER_SHIFT, AS_IT_IS, Content
 
 # Extrapolating structures listed for each potential, those with the largest share of atoms.
 STRUCTURES_SHOWN = 10
@@ -17,6 +17,13 @@ STRUCTURES_SHOWN = 10
 
 # From light to strong; text stays readable on all of them, also in grey.
 SHADE_COLORS = ("#FFF3D6", "#FFDD9E", "#F9B96B")
+
+
+# Stands beside a stress error of a potential that was not fitted to stress.
+UNFITTED = "†"
+
+# The errors that a shift per element changes.
+SHIFTED = ("energy_mae", "energy_rmse")
 
 
 @dataclass(frozen=True)
@@ -59,15 +66,8 @@ def ranking(content: Content) -> Table:
         Column("cost (× ruler)", "cost_ratio", ".2f"),
         Column("parameters", "n_parameters", ".0f"),
     )
-    table = _table("potential", content.ranking, columns)
-    on_front = frozenset(int(index) for index in np.flatnonzero(content.ranking["on_front"]))
-    return Table(
-        table.headings,
-        table.rows,
-        on_front,
-        "Test errors. Bold: on the Pareto front of force error and cost.",
-        table.families,
-    )
+    notes = ["Test errors. Bold: on the Pareto front of force error and cost.", ruler.note(content.rulers)]
+    return _error_table("potential", content.ranking, columns, content, notes)
 
 
 def families(content: Content) -> Table:
@@ -90,16 +90,17 @@ def families(content: Content) -> Table:
 
 def train_errors(content: Content) -> Table:
     """Errors on the training data."""
-    table = _table("potential", content.train_errors, ERROR_COLUMNS)
-    return Table(table.headings, table.rows, note="Errors on the training data.")
+    notes = ["Errors on the training data."]
+    return _error_table("potential", content.train_errors, ERROR_COLUMNS, content, notes)
 
 
 def groups(content: Content) -> Table:
     """Test errors of each group of structures."""
     frame = content.by_group
     frame = frame[frame.index.get_level_values("potential").isin(content.shown)]
+    potentials = frame.index.get_level_values("potential")
     frame = frame.set_axis([f"{group}: {potential}" for group, potential in frame.index])
-    return _table("group: potential", frame, ERROR_COLUMNS)
+    return _error_table("group: potential", frame, ERROR_COLUMNS, content, [], potentials)
 
 
 def fits(content: Content) -> Table:
@@ -197,6 +198,63 @@ def _table(first: str, frame: pd.DataFrame, columns: tuple[Column, ...]) -> Tabl
     ]
     families = tuple(frame["family"]) if "family" in frame else ()
     return Table([first, *(column.heading for column in having)], rows, families=families)
+
+
+def _error_table(
+    first: str,
+    frame: pd.DataFrame,
+    columns: tuple[Column, ...],
+    content: Content,
+    notes: list[str],
+    potentials: Iterable[str] | None = None,
+) -> Table:
+    """Return a table of errors: stress that was not fitted is marked, and read potentials have two rows.
+
+    ``potentials`` has the potential of each row, where it is not the row's name.
+    """
+    plain = _table(first, frame, columns)
+    keys = [column.key for column in columns if column.heading in plain.headings]
+    names = frame.index if potentials is None else potentials
+    rows: list[list[str]] = []
+    emphasised, families = set(), list[str]()
+    for place, (name, cells) in enumerate(zip(names, plain.rows, strict=True)):
+        row = frame.iloc[place]
+        if "stress_rmse" in keys and name in content.without_stress and pd.notna(row["stress_rmse"]):
+            cells[1 + keys.index("stress_rmse")] += UNFITTED
+        if row.get("on_front", False):
+            emphasised.add(len(rows))
+        own = _with_shift(cells, keys, row)
+        rows += own
+        families += plain.families[place : place + 1] * len(own)
+    if len(rows) > len(plain.rows):
+        notes = [*notes, shift_note()]
+    if any(cell.endswith(UNFITTED) for cells in rows for cell in cells):
+        notes = [*notes, stress_note(content)]
+    return Table(plain.headings, rows, frozenset(emphasised), " ".join(filter(None, notes)), tuple(families))
+
+
+def _with_shift(cells: list[str], keys: list[str], row: pd.Series) -> list[list[str]]:
+    """Return the row of a potential, and of one that was read a second with its energies after the shift."""
+    if pd.isna(row.get("energy_rmse_shifted", np.nan)):
+        return [cells]
+    specs = {column.key: column.spec for column in ERROR_COLUMNS}
+    after = [_number(row[f"{key}_shifted"], specs[key]) if key in SHIFTED else "" for key in keys]
+    return [[f"{cells[0]}, {AS_IT_IS}", *cells[1:]], [f"{cells[0]}, {AFTER_SHIFT}", *after]]
+
+
+def stress_note(content: Content) -> str:
+    """Say what the mark of a stress means."""
+    read = any("source" in entry for entry in content.run["potentials"].values())
+    more = " What was read, not fitted here, has no mark: nothing says what it was fitted to." if read else ""
+    return f"{UNFITTED} Stress of a potential that was not fitted to stress.{more}"
+
+
+def shift_note() -> str:
+    """Say what the two rows of a potential that was read are."""
+    return (
+        "A potential that was read may count energies from another zero: its energy errors stand as they are "
+        "and after a shift per element, by least squares on the training data alone; all else is the same."
+    )
 
 
 def _number(value: Any, spec: str) -> str:

@@ -1,6 +1,7 @@
 r"""GAP: Gaussian process regression of atomic energies with the SOAP kernel, fitted by QUIP's ``gap_fit``.
 
-The energy of an atom is a sum over sparse points k (seeds/004 equations 4 to 8; Bartók et al.,
+The energy of an atom is a sum over sparse points k (Zuo et al.,
+doi:10.1021/acs.jpca.9b08723, equations 4 to 8; Bartók et al.,
 doi:10.1103/PhysRevLett.104.136403 and doi:10.1103/PhysRevB.87.184115, equation 36):
 
 .. math:: E_i = E_0 + δ^2 \sum_k b_k \, (\hat p_i · \hat p_k)^ζ
@@ -81,9 +82,9 @@ class GAP(Potential):
         l_max: int = 8
         """Largest angular momentum of the spherical harmonics."""
         atom_sigma: float = 0.5
-        """Width σ_atom (Å) of the Gaussian on each neighbour (seeds/004 equation 5)."""
+        """Width σ_atom (Å) of the Gaussian on each neighbour (doi:10.1021/acs.jpca.9b08723 equation 5)."""
         zeta: int = 4
-        """Power ζ of the kernel (seeds/004 equation 8)."""
+        """Power ζ of the kernel (doi:10.1021/acs.jpca.9b08723 equation 8)."""
         delta: float = 1.0
         """Scale δ (eV) of the atomic energies that the kernel describes."""
         n_sparse: int = 1000
@@ -132,6 +133,11 @@ class GAP(Potential):
         """The XML file and its side files with the sparse points, by name."""
         self.parts_: list[files.Part | files.Pair] | None = None
         """What our kernels evaluate; None where QUIP must."""
+
+    @property
+    def fits_stress(self) -> bool:
+        """Whether virials are fitted, which ``sigma_virial`` decides."""
+        return bool(self.hypers.sigma_virial > 0)
 
     @property
     def n_parameters(self) -> int:

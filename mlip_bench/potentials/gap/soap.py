@@ -1,8 +1,8 @@
 r"""SOAP descriptors as ``gap_fit`` defines them: the tables that our kernels start from.
 
 Around atom i the neighbours of one species, as Gaussians of width σ, are expanded in radial functions and
-spherical harmonics (Bartók et al., doi:10.1103/PhysRevB.87.184115, equations 26 to 36; seeds/004 equations 5
-to 8):
+spherical harmonics (Bartók et al., doi:10.1103/PhysRevB.87.184115, equations 26 to 36; Zuo et al.,
+doi:10.1021/acs.jpca.9b08723, equations 5 to 8):
 
 .. math:: c_{nlm} = \sum_j f_{cut}(r_{ij}) \, h_{nl}(r_{ij}) \, Y_{lm}(\hat r_{ij}), \quad
           h_{nl}(r) = \sum_a e^{-α (r^2 + ρ_a^2)} \, i_l(2 α r ρ_a) \, T_{an}, \quad α = 1 / 2σ^2

@@ -1,7 +1,7 @@
 r"""MTP: moment tensor potentials.
 
 The energy of an atom is linear in full contractions B_α of moment tensors (Shapeev, doi:10.1137/15M1054183;
-seeds/004, section on MTP):
+doi:10.1021/acs.jpca.9b08723, section on MTP):
 
 .. math:: E_i = ξ_{z_i} + \sum_α ξ_α B_α(i), \quad
           M_{μ,ν}(i) = \sum_j f_μ(r_{ij}, z_i, z_j)\, u_{ij}^{⊗ν}, \quad
@@ -113,6 +113,11 @@ class MTP(Potential):
         """c (species of i, species of j, μ, β)."""
         self.linear_ = np.empty(0)
         """ξ (eV) of the basis functions."""
+
+    @property
+    def fits_stress(self) -> bool:
+        """Whether stress has a weight in the fit."""
+        return bool(self.hypers.stress_weight > 0)
 
     @property
     def n_parameters(self) -> int:

@@ -1,7 +1,8 @@
 r"""Atom-centred symmetry functions: what they are, and which ones to take where nobody says.
 
-Radial (seeds/004 equation 1; Behler, doi:10.1063/1.3553717, equation 6) and narrow angular functions
-(seeds/004 equation 3; the same paper, equation 8) of atom i, with the cutoff function f_c (equation 2):
+Radial (Zuo et al., doi:10.1021/acs.jpca.9b08723, equation 1; Behler, doi:10.1063/1.3553717, equation 6) and
+narrow angular functions (equations 3 and 8 of these papers) of atom i, with the cutoff function f_c
+(equation 2):
 
 .. math:: G_i = \sum_j e^{-η (r_{ij} - R_s)^2} f_c(r_{ij})
 

@@ -1,8 +1,8 @@
 r"""NNP: Behler-Parrinello neural networks on atom-centred symmetry functions.
 
 The energy of an atom is the output of the network of its element (Behler and Parrinello,
-doi:10.1103/PhysRevLett.98.146401), with the symmetry functions G of seeds/004 equations 1 to 3, each
-scaled to 0..1 on the training data:
+doi:10.1103/PhysRevLett.98.146401), with the symmetry functions G of Zuo et al.,
+doi:10.1021/acs.jpca.9b08723, equations 1 to 3, each scaled to 0..1 on the training data:
 
 .. math:: E_i = E_0^μ + w_3 · \tanh(W_2 \tanh(W_1 G_i + b_1) + b_2) + b_3
 
@@ -137,6 +137,11 @@ class NNP(Potential):
         self.ranges_ = Scaling([], [])
         self.networks_: list[Network] = []
         """One network per element, with energies in eV."""
+
+    @property
+    def fits_stress(self) -> bool:
+        """Whether stress is fitted: never, only energies and forces are."""
+        return False
 
     @property
     def n_parameters(self) -> int:

@@ -90,7 +90,7 @@ def cutoff_function(kind: tuple[int, float], r: torch.Tensor, cutoff: float) -> 
 def _function(
     f: Radial | Angular, switch: tuple[int, float], vectors: torch.Tensor, kinds: list[str]
 ) -> torch.Tensor:
-    """Return one symmetry function: equations 1 and 3 of seeds/004, each pair of neighbours once."""
+    """Return one symmetry function: doi:10.1021/acs.jpca.9b08723, equations 1 and 3, each pair once."""
     if isinstance(f, Radial):
         chosen = vectors[[kind == f.neighbour for kind in kinds]]
         r = chosen.norm(dim=1)

@@ -1,6 +1,6 @@
 r"""The heads of SevenNet-dFS, which give forces and stress directly.
 
-From the features x of the last layer (seeds/000; reference/sevennet-dfs.md 1.3 and 1.4):
+From the features x of the last layer (as the slide that introduced SevenNet-dFS states it):
 
 .. math:: F_i = a_F\, f_i, \quad
           σ = \frac{1}{V} \sum_i \left\{ [a_{iso} s_i + b]_{xx,yy,zz} + a_{aniso}\, A\, t_i \right\}

@@ -136,6 +136,11 @@ class SevenNet(Potential):
         self._ready_model: Any = None
 
     @property
+    def fits_stress(self) -> bool:
+        """Whether stress has a weight in the fit."""
+        return bool(self.hypers.stress_weight > 0)
+
+    @property
     def n_parameters(self) -> int:
         """The number of trained weights that predictions depend on."""
         from mlip_bench.potentials.sevennet import convolution
