@@ -1,12 +1,16 @@
-"""What is exported runs in LAMMPS as it is, from a structure of the training data."""
+"""What is exported runs in LAMMPS as it is, from a structure of the training data, and does not heat up."""
 
+import re
 import subprocess
 import sys
 
 import ase.io
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import molecule
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mlip_bench import export
 from mlip_bench.data.structures import labelled
@@ -15,8 +19,11 @@ from mlip_bench.potentials.presets import hypers
 
 LAMMPS = """
 from mlip_bench.lammps_session import lammps_module
-lammps_module().lammps(cmdargs=["-screen", "none"]).file("in.lammps")
+lammps_module().lammps(cmdargs=["-screen", "none", "-log", "run.log"]).file("in.lammps")
 """
+
+# Of a potential of eight frames, that is.
+TOO_HOT_K = 2000.0
 
 
 def water():
@@ -48,6 +55,47 @@ def test_an_exported_example_runs(tmp_path, name):
         [sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    if potential.native_in_lammps:
+        rows = re.findall(r"^ +(\d+) +(\S+) +\S+ +0 ", (tmp_path / "run.log").read_text(), re.MULTILINE)
+    else:
+        rows = re.findall(r"^step (\d+) temperature \(K\): (\S+)$", done.stdout, re.MULTILINE)
+    assert int(rows[-1][0]) == 100
+    assert 0 < max(float(temperature) for _, temperature in rows) < TOO_HOT_K
+
+
+def test_dynamics_that_do_not_hold_end_with_that_sentence(tmp_path):
+    frames = water()
+    potential = family("nnp")(**hypers("nnp", "quick", "H-O")).fit(frames)
+    export.to_lammps(potential, tmp_path)
+    script = (tmp_path / export.SCRIPT).read_text()
+    violent = script.replace("timestep=0.5", "timestep=0.5, temperature=1e9")
+    assert violent != script
+    (tmp_path / export.SCRIPT).write_text(violent)
+    done = subprocess.run(
+        [sys.executable, export.SCRIPT], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("the dynamics did not hold (")
+    assert "Traceback" not in done.stderr
+
+
+@given(
+    st.sampled_from([(False,) * 3, (True, True, False), (True,) * 3]),
+    st.integers(1, 12),
+    st.floats(3.0, 8.0),
+)
+@settings(deadline=None, max_examples=30)
+def test_the_example_is_a_periodic_cell_that_is_repeated_only_where_it_has_few_atoms(pbc, n_atoms, width):
+    atoms = Atoms(f"H{n_atoms}", cell=[width] * 3, pbc=pbc)
+    atoms.positions[:, 0] = width / n_atoms * np.arange(n_atoms)
+    potential = family("snap")()
+    potential.elements_, potential.example_ = ("H",), atoms
+    found = export.example(potential)
+    assert found.pbc.all()
+    assert len(found) % n_atoms == 0
+    if n_atoms >= export.LEAST_ATOMS:
+        assert len(found) == n_atoms
+    assert export.LEAST_ATOMS <= len(found) < export.LEAST_ATOMS + max(n_atoms, export.LEAST_ATOMS)
 
 
 def test_the_example_is_of_the_training_data(tmp_path):

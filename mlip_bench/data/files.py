@@ -70,7 +70,9 @@ def read_sample(path: Path) -> Atoms:
     try:
         atoms = next(ase.io.iread(path))
     except Exception as error:  # a reader for any format may raise anything on a broken file
-        raise UserError(f"{path}: cannot be read as a structure ({type(error).__name__}: {error})") from error
+        raise UserError(
+            f"{path}: cannot be read as a crystal or another structure ({type(error).__name__}: {error})"
+        ) from error
     refuse_impossible(atoms, str(path))
     return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
 
