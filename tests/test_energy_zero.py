@@ -30,7 +30,7 @@ def test_zero_is_that_of_isolated_atoms_and_what_they_leave(alloys, centred):
     whole = reference.with_zero(alloys, ("Au", "Cu"), np.array([FREE["Au"], FREE["Cu"]]))
     zero = reference.energy_zero(whole, ("Au", "Cu"), FREE, centred)
     plain = reference.energies_per_element(whole, ("Au", "Cu"))
-    np.testing.assert_allclose(zero, plain if centred else list(FREE.values()), atol=1e-9)
+    np.testing.assert_allclose(zero, plain if centred else list(FREE.values()), atol=1e-6)
 
 
 def test_an_element_without_isolated_atom_is_fitted_given_the_other(alloys):
@@ -43,7 +43,7 @@ def test_an_element_without_isolated_atom_is_fitted_given_the_other(alloys):
         )
     ]
     shares = np.array([c[1] / c.sum() for c in reference.composition(alloys, ("Au", "Cu"))])
-    assert abs(shares @ left) < 1e-9  # the residual is orthogonal to the column that was free
+    assert abs(shares @ left) < 1e-4  # the residual is orthogonal to the column that was free
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -112,3 +112,20 @@ def test_the_calculator_refuses_a_foreign_element(alloys):
     atoms.calc = potential.calculator()
     with pytest.raises(UserError, match="not Xe"):
         atoms.get_potential_energy()
+
+
+def test_the_zero_does_not_carry_the_last_bits_of_a_sum(alloys):
+    """Rounding of the energies, as other threads leave it, gives the same zero bit by bit."""
+    generator = np.random.default_rng(0)
+    plain = reference.energy_zero(alloys, ("Au", "Cu"), {}, centred=True)
+    for _ in range(5):
+        noisy = [
+            reference.labelled(
+                a.copy(),
+                reference.energy(a) * (1 + 1e-15 * generator.integers(-3, 4)),
+                reference.forces(a),
+                None,
+            )
+            for a in alloys
+        ]
+        np.testing.assert_array_equal(reference.energy_zero(noisy, ("Au", "Cu"), {}, centred=True), plain)

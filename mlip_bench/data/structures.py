@@ -29,6 +29,10 @@ LARGEST_ENERGY_PER_ATOM = 1.0e6
 # Of the chemical elements.
 LARGEST_NUMBER = 118
 
+# Digits (eV) of a zero by least squares. Its last bits depend on how threads shared a sum, and a fit would carry
+# that on; where the zero lies does not matter.
+ZERO_DIGITS = 6
+
 # A lone atom in a cell at least this wide (Å) in each direction, or in none, is an isolated atom. In a
 # narrower one it is where the data says so.
 ISOLATED_WIDTH = 8.0
@@ -132,7 +136,10 @@ def energy_zero(
     zero = energies_per_element(structures, species, isolated)
     if centred and isolated:
         zero = zero + energies_per_element(with_zero(structures, species, -zero), species)
-    return zero
+    rounded = np.round(zero, ZERO_DIGITS)
+    return (
+        rounded if centred else np.array([isolated.get(*one) for one in zip(species, rounded, strict=True)])
+    )
 
 
 def with_zero(structures: Sequence[Atoms], species: Sequence[str], zero: np.ndarray) -> list[Atoms]:
