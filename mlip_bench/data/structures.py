@@ -29,8 +29,8 @@ LARGEST_ENERGY_PER_ATOM = 1.0e6
 # Of the chemical elements.
 LARGEST_NUMBER = 118
 
-# Digits (eV) of a zero by least squares. Its last bits depend on how threads shared a sum, and a fit would carry
-# that on; where the zero lies does not matter.
+# Digits (eV) of a zero by least squares. Its last bits depend on how threads shared a sum, and a fit would
+# carry that on; where the zero lies does not matter.
 ZERO_DIGITS = 6
 
 # A lone atom in a cell at least this wide (Å) in each direction, or in none, is an isolated atom. In a
