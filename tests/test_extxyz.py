@@ -84,5 +84,5 @@ def test_a_truncated_file_is_an_error_of_ase(tmp_path):
     path.write_text(FRAME + FRAME.replace("1\nP", "2\nP"))
     with pytest.raises((XYZError, ValueError)):
         list(read_frames(path))
-    with pytest.raises(UserError, match=r"short.extxyz: cannot be read"):
+    with pytest.raises(UserError, match=r"short.extxyz, frame 2: cannot be read"):
         read_structures(path)

@@ -139,7 +139,7 @@ def _work(structures: Sequence[Atoms], first: int, second: int) -> Work | None:
     n_atoms = len(one)
     strains = strain(one, two)
     largest = float(np.abs(strains).max())
-    if largest > LARGEST_STRAIN or np.abs(strains - strains.T).max() > max(NO_STRAIN, 0.2 * largest):
+    if largest > LARGEST_STRAIN:  # a small rotation does no work
         return None
     moved = displacement(one, two)
     if rms(moved) > LARGEST_DISPLACEMENT:

@@ -39,7 +39,8 @@ LOOKS_LIKE_A_LABEL = re.compile("energy|force|gradient|stress|virial")
 
 # Ends of the names of what no family takes into account.
 UNSEEN = re.compile(
-    "(?<!borneffective)(magmoms?|magneticmoments?|charges?|spins?|multiplicity|dipoles?|dipolemoments?)$"
+    "(?<!borneffective)(magmoms?[xyz]?|moments?[xyz]?|magneti[sz]ations?|nupdown|charges?(ref)?|mulliken|spins?"
+    "|multiplicity|dipoles?|dipolemoments?|(electric|external|e)fields?)$"
 )
 
 # Where no key looks like the label that is missing, so many are named.
@@ -82,8 +83,9 @@ def choose(frame: Mapping[str, Any], options: ReadingOptions, needs_forces: bool
             raise UserError(f"no key '{key}' (--{label}-key){_nearest(key, frame)}")
     own_keys = [key for key in (named["energy"], named["forces"]) if key is not None]
     own = tuple(prefix for prefix in map(prefix_of, own_keys) if prefix is not None)
-    table = _by_prefix(tuple(frame), own)
-    prefixes = list(dict.fromkeys([*own, *PREFIXES]))
+    composed = _composed_prefixes(tuple(frame))
+    table = _by_prefix(tuple(frame), (*own, *composed))
+    prefixes = list(dict.fromkeys([*own, *PREFIXES[:-1], *composed, BARE]))
     energy, forces = named["energy"], named["forces"]
     for prefix in prefixes:
         labels = table.get(prefix, {})
@@ -130,6 +132,18 @@ def prefix_of(key: str) -> str | None:
         if plain.startswith(name):
             return plain.removeprefix(name)
     return None
+
+
+@lru_cache(maxsize=256)
+def _composed_prefixes(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Return prefixes of several words, the first or the last a reference's, as in DFT_PBE_energy."""
+    found = []
+    for key in keys:
+        words = re.split("[^a-z0-9]+", key.casefold())
+        prefix = prefix_of(key)
+        if prefix and prefix not in PREFIXES and {words[0], words[-1]} & set(PREFIXES[:-1]):
+            found.append(prefix)
+    return tuple(dict.fromkeys(found))
 
 
 @lru_cache(maxsize=4096)

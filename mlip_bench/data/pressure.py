@@ -87,7 +87,7 @@ def refuse_asymmetric(values: object, factor: float, key: str) -> None:
 
 
 def looks_like(numbers: np.ndarray, volume: float) -> list[str]:
-    """Return the units in which these numbers would be a usual stress, the largest unit first."""
+    """Return the units in which these numbers would be a usual stress, the likelier unit first."""
     largest = float(np.abs(numbers).max())
-    factors = {unit: UNITS[unit] for unit in ("GPa", "kbar", "bar", "Pa")} | {VIRIAL: 1 / volume}
+    factors = {unit: UNITS[unit] for unit in ("GPa", "kbar", "bar", "MPa", "Pa")} | {VIRIAL: 1 / volume}
     return [unit for unit, factor in factors.items() if LEAST <= largest * factor <= USUAL]

@@ -38,15 +38,17 @@ class RawFrame(NamedTuple):
 
 def raw_frames(path: Path, options: ReadingOptions, virial_order: str) -> Iterator[RawFrame]:
     """Yield the frames of a file. Raises :class:`UserError` where the file as a whole cannot be read."""
+    number = 0
     try:
-        for index, content in enumerate(_frames(path, options, virial_order)):
-            yield RawFrame(f"{path}, frame {index + 1}", content)
+        for number, content in enumerate(_frames(path, options, virial_order), start=1):
+            yield RawFrame(f"{path}, frame {number}", content)
     except UserError:
         raise
     except UnknownFileTypeError as error:
         raise UserError(f"{path}: ASE does not know this file type; extended XYZ is a good choice") from error
     except Exception as error:  # a reader for any format may raise anything on a broken file
-        raise UserError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
+        where = f"{path}, frame {number + 1}" if number else str(path)
+        raise UserError(f"{where}: cannot be read ({type(error).__name__}: {error})") from error
 
 
 def files_of_folder(folder: Path) -> tuple[list[Path], list[Path]]:

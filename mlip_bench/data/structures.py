@@ -206,6 +206,8 @@ def refuse_impossible(atoms: Atoms, where: str) -> None:
     for key, value in {"positions": atoms.positions, "cell": np.array(atoms.cell)}.items():
         if not np.all(np.isfinite(value)):
             raise UserError(f"{where}: '{key}' has a NaN or infinite value; remove or repair the frame")
+    if not np.all((atoms.numbers >= 1) & (atoms.numbers <= LARGEST_NUMBER)):
+        raise UserError(f"{where}: an atom 'X' is of no chemical element; name it, or remove the frame")
     periodic = np.array(atoms.cell)[atoms.pbc]
     if np.linalg.matrix_rank(periodic, tol=FLAT) < len(periodic):
         raise UserError(

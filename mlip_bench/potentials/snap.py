@@ -158,7 +158,8 @@ class SNAP(Potential):
     def _style(self, zero: np.ndarray) -> LammpsStyle:
         """Return the pair style with these β0, (n_elements,), eV."""
         style = "snap " if self.hypers.zbl else ""
-        files = f"* * {style}{{folder}}/{COEFFICIENTS} {{folder}}/{PARAMETERS} {{elements}}"
+        # In quotes: a folder may have spaces, # and $ in its name.
+        files = f'* * {style}"{{folder}}/{COEFFICIENTS}" "{{folder}}/{PARAMETERS}" {{elements}}'
         interaction = LammpsStyle(
             pair_style=f"hybrid/overlay {self._zbl_style()} snap" if self.hypers.zbl else "snap",
             pair_coeff=(files,),

@@ -206,6 +206,8 @@ def _parity(content: Content) -> tuple[Sketch, str] | None:
     names = [name for name in content.shown if name in content.predictions]
     quantities = [("energy", "energy (meV/atom)"), ("force", "force (meV/Å)"), ("stress", "stress (GPa)")]
     quantities = [q for q in quantities if any(len(content.predictions[n][f"test_{q[0]}"]) for n in names)]
+    if not quantities:
+        return None
     sketch = new_sketch("parity", 2.45 * len(quantities) + 0.1, 2.45 * len(names) + 0.1)
     grid = sketch.canvas.subplots(len(names), len(quantities), squeeze=False)
     marked = False
