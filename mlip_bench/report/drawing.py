@@ -104,11 +104,9 @@ def new_sketch(name: str, width: float, height: float) -> Sketch:
 
 def scales(axes: Axes, x: Iterable[float], y: Iterable[float]) -> None:
     """Make x logarithmic, and y where errors differ much; leave room around the points for their labels."""
-    xs, ys = np.array(list(x), dtype=float), np.array(list(y), dtype=float)
-    finite = np.isfinite(xs) & np.isfinite(ys)
-    if not finite.any():
+    xs, ys = (values[np.isfinite(values)] for values in (np.array(list(x), float), np.array(list(y), float)))
+    if not (len(xs) and len(ys)):
         return
-    xs, ys = xs[finite], ys[finite]
     axes.set_xscale("log")
     axes.set_xlim(xs.min() / 1.6, xs.max() * 2.2)
     plain_numbers(axes.xaxis, np.log10(xs.max() * 2.2 / (xs.min() / 1.6)))
