@@ -12,8 +12,7 @@ from hypothesis import settings
 from mlip_bench.data import records
 from mlip_bench.data.structures import labelled
 
-
-# The same examples in every run: what fails in CI fails here too. `--hypothesis-profile default` tries others.
+# The same examples in every run: what fails in CI fails here too. --hypothesis-profile=default tries others.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
