@@ -399,7 +399,7 @@ def measure(
 ) -> None:
     """Print properties of a saved or published potential beside those of first principles."""
     from mlip_bench.data.files import read_crystal
-    from mlip_bench.measure import PROPERTIES, property_of, reference
+    from mlip_bench.measure import PROPERTIES, first_principles, property_of
     from mlip_bench.report import properties
 
     names = chosen(measures, list(PROPERTIES), "property")
@@ -417,7 +417,7 @@ def measure(
             failures.append(str(error))
             continue
         table = Table("property", "potential", "reference", "deviation", title=f"{title} of {atoms.symbols}")
-        for cells in properties.beside_reference(title, found, reference.of(name, atoms, title)):
+        for cells in properties.beside_reference(title, found, first_principles.of(name, atoms, title)):
             table.add_row(*cells)
         console.print(table)
         findings += found.errors
@@ -603,19 +603,19 @@ def data_label(
     import dataclasses
 
     from mlip_bench.data.labels import read_recipe
-    from mlip_bench.measure import PROPERTIES, reference
+    from mlip_bench.measure import PROPERTIES, first_principles
 
     chosen_recipe = read_recipe(recipe)
     if calculator is not None:
         chosen_recipe = dataclasses.replace(chosen_recipe, calculator=calculator)
     if structures is not None:
-        reference.label_file(
+        first_principles.label_file(
             structures, chosen_recipe, python, out or structures.with_suffix(".labelled.xyz"), tell
         )
         return
     folder = out or Path(f"reference-{chosen_recipe.system}")
-    reference.build(chosen_recipe, PROPERTIES, python, folder, tell)
-    say(f"reference: {folder / reference.PROPERTIES}")
+    first_principles.build(chosen_recipe, PROPERTIES, python, folder, tell)
+    say(f"reference: {folder / first_principles.PROPERTIES}")
 
 
 # -- shared --------------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ def _accelerators() -> Finding:
 
 
 def _lammps() -> Finding:
-    from mlip_bench.lammps_session import LammpsSession
+    from mlip_bench.lammps.session import LammpsSession
 
     with LammpsSession(["Mo"]) as session:
         number = session.lmp.version()

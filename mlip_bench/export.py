@@ -8,7 +8,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.data import atomic_masses, atomic_numbers, covalent_radii, reference_states
 
-from mlip_bench.lammps_session import LammpsStyle, in_periodic_box
+from mlip_bench.lammps.session import LammpsStyle, in_periodic_box
 from mlip_bench.measure.crystals import repeated_to
 from mlip_bench.potentials.base import Potential
 

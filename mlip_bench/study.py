@@ -29,9 +29,9 @@ from ase import Atoms
 import mlip_bench
 from mlip_bench.child import ChildFailed, available_cores, run_in_child
 from mlip_bench.data.dataset import Dataset
-from mlip_bench.data.structures import stress
+from mlip_bench.data.reference import stress
 from mlip_bench.errors import UserError
-from mlip_bench.measure import BY_GROUP, MEASURES, Subject, Value, metric, reference
+from mlip_bench.measure import BY_GROUP, MEASURES, Subject, Value, first_principles, metric
 from mlip_bench.measure import fit as fitting
 from mlip_bench.measure.base import CURVES
 from mlip_bench.measure.errors import PREDICTIONS
@@ -172,7 +172,9 @@ class Task:
             "crystal": self._structure_sha256,
         }
         if self.of_crystal:
-            decides["reference"] = reference.digest(self.plan.dataset.system, self.plan.dataset.crystal)
+            decides["reference"] = first_principles.digest(
+                self.plan.dataset.system, self.plan.dataset.crystal
+            )
         if self.measure != FIT and MEASURES[self.measure].by_preset:
             decides["preset"] = self.plan.preset
         return self.store / f"{self.potential.name}-{self.measure}-{_digest(decides)[:16]}"
@@ -483,7 +485,7 @@ def describe(plan: Plan, folder: Path, command: Sequence[str]) -> None:
             "n_train": len(dataset.train),
             "n_test": len(dataset.test),
             "notes": list(dataset.notes),
-            "reference": reference.is_of(dataset.system, dataset.crystal),
+            "reference": first_principles.is_of(dataset.system, dataset.crystal),
         },
         "hardware": {"cpu": cpu_name(), "cores": len(available_cores()), "platform": sys.platform},
         "versions": versions(),

@@ -28,7 +28,7 @@ import numpy as np
 from ase import Atoms
 from scipy.spatial.transform import Rotation
 
-from mlip_bench.data.structures import composition, with_zero
+from mlip_bench.data.reference import composition, with_zero
 from mlip_bench.data.voigt import to_matrix
 from mlip_bench.errors import UserError
 from mlip_bench.potentials import load

@@ -31,10 +31,10 @@ from scipy.optimize import differential_evolution, minimize
 from scipy.stats.qmc import LatinHypercube
 
 from mlip_bench.child import pinned_pool
-from mlip_bench.data import structures as labels
+from mlip_bench.data import reference
 from mlip_bench.data.dataset import Dataset
 from mlip_bench.errors import UserError
-from mlip_bench.measure import elastic, reference
+from mlip_bench.measure import elastic, first_principles
 from mlip_bench.measure.errors import comparison, summary
 from mlip_bench.potentials import family, presets
 from mlip_bench.potentials.base import silent
@@ -124,7 +124,7 @@ def problem(
     if not ranges:
         raise UserError(f"{name}: its table in potentials/ has no key 'tune', so nothing to tune")
     start = dataclasses.asdict(family(name)(**hypers).hypers)
-    groups = sorted({labels.group(atoms) for atoms in data.train})
+    groups = sorted({reference.group(atoms) for atoms in data.train})
     dimensions = []
     for key, (low, high) in ranges.items():
         named: list[str | None] = [*groups] if key == GROUPS else [None]
@@ -140,7 +140,7 @@ def evaluate(task: Problem, factors: Sequence[float]) -> Trial:
     """Fit on all folds but one, each in turn, and predict the one left out; C is of the fit to all."""
     hypers = task.hypers(factors)
     folds = stratified_folds(task.train, task.n_folds, task.seed)
-    expected = reference.of(task.system, task.crystal, "elastic")
+    expected = first_principles.of(task.system, task.crystal, "elastic")
     tables = []
     potential = family(task.family)(**hypers).trusting(task.trust)
     fits = potential.fits_without(task.train, folds, seed=task.seed)
@@ -295,7 +295,7 @@ def _workers(jobs: int) -> Iterator[Callable[..., Iterator[Trial | None]]]:
 
 
 def _key(task: Problem, hypers: Mapping[str, Any]) -> str:
-    data = labels.fingerprint(task.train)
+    data = reference.fingerprint(task.train)
     parts = [task.family, dict(hypers), data, task.n_folds, task.seed, MEANING]
     content = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]

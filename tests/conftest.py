@@ -10,7 +10,7 @@ from ase.calculators.emt import EMT
 from hypothesis import settings
 
 from mlip_bench.data import records
-from mlip_bench.data.structures import labelled
+from mlip_bench.data.reference import labelled
 
 # The same examples in every run: what fails in CI fails here too. --hypothesis-profile=default tries others.
 settings.register_profile("repeatable", derandomize=True, deadline=None)

@@ -18,7 +18,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from mlip_bench.data import structures
+from mlip_bench.data import reference
 from mlip_bench.potentials import family_names
 
 COMMAND = [sys.executable, "-m", "mlip_bench"]
@@ -108,7 +108,7 @@ def run_exported(folder, script):
 
 
 LAMMPS = """
-from mlip_bench.lammps_session import lammps_module
+from mlip_bench.lammps.session import lammps_module
 lammps_module().lammps(cmdargs=["-screen", "none"]).file("{script}")
 """
 
@@ -316,8 +316,8 @@ def test_bad_arguments(arguments, message, tmp_path):
 
 
 def frame(alloys, **changes):
-    values = {"energy": structures.energy(alloys[0]), "forces": structures.forces(alloys[0]).copy()} | changes
-    return structures.labelled(alloys[0].copy(), values["energy"], values["forces"], None)
+    values = {"energy": reference.energy(alloys[0]), "forces": reference.forces(alloys[0]).copy()} | changes
+    return reference.labelled(alloys[0].copy(), values["energy"], values["forces"], None)
 
 
 def test_bad_frames(tmp_path, alloys):
@@ -353,7 +353,7 @@ def write_raw(path, frames):
 
 def test_test_file_with_another_element(tmp_path, alloys):
     ase.io.write(tmp_path / "train.extxyz", alloys[:4], format="extxyz")
-    silver = structures.labelled(bulk("Ag"), 0.0, np.zeros((1, 3)), None)
+    silver = reference.labelled(bulk("Ag"), 0.0, np.zeros((1, 3)), None)
     ase.io.write(tmp_path / "test.extxyz", [silver], format="extxyz")
     told = refused("run", "--train", "train.extxyz", "--test", "test.extxyz", folder=tmp_path)
     assert "test.extxyz, test frame 1: Ag does not occur in training (Au, Cu)" in told

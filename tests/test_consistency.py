@@ -12,7 +12,7 @@ from conftest import needs_mlearn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlip_bench.data import records, structures
+from mlip_bench.data import records, reference
 from mlip_bench.data.consistency import FORCE_UNITS, STRESS_UNITS, findings
 from mlip_bench.data.dataset import own_data
 
@@ -26,7 +26,7 @@ def computed(atoms, calculator, energy=1.0, force=1.0, stress=1.0):
         force * atoms.get_forces(),
         stress * atoms.get_stress() if atoms.pbc.all() else None,
     )
-    return structures.labelled(atoms.copy(), *values)
+    return reference.labelled(atoms.copy(), *values)
 
 
 def volumes(stress=1.0, element="Cu", lattice="fcc", n_frames=8):

@@ -10,7 +10,7 @@ from ase import Atoms, units
 from ase.build import bulk
 from conftest import needs_mlearn
 
-from mlip_bench.data import download, records, structures
+from mlip_bench.data import download, records, reference
 from mlip_bench.data.dataset import most_stable_periodic, own_data, refuse_new_elements, split
 from mlip_bench.data.files import read_structures
 from mlip_bench.data.shipped import shipped_folder
@@ -36,7 +36,7 @@ def test_records_are_complete():
 def test_embedded_set(embedded):
     assert (len(embedded.train), len(embedded.test)) == (55, 11)
     assert embedded.elements == ("Mo",)
-    assert all(structures.stress(atoms) is not None for atoms in embedded.train)
+    assert all(reference.stress(atoms) is not None for atoms in embedded.train)
     assert len(embedded.crystal) == 2
 
 
@@ -65,15 +65,15 @@ def test_every_table_of_the_presets_is_read():
 @needs_mlearn
 def test_mlearn_stress_has_the_sign_and_order_of_ase():
     """The published qSNAP was not fitted to stress, and still agrees with it in our sign and order."""
-    from mlip_bench.lammps_session import potentials_folder
+    from mlip_bench.lammps.session import potentials_folder
     from mlip_bench.potentials import load
 
     data = records.load("mlearn", "Mo")
     assert (len(data.train), len(data.test)) == (194, 23)
     potential = load(potentials_folder() / "Mo_Zuo_JPCA2020.quadratic.snapcoeff")
-    elastic = [atoms for atoms in data.test if structures.group(atoms) == "Elastic"]
+    elastic = [atoms for atoms in data.test if reference.group(atoms) == "Elastic"]
     predicted = np.array([prediction.stress for prediction in potential.predict(elastic)])
-    expected = np.array([structures.stress(atoms) for atoms in elastic])
+    expected = np.array([reference.stress(atoms) for atoms in elastic])
     assert np.sqrt(np.mean((predicted - expected) ** 2)) < 0.2 * np.sqrt(np.mean(expected**2))
 
 
@@ -82,7 +82,7 @@ def test_mlearn_stress_has_the_sign_and_order_of_ase():
 def test_shear_components_of_mlearn_are_in_the_order_that_the_record_says(element):
     """The published SNAP knows nothing of the file's order, and agrees with each shear component."""
     from mlip_bench.data.download import find
-    from mlip_bench.lammps_session import potentials_folder
+    from mlip_bench.lammps.session import potentials_folder
     from mlip_bench.potentials import load
 
     record = records.records()["mlearn"].content["systems"][element]
@@ -90,7 +90,7 @@ def test_shear_components_of_mlearn_are_in_the_order_that_the_record_says(elemen
     test = read_structures(found.path, virial_order=record["virial_order"]).structures
     potential = load(potentials_folder() / f"{element}_Zuo_JPCA2020.snapcoeff")
     predicted = np.array([prediction.stress for prediction in potential.predict(test)])
-    expected = np.array([structures.stress(atoms) for atoms in test])
+    expected = np.array([reference.stress(atoms) for atoms in test])
     for component in (3, 4, 5):
         assert np.corrcoef(predicted[:, component], expected[:, component])[0, 1] > 0.8
 
@@ -98,9 +98,9 @@ def test_shear_components_of_mlearn_are_in_the_order_that_the_record_says(elemen
 def test_an_order_that_nobody_knows_is_not_read(tmp_path):
     path = mlearn_entry(tmp_path)
     (atoms,) = read_structures(path, virial_order="none").structures
-    assert structures.stress(atoms) is None
+    assert reference.stress(atoms) is None
     (atoms,) = read_structures(path, virial_order="xx yy zz xy xz yz").structures
-    np.testing.assert_allclose(structures.stress(atoms), -1000 * units.bar * np.array([1, 2, 3, 6, 5, 4]))
+    np.testing.assert_allclose(reference.stress(atoms), -1000 * units.bar * np.array([1, 2, 3, 6, 5, 4]))
 
 
 def mlearn_entry(tmp_path):
@@ -121,53 +121,53 @@ def mlearn_entry(tmp_path):
 def test_mlearn_json_units_and_order(tmp_path):
     (atoms,) = read_structures(mlearn_entry(tmp_path)).structures
     kbar = 1000 * units.bar
-    np.testing.assert_allclose(structures.stress(atoms), -kbar * np.array([1, 2, 3, 5, 6, 4]))
-    assert structures.group(atoms) == "Elastic"
+    np.testing.assert_allclose(reference.stress(atoms), -kbar * np.array([1, 2, 3, 5, 6, 4]))
+    assert reference.group(atoms) == "Elastic"
 
 
 def test_keys_of_other_codes(tmp_path, alloys):
     atoms = alloys[0]
     frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
-    stress = structures.stress(atoms)
-    frame.info["REF_energy"] = structures.energy(atoms)
-    frame.arrays["REF_forces"] = structures.forces(atoms)
+    stress = reference.stress(atoms)
+    frame.info["REF_energy"] = reference.energy(atoms)
+    frame.arrays["REF_forces"] = reference.forces(atoms)
     tensor = stress[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]]
     frame.info["REF_virial"] = (-atoms.get_volume() * tensor).ravel()
     (read,) = read_structures(write(tmp_path / "mace.extxyz", [frame])).structures
-    assert structures.energy(read) == pytest.approx(structures.energy(atoms))
-    np.testing.assert_allclose(structures.forces(read), structures.forces(atoms), atol=1e-7)
-    np.testing.assert_allclose(structures.stress(read), stress, atol=1e-7)
+    assert reference.energy(read) == pytest.approx(reference.energy(atoms))
+    np.testing.assert_allclose(reference.forces(read), reference.forces(atoms), atol=1e-7)
+    np.testing.assert_allclose(reference.stress(read), stress, atol=1e-7)
 
 
 def test_own_data_is_split_by_seed(tmp_path, alloys):
-    isolated = structures.labelled(Atoms("Cu"), -0.1, np.zeros((1, 3)), None)
+    isolated = reference.labelled(Atoms("Cu"), -0.1, np.zeros((1, 3)), None)
     path = write(tmp_path / "my.extxyz", [*alloys, isolated])
     one, again, other = (own_data(path, None, seed, None) for seed in (0, 0, 1))
     assert (len(one.train), len(one.test)) == (23, 2)
     assert one.sha256 == again.sha256 != other.sha256
     assert one.system == "Au-Cu"
-    assert any(structures.is_isolated_atom(atoms) for atoms in one.train)
+    assert any(reference.is_isolated_atom(atoms) for atoms in one.train)
     assert one.crystal.pbc.all()
 
 
 def test_fingerprint_sees_every_number(alloys):
-    whole = structures.fingerprint(alloys)
+    whole = reference.fingerprint(alloys)
     changed = [atoms.copy() for atoms in alloys]
     for atoms, original in zip(changed, alloys, strict=True):
-        structures.labelled(
-            atoms, structures.energy(original), structures.forces(original), structures.stress(original)
+        reference.labelled(
+            atoms, reference.energy(original), reference.forces(original), reference.stress(original)
         )
-    assert structures.fingerprint(changed) == whole
+    assert reference.fingerprint(changed) == whole
     changed[3].positions[0, 0] += 1e-9
-    assert structures.fingerprint(changed) != whole
+    assert reference.fingerprint(changed) != whole
 
 
 def test_crystal_of_own_data_is_the_most_stable(alloys):
     crystal = most_stable_periodic(alloys)
-    zero = structures.energies_per_element(alloys, ("Au", "Cu"))
+    zero = reference.energies_per_element(alloys, ("Au", "Cu"))
     mixed = [atoms for atoms in alloys if len(set(atoms.numbers)) == 2]
     excess = [
-        structures.energy(atoms) - structures.composition([atoms], ("Au", "Cu"))[0] @ zero for atoms in mixed
+        reference.energy(atoms) - reference.composition([atoms], ("Au", "Cu"))[0] @ zero for atoms in mixed
     ]
     assert mixed[int(np.argmin(excess))].positions == pytest.approx(crystal.positions)
 
@@ -178,11 +178,11 @@ def test_crystal_of_own_data_is_the_most_stable(alloys):
 def damaged(alloys, **changes):
     atoms = alloys[0].copy()
     values = {
-        "energy": structures.energy(alloys[0]),
-        "forces": structures.forces(alloys[0]).copy(),
-        "stress": structures.stress(alloys[0]),
+        "energy": reference.energy(alloys[0]),
+        "forces": reference.forces(alloys[0]).copy(),
+        "stress": reference.stress(alloys[0]),
     } | changes
-    return structures.labelled(atoms, **values)
+    return reference.labelled(atoms, **values)
 
 
 def test_missing_file(tmp_path):
@@ -200,7 +200,7 @@ def test_no_forces(tmp_path, alloys):
 
 
 def test_nan(tmp_path, alloys):
-    forces = structures.forces(alloys[0]).copy()
+    forces = reference.forces(alloys[0]).copy()
     forces[2, 1] = np.nan
     path = write(tmp_path / "nan.extxyz", [alloys[1], damaged(alloys, forces=forces)])
     with pytest.raises(UserError, match=r"nan.extxyz, frame 2: 'forces' has a NaN"):
@@ -211,7 +211,7 @@ def test_overlapping_atoms(tmp_path, alloys):
     atoms = damaged(alloys)
     moved = atoms.copy()
     moved.positions[1] = moved.positions[0] + [0.1, 0, 0]
-    structures.labelled(moved, structures.energy(atoms), structures.forces(atoms), None)
+    reference.labelled(moved, reference.energy(atoms), reference.forces(atoms), None)
     path = write(tmp_path / "close.extxyz", [moved])
     with pytest.raises(UserError, match=r"close.extxyz, frame 1: two atoms are 0.100 Å apart"):
         read_structures(path)
@@ -231,7 +231,7 @@ def test_unknown_file_type(tmp_path):
 
 
 def test_element_only_in_test_data(alloys):
-    silver = structures.labelled(bulk("Ag"), 0.0, np.zeros((1, 3)), None)
+    silver = reference.labelled(bulk("Ag"), 0.0, np.zeros((1, 3)), None)
     with pytest.raises(UserError, match=r"my.xyz, test frame 2: Ag does not occur in training \(Au, Cu\)"):
         refuse_new_elements(alloys, [alloys[0], silver], "my.xyz")
 
@@ -246,17 +246,17 @@ def test_split_keeps_every_element_in_training(alloys):
     gold = next(atoms for atoms in alloys if "Au" in set(atoms.symbols))
     for seed in range(20):
         train, test = split([*copper, gold], seed, "rare.xyz")
-        assert structures.elements(train) == ("Au", "Cu")
+        assert reference.elements(train) == ("Au", "Cu")
         assert test
 
 
 def test_stress_of_a_structure_without_volume_is_dropped(alloys):
-    molecule = structures.labelled(Atoms("Cu2", [[0, 0, 0], [2, 0, 0]]), -1.0, np.zeros((2, 3)), np.zeros(6))
-    assert structures.stress(molecule) is None
+    molecule = reference.labelled(Atoms("Cu2", [[0, 0, 0], [2, 0, 0]]), -1.0, np.zeros((2, 3)), np.zeros(6))
+    assert reference.stress(molecule) is None
 
 
 def test_molecules_have_no_crystal_to_time():
-    molecule = structures.labelled(Atoms("Cu2", [[0, 0, 0], [2, 0, 0]]), -1.0, np.zeros((2, 3)), None)
+    molecule = reference.labelled(Atoms("Cu2", [[0, 0, 0], [2, 0, 0]]), -1.0, np.zeros((2, 3)), None)
     assert most_stable_periodic([molecule]) is None
 
 

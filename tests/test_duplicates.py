@@ -9,13 +9,13 @@ from ase.calculators.emt import EMT
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from mlip_bench.data import structures
+from mlip_bench.data import reference
 from mlip_bench.data.dataset import own_data
 from mlip_bench.data.duplicates import nearness, number_geometries, on_leaks, on_repeated, same_geometry
 
 
 def labelled(atoms, energy=None, forces=None):
-    return structures.labelled(
+    return reference.labelled(
         atoms,
         float(np.sum(atoms.positions**2)) % 7 if energy is None else energy,
         np.zeros((len(atoms), 3)) if forces is None else forces,
@@ -46,7 +46,7 @@ periodicities = st.tuples(st.booleans(), st.booleans(), st.booleans())
 def test_a_moved_wrapped_reordered_copy_is_found(pbc, seed):
     generator = np.random.default_rng(seed)
     train = [labelled(random_structure(generator, pbc)) for _ in range(3)]
-    test = [labelled(disguised(train[1], generator), structures.energy(train[1]))]
+    test = [labelled(disguised(train[1], generator), reference.energy(train[1]))]
     numbers = number_geometries([*train, *test])
     assert numbers[id(test[0])] == 1
     (sentence,) = on_leaks(train, test, numbers)

@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from mlip_bench.data import structures as reference
+from mlip_bench.data import reference
 from mlip_bench.errors import UserError
 from mlip_bench.potentials import family, load
 

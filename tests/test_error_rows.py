@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from mlip_bench import cli
-from mlip_bench.data.structures import labelled
+from mlip_bench.data.reference import labelled
 from mlip_bench.errors import UserError
 from mlip_bench.measure import errors
 from mlip_bench.measure.base import Subject

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlip_bench import export
-from mlip_bench.data.structures import labelled
+from mlip_bench.data.reference import labelled
 from mlip_bench.potentials import family
 from mlip_bench.potentials.presets import hypers
 
 LAMMPS = """
-from mlip_bench.lammps_session import lammps_module
+from mlip_bench.lammps.session import lammps_module
 lammps_module().lammps(cmdargs=["-screen", "none", "-log", "run.log"]).file("in.lammps")
 """
 

@@ -6,9 +6,9 @@ from ase import Atoms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlip_bench.data.structures import labelled
+from mlip_bench.data.reference import labelled
 from mlip_bench.errors import NotFinite, UserError
-from mlip_bench.lammps_session import LammpsError
+from mlip_bench.lammps.session import LammpsError
 from mlip_bench.measure import errors
 from mlip_bench.potentials.base import Prediction
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from motep.io.mlip.cfg import read_cfg, write_cfg
 
-from mlip_bench.data import structures, voigt
+from mlip_bench.data import reference, voigt
 from mlip_bench.data.files import read_structures
 from mlip_bench.data.reading import ReadingOptions
 from mlip_bench.errors import UserError
@@ -70,17 +70,17 @@ def labelled(stress=True, seed=0):
         "Mo3Si", generator.uniform(0, 1, (4, 3)) + 2.0 * np.eye(4, 3), cell=[6.0, 6.5, 7.0], pbc=True
     )
     voigt_stress = generator.normal(0, 0.01, 6) if stress else None
-    return structures.labelled(atoms, float(generator.normal()), generator.normal(size=(4, 3)), voigt_stress)
+    return reference.labelled(atoms, float(generator.normal()), generator.normal(size=(4, 3)), voigt_stress)
 
 
 def assert_same(read, atoms, atol=1e-7):
     assert read.get_chemical_symbols() == atoms.get_chemical_symbols()
     np.testing.assert_allclose(read.positions, atoms.positions, atol=atol)
     np.testing.assert_allclose(read.cell, atoms.cell, atol=atol)
-    assert structures.energy(read) == pytest.approx(structures.energy(atoms), abs=atol)
-    np.testing.assert_allclose(structures.forces(read), structures.forces(atoms), atol=atol)
-    if structures.stress(atoms) is not None:
-        np.testing.assert_allclose(structures.stress(read), structures.stress(atoms), atol=atol)
+    assert reference.energy(read) == pytest.approx(reference.energy(atoms), abs=atol)
+    np.testing.assert_allclose(reference.forces(read), reference.forces(atoms), atol=atol)
+    if reference.stress(atoms) is not None:
+        np.testing.assert_allclose(reference.stress(read), reference.stress(atoms), atol=atol)
 
 
 # -- .cfg of MLIP ----------------------------------------------------------------------------------------
@@ -91,9 +91,9 @@ def test_a_cfg_is_read_with_the_elements_of_its_types(tmp_path):
     assert len(read.structures) == 3
     atoms = read.structures[0]
     assert atoms.get_chemical_symbols() == ["Mo", "Si"]
-    assert structures.energy(atoms) == -7.0
-    np.testing.assert_allclose(structures.forces(atoms), [[0.1, 0, 1e-5], [-0.1, 0, -1e-5]])
-    np.testing.assert_allclose(structures.stress(atoms), -VIRIAL / 3.6**3)
+    assert reference.energy(atoms) == -7.0
+    np.testing.assert_allclose(reference.forces(atoms), [[0.1, 0, 1e-5], [-0.1, 0, -1e-5]])
+    np.testing.assert_allclose(reference.stress(atoms), -VIRIAL / 3.6**3)
 
 
 def test_a_cfg_without_elements_says_what_to_give(tmp_path):
@@ -112,9 +112,9 @@ def test_a_cfg_of_motep_is_read_as_motep_does(tmp_path_factory, seed, stress):
     (read,) = read_structures(path, ReadingOptions(elements=("Si", "Mo"))).structures
     assert_same(read, atoms, atol=1e-5)
     theirs = read_cfg(path, index=0, species=["Si", "Mo"])
-    np.testing.assert_allclose(structures.forces(read), theirs.calc.results["forces"])
+    np.testing.assert_allclose(reference.forces(read), theirs.calc.results["forces"])
     if stress:
-        np.testing.assert_allclose(structures.stress(read), theirs.calc.results["stress"])
+        np.testing.assert_allclose(reference.stress(read), theirs.calc.results["stress"])
 
 
 @settings(deadline=None, max_examples=20)
@@ -139,9 +139,9 @@ def test_variants_of_a_cfg(tmp_path_factory, order, n_vectors, direct):
     assert atoms.pbc.sum() == n_vectors
     np.testing.assert_allclose(atoms.positions[1], [1.8, 1.8, 0.0])
     if n_vectors == 3:
-        np.testing.assert_allclose(structures.stress(atoms), -VIRIAL / 3.6**3)
+        np.testing.assert_allclose(reference.stress(atoms), -VIRIAL / 3.6**3)
     else:
-        assert structures.stress(atoms) is None
+        assert reference.stress(atoms) is None
 
 
 @pytest.mark.parametrize(
@@ -177,19 +177,19 @@ def test_input_data_is_read_in_the_units_named(tmp_path):
     assert len(read.structures) == 2
     atoms = read.structures[0]
     assert atoms.get_chemical_symbols() == ["O", "H", "H"]
-    assert structures.energy(atoms) == pytest.approx(-17.5 * units.Hartree)
+    assert reference.energy(atoms) == pytest.approx(-17.5 * units.Hartree)
     np.testing.assert_allclose(atoms.cell.lengths(), 20 * units.Bohr)
     np.testing.assert_allclose(
-        structures.forces(atoms)[0], np.array([1, 2, 3]) / 100 * units.Hartree / units.Bohr
+        reference.forces(atoms)[0], np.array([1, 2, 3]) / 100 * units.Hartree / units.Bohr
     )
     assert any("read in Hartree and Bohr" in note for note in read.notes)
     as_is = read_structures(path, ReadingOptions(units="metal"))
-    assert structures.energy(as_is.structures[0]) == -17.5
+    assert reference.energy(as_is.structures[0]) == -17.5
 
 
 def test_input_data_in_angstrom_needs_no_option(tmp_path):
     read = read_structures(write(tmp_path / "my.data", "# made by hand\n\n" + IN_ANGSTROM))
-    assert structures.energy(read.structures[0]) == -17.5
+    assert reference.energy(read.structures[0]) == -17.5
     assert any("does not tell its units: read in eV and Å" in note for note in read.notes)
 
 
@@ -198,15 +198,15 @@ def test_input_data_in_angstrom_needs_no_option(tmp_path):
 def test_input_data_round_trip(tmp_path_factory, seed, named, periodic, indented):
     atoms = labelled(stress=False, seed=seed)
     if not periodic:
-        atoms = structures.labelled(
-            Atoms(atoms.numbers, atoms.positions), structures.energy(atoms), structures.forces(atoms), None
+        atoms = reference.labelled(
+            Atoms(atoms.numbers, atoms.positions), reference.energy(atoms), reference.forces(atoms), None
         )
     energy, length = (units.Hartree, units.Bohr) if named == "atomic" else (1.0, 1.0)
     space = "  " if indented else ""
     lines = ["begin", *(f"lattice {plain(vector / length)}" for vector in (atoms.cell if periodic else []))]
-    for symbol, position, force in zip(atoms.symbols, atoms.positions, structures.forces(atoms), strict=True):
+    for symbol, position, force in zip(atoms.symbols, atoms.positions, reference.forces(atoms), strict=True):
         lines.append(f"atom {plain(position / length)} {symbol} 0.0 0.0 {plain(force / energy * length)}")
-    lines += [f"energy {structures.energy(atoms) / energy:.14g}", "charge 0.0", "end"]
+    lines += [f"energy {reference.energy(atoms) / energy:.14g}", "charge 0.0", "end"]
     path = tmp_path_factory.mktemp("n2p2") / "input.data"
     write(path, "".join(f"{space}{line}\n" for line in lines))
     (read,) = read_structures(path, ReadingOptions(units=named)).structures
@@ -244,7 +244,7 @@ def test_a_broken_frame_of_input_data_is_named(old, new, sentence, tmp_path):
 @pytest.mark.parametrize("name", ["my.db", "my.json"])
 def test_a_database_with_values_under_its_data_or_keys(name, tmp_path):
     atoms = labelled()
-    energy, forces, stress = structures.energy(atoms), structures.forces(atoms), structures.stress(atoms)
+    energy, forces, stress = reference.energy(atoms), reference.forces(atoms), reference.stress(atoms)
     bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
     virial = -atoms.get_volume() * voigt.to_matrix(stress)
     with ase.db.connect(tmp_path / name) as database:
@@ -279,8 +279,8 @@ def vasprun(atoms):
         f"<structure><crystal>{rows('basis', atoms.cell.array)}</crystal>"
         f"{rows('positions', atoms.get_scaled_positions())}</structure>"
     )
-    energy = f'<i name="e_fr_energy">{structures.energy(atoms):.12g}</i>'
-    kilobar = -voigt.to_matrix(structures.stress(atoms)) / (0.1 * units.GPa)
+    energy = f'<i name="e_fr_energy">{reference.energy(atoms):.12g}</i>'
+    kilobar = -voigt.to_matrix(reference.stress(atoms)) / (0.1 * units.GPa)
     return (
         '<?xml version="1.0"?><modeling><generator><i name="program">vasp</i></generator>'
         '<kpoints><varray name="kpointlist"><v>0 0 0</v></varray>'
@@ -288,9 +288,9 @@ def vasprun(atoms):
         "<atominfo>"
         f'<array name="atoms"><set>{kinds}</set></array></atominfo>'
         f'<structure name="initialpos">{structure.removeprefix("<structure>")}'
-        f'<calculation><scstep><energy>{energy}<i name="e_wo_entrp">{structures.energy(atoms):.12g}</i>'
-        f'<i name="e_0_energy">{structures.energy(atoms):.12g}</i></energy></scstep>'
-        f"{structure}{rows('forces', structures.forces(atoms))}{rows('stress', kilobar)}"
+        f'<calculation><scstep><energy>{energy}<i name="e_wo_entrp">{reference.energy(atoms):.12g}</i>'
+        f'<i name="e_0_energy">{reference.energy(atoms):.12g}</i></energy></scstep>'
+        f"{structure}{rows('forces', reference.forces(atoms))}{rows('stress', kilobar)}"
         f'<energy>{energy}<i name="e_wo_entrp">0</i><i name="e_0_energy">0</i></energy></calculation>'
         "</modeling>"
     )
@@ -312,8 +312,8 @@ def test_a_folder_is_read_with_all_below_it(tmp_path):
     assert len(read.structures) == 5
     for found, expected in zip(read.structures, [one, two, one, one, three], strict=False):
         assert found.get_chemical_symbols() == expected.get_chemical_symbols()
-    energies = sorted(structures.energy(atoms) for atoms in read.structures)
-    np.testing.assert_allclose(energies, sorted(map(structures.energy, [one, one, one, two, three])))
+    energies = sorted(reference.energy(atoms) for atoms in read.structures)
+    np.testing.assert_allclose(energies, sorted(map(reference.energy, [one, one, one, two, three])))
     assert any("5 files" in note for note in read.notes)
     assert any("2 other files" in note and "INCAR" in note and "OUTCAR" in note for note in read.notes)
 
@@ -370,8 +370,8 @@ def test_a_calculation_of_vasp_gives_the_energy_that_forces_belong_to(tmp_path):
 def test_a_trajectory_with_results_of_a_calculator(tmp_path):
     atoms = labelled()
     atoms.calc = SinglePointCalculator(
-        atoms, **atoms.calc.results, free_energy=structures.energy(atoms) - 0.25
+        atoms, **atoms.calc.results, free_energy=reference.energy(atoms) - 0.25
     )
     ase.io.write(tmp_path / "my.traj", [atoms, atoms])
     read = read_structures(tmp_path / "my.traj")
-    assert structures.energy(read.structures[0]) == pytest.approx(structures.energy(atoms) - 0.25)
+    assert reference.energy(read.structures[0]) == pytest.approx(reference.energy(atoms) - 0.25)

@@ -6,7 +6,7 @@ from ase import Atoms
 from ase.calculators.emt import EMT
 from quippy.descriptors import Descriptor
 
-from mlip_bench.data.structures import labelled
+from mlip_bench.data.reference import labelled
 from mlip_bench.errors import UserError
 from mlip_bench.potentials import load
 from mlip_bench.potentials.base import silent

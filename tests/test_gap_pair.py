@@ -11,7 +11,7 @@ from ase.calculators.morse import MorsePotential
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlip_bench.data.structures import labelled
+from mlip_bench.data.reference import labelled
 from mlip_bench.errors import UserError
 from mlip_bench.potentials import load
 from mlip_bench.potentials.edges import Edges

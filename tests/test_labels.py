@@ -14,7 +14,7 @@ from ase.constraints import FixAtoms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlip_bench.data import keys, pressure, structures, voigt
+from mlip_bench.data import keys, pressure, reference, voigt
 from mlip_bench.data.dataset import own_data
 from mlip_bench.data.files import read_structures
 from mlip_bench.data.reading import ReadingOptions
@@ -43,7 +43,7 @@ def frame(**values):
 def labels(atoms, **options):
     """Return energy, forces and stress that are taken from a frame."""
     taken = take(atoms, ReadingOptions(**options)).atoms
-    return structures.energy(taken), structures.forces(taken), structures.stress(taken)
+    return reference.energy(taken), reference.forces(taken), reference.stress(taken)
 
 
 def assert_taken(found, energy=ENERGY, forces=FORCES, stress=STRESS):
@@ -138,7 +138,7 @@ def test_keys_without_any_likeness_are_named():
 def test_a_gradient_is_not_taken_for_forces_and_said(tmp_path):
     atoms = frame(dft_total_energy=ENERGY, dft_total_gradient=-FORCES, dft_forces=FORCES)
     read = read_structures(written(tmp_path / "g.extxyz", atoms))
-    np.testing.assert_allclose(structures.forces(read.structures[0]), FORCES)
+    np.testing.assert_allclose(reference.forces(read.structures[0]), FORCES)
     assert "not read, though by name a label: 'dft_total_gradient' (1 frame)" in read.notes
 
 
@@ -179,10 +179,10 @@ def test_energy_and_forces_of_two_prefixes_are_refused():
 def test_free_energy_comes_first_and_is_said(tmp_path):
     atoms = frame(energy=ENERGY + 0.5, free_energy=ENERGY, forces=FORCES)
     read = read_structures(written(tmp_path / "free.extxyz", atoms))
-    assert structures.energy(read.structures[0]) == ENERGY
+    assert reference.energy(read.structures[0]) == ENERGY
     assert any("'free_energy' is taken" in note and "0.5 eV" in note for note in read.notes)
     other = read_structures(tmp_path / "free.extxyz", ReadingOptions(energy_key="energy"))
-    assert structures.energy(other.structures[0]) == ENERGY + 0.5
+    assert reference.energy(other.structures[0]) == ENERGY + 0.5
 
 
 def test_a_named_key_brings_the_others_of_its_prefix():
@@ -232,7 +232,7 @@ def test_stress_in_extended_xyz_is_read_as_it_stands(tmp_path_factory, name, sha
     value = -STRESS * atoms.get_volume() if "virial" in name else STRESS
     atoms.info[name] = value if shape == "six" else voigt.to_matrix(value)
     path = written(tmp_path_factory.mktemp("stress") / "my.extxyz", atoms)
-    np.testing.assert_allclose(structures.stress(read_structures(path).structures[0]), STRESS, atol=1e-9)
+    np.testing.assert_allclose(reference.stress(read_structures(path).structures[0]), STRESS, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["stress", "virial", "dft_stress"])
@@ -351,7 +351,7 @@ def test_forces_of_atoms_that_were_held_are_as_they_were_computed(tmp_path):
     for name in ("held.traj", "held.extxyz", "held.db"):
         ase.io.write(tmp_path / name, atoms)
         (read,) = read_structures(tmp_path / name).structures
-        np.testing.assert_allclose(structures.forces(read), FORCES, atol=1e-7)
+        np.testing.assert_allclose(reference.forces(read), FORCES, atol=1e-7)
 
 
 def test_notes_of_training_and_test_are_said_once(tmp_path):
@@ -378,20 +378,20 @@ def test_an_isolated_atom_needs_no_forces(name, key, width, energy):
     atoms = Atoms("Cu", cell=[width] * 3, pbc=True, info={energy: -0.25})
     if name is not None:
         atoms.info[key] = name
-    if name is None and width < structures.ISOLATED_WIDTH:
+    if name is None and width < reference.ISOLATED_WIDTH:
         with pytest.raises(UserError, match="no forces"):
             labels(atoms)
         return
     taken = take(atoms, ReadingOptions()).atoms
-    assert structures.is_isolated_atom(taken)
-    assert structures.energy(taken) == -0.25
-    np.testing.assert_array_equal(structures.forces(taken), np.zeros((1, 3)))
+    assert reference.is_isolated_atom(taken)
+    assert reference.energy(taken) == -0.25
+    np.testing.assert_array_equal(reference.forces(taken), np.zeros((1, 3)))
 
 
 def test_all_electron_energies_are_taken_with_a_word(tmp_path):
     atoms = frame(energy=-2 * 45_000.0, forces=FORCES)
     read = read_structures(written(tmp_path / "all.extxyz", atoms))
-    assert structures.energy(read.structures[0]) == -90_000.0
+    assert reference.energy(read.structures[0]) == -90_000.0
     assert any("all-electron" in note for note in read.notes)
     with pytest.raises(UserError, match="check the unit"):
         read_structures(written(tmp_path / "joule.extxyz", frame(energy=-1e9, forces=FORCES)))
@@ -437,7 +437,7 @@ TINY = {
 def emt(atoms):
     bare = atoms.copy()
     bare.calc = EMT()
-    return structures.labelled(atoms, bare.get_potential_energy(), bare.get_forces(), None)
+    return reference.labelled(atoms, bare.get_potential_energy(), bare.get_forces(), None)
 
 
 @pytest.fixture(scope="module")

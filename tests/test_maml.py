@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ase import units
 
-from mlip_bench.data import structures as reference
+from mlip_bench.data import reference
 from mlip_bench.data.files import read_structures
 from mlip_bench.potentials import linear_fit
 from mlip_bench.potentials.snap import SNAP

@@ -6,7 +6,7 @@ from ase import units
 from ase.build import bulk
 from ase.md.verlet import VelocityVerlet
 
-from mlip_bench.lammps_session import LammpsSession, potentials_folder
+from mlip_bench.lammps.session import LammpsSession, potentials_folder
 from mlip_bench.md.driver import Bridge, Simulation
 from mlip_bench.measure import cost, crystals
 from mlip_bench.measure.base import Subject

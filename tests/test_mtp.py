@@ -10,7 +10,7 @@ from ase import Atoms
 from conftest import has_mlearn
 
 from mlip_bench.data import records
-from mlip_bench.data.structures import labelled, shortest_distance
+from mlip_bench.data.reference import labelled, shortest_distance
 from mlip_bench.errors import UserError
 from mlip_bench.measure.errors import comparison, summary
 from mlip_bench.potentials import load

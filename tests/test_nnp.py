@@ -11,7 +11,7 @@ from ase.build import bulk
 from conftest import has_mlearn
 
 from mlip_bench.data import records, voigt
-from mlip_bench.data.structures import labelled
+from mlip_bench.data.reference import labelled
 from mlip_bench.errors import UserError
 from mlip_bench.measure.errors import comparison, summary
 from mlip_bench.potentials import load

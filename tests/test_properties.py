@@ -17,8 +17,17 @@ from mlip_bench.data import records
 from mlip_bench.data.labels import SETTINGS, Labels, Recipe, Worker, read_recipe
 from mlip_bench.data.shipped import shipped_folder
 from mlip_bench.errors import UserError
-from mlip_bench.lammps_session import potentials_folder
-from mlip_bench.measure import PROPERTIES, crystals, defects, elastic, eos, phonons, property_of, reference
+from mlip_bench.lammps.session import potentials_folder
+from mlip_bench.measure import (
+    PROPERTIES,
+    crystals,
+    defects,
+    elastic,
+    eos,
+    first_principles,
+    phonons,
+    property_of,
+)
 from mlip_bench.potentials import load
 from mlip_bench.potentials.base import PotentialCalculator, Prediction, silent
 
@@ -445,29 +454,31 @@ def test_a_worker_labels_as_its_calculator_does(recipe, tmp_path):
 
 
 def test_a_reference_is_that_of_its_calculator_and_is_resumed(recipe, tmp_path, monkeypatch):
-    built = reference.build(recipe, PROPERTIES, sys.executable, tmp_path, silent)
+    built = first_principles.build(recipe, PROPERTIES, sys.executable, tmp_path, silent)
     expected = elastic.compute(bulk("Cu", cubic=True), EMT(), silent)
     assert built.properties["elastic"].value("c11") == pytest.approx(expected.value("c11"), rel=1e-3)
-    read = reference.read(tmp_path / reference.PROPERTIES)
+    read = first_principles.read(tmp_path / first_principles.PROPERTIES)
     assert read.properties["eos"].curves["volume"] == pytest.approx(built.properties["eos"].curves["volume"])
-    n_labels = len(Labels(tmp_path / reference.LABELS).known)
+    n_labels = len(Labels(tmp_path / first_principles.LABELS).known)
     # A second time, every label is there: nobody is asked.
     monkeypatch.setattr(Worker, "label", lambda *arguments: pytest.fail("asked again"))
-    reference.build(recipe, PROPERTIES, sys.executable, tmp_path, silent)
-    assert len(Labels(tmp_path / reference.LABELS).known) == n_labels
+    first_principles.build(recipe, PROPERTIES, sys.executable, tmp_path, silent)
+    assert len(Labels(tmp_path / first_principles.LABELS).known) == n_labels
 
 
 def test_labels_of_other_settings_are_refused(recipe, tmp_path):
-    reference.build(recipe, PROPERTIES, sys.executable, tmp_path, silent)
+    first_principles.build(recipe, PROPERTIES, sys.executable, tmp_path, silent)
     other = dataclasses.replace(recipe, settings={"asap_cutoff": True})
     with pytest.raises(UserError, match=r"labels\.extxyz: its labels come from other settings .* --out"):
-        reference.build(other, PROPERTIES, sys.executable, tmp_path, silent)
+        first_principles.build(other, PROPERTIES, sys.executable, tmp_path, silent)
 
 
 def test_one_measure_of_a_reference_can_have_settings_of_its_own(recipe, tmp_path):
     own = dataclasses.replace(recipe, settings_of={"elastic": {"asap_cutoff": True}})
-    reference.build(own, PROPERTIES, sys.executable, tmp_path, silent)
-    strained = [atoms for atoms in Labels(tmp_path / reference.LABELS).known if not atoms.cell.orthorhombic]
+    first_principles.build(own, PROPERTIES, sys.executable, tmp_path, silent)
+    strained = [
+        atoms for atoms in Labels(tmp_path / first_principles.LABELS).known if not atoms.cell.orthorhombic
+    ]
     expected = {}
     for cutoff in (False, True):
         bare = strained[-1].copy()
@@ -476,7 +487,7 @@ def test_one_measure_of_a_reference_can_have_settings_of_its_own(recipe, tmp_pat
     assert strained[-1].get_potential_energy() == pytest.approx(expected[True], abs=1e-6)
     assert strained[-1].get_potential_energy() != pytest.approx(expected[False], abs=1e-4)
     eos_only = dataclasses.replace(own, measures={"eos": {"structures": False}})
-    found = reference.build(eos_only, PROPERTIES, sys.executable, tmp_path / "eos", silent)
+    found = first_principles.build(eos_only, PROPERTIES, sys.executable, tmp_path / "eos", silent)
     plain = eos.compute(bulk("Cu", cubic=True, a=3.6), EMT(), silent, structures=False)
     assert found.properties["eos"].curves["energy"] == pytest.approx(plain.curves["energy"], abs=1e-6)
 
@@ -484,9 +495,9 @@ def test_one_measure_of_a_reference_can_have_settings_of_its_own(recipe, tmp_pat
 def test_a_calculator_that_fails_is_one_line(recipe, tmp_path):
     broken = dataclasses.replace(recipe, calculator="no-such-calculator")
     with pytest.raises(UserError, match=r"the calculator ended: .*no_such_calculator|no-such-calculator"):
-        reference.build(broken, PROPERTIES, sys.executable, tmp_path / "a", silent)
+        first_principles.build(broken, PROPERTIES, sys.executable, tmp_path / "a", silent)
     with pytest.raises(UserError, match=r"cannot be started .* see --python"):
-        reference.build(recipe, PROPERTIES, "/no/such/python", tmp_path / "b", silent)
+        first_principles.build(recipe, PROPERTIES, "/no/such/python", tmp_path / "b", silent)
 
 
 def test_a_recipe_is_checked(tmp_path):
@@ -501,26 +512,28 @@ def test_a_recipe_is_checked(tmp_path):
 def test_what_a_recipe_asks_for_is_checked(recipe, tmp_path):
     misspelt = dataclasses.replace(recipe, measures={"eoss": {}})
     with pytest.raises(UserError, match=r"recipe of Cu: unknown property 'eoss' \(did you mean 'eos'\?\)"):
-        reference.build(misspelt, PROPERTIES, sys.executable, tmp_path, silent)
+        first_principles.build(misspelt, PROPERTIES, sys.executable, tmp_path, silent)
     for crystal in ({}, {"lattice": "cubicle", "a": 3.6}, {"lattice": "fcc", "a": "long"}):
         with pytest.raises(UserError, match=r"recipe of Cu: \[crystal\] needs"):
-            reference.start(dataclasses.replace(recipe, crystal=crystal))
-    hexagonal = reference.start(dataclasses.replace(recipe, crystal={"lattice": "hcp", "a": 2.5, "c": 4.0}))
+            first_principles.start(dataclasses.replace(recipe, crystal=crystal))
+    hexagonal = first_principles.start(
+        dataclasses.replace(recipe, crystal={"lattice": "hcp", "a": 2.5, "c": 4.0})
+    )
     assert hexagonal.cell.lengths() == pytest.approx([2.5, 2.5, 4.0])
 
 
-FOLDER = shipped_folder("datasets") / reference.REFERENCES
-SHIPPED = sorted(path.parent.name for path in FOLDER.glob(f"*/{reference.PROPERTIES}"))
+FOLDER = shipped_folder("datasets") / first_principles.REFERENCES
+SHIPPED = sorted(path.parent.name for path in FOLDER.glob(f"*/{first_principles.PROPERTIES}"))
 
 
 @pytest.mark.parametrize("system", SHIPPED)
 def test_shipped_references_follow_from_their_labels(system):
-    found = reference.shipped(system)
-    known = Labels(FOLDER / system / reference.LABELS)
+    found = first_principles.shipped(system)
+    known = Labels(FOLDER / system / first_principles.LABELS)
     recipe = read_recipe(system)
     assert {atoms.info[SETTINGS] for atoms in known.known} == {recipe.sha256}
     chosen = {name: settings for name, settings in recipe.measures.items() if name in found.properties}
-    again = reference.compute(dataclasses.replace(recipe, measures=chosen), known, PROPERTIES, silent)
+    again = first_principles.compute(dataclasses.replace(recipe, measures=chosen), known, PROPERTIES, silent)
     assert set(again.properties) == set(chosen)
     for name, expected in found.properties.items():
         for value in expected.values:
@@ -529,19 +542,19 @@ def test_shipped_references_follow_from_their_labels(system):
 
 
 def test_a_reference_is_of_its_crystal_only():
-    assert reference.is_of("Mo", records.crystal("Mo"))
-    assert reference.is_of("Mo", bulk("Mo", "bcc", a=3.3) * (2, 2, 2))
-    assert not reference.is_of("Mo", bulk("Mo", "fcc", a=4.0))
-    assert not reference.is_of("Mo", bulk("W"))
-    assert not reference.is_of("Mo", None)
-    assert not reference.is_of("no such system", bulk("Mo"))
+    assert first_principles.is_of("Mo", records.crystal("Mo"))
+    assert first_principles.is_of("Mo", bulk("Mo", "bcc", a=3.3) * (2, 2, 2))
+    assert not first_principles.is_of("Mo", bulk("Mo", "fcc", a=4.0))
+    assert not first_principles.is_of("Mo", bulk("W"))
+    assert not first_principles.is_of("Mo", None)
+    assert not first_principles.is_of("no such system", bulk("Mo"))
 
 
 @pytest.mark.parametrize("system", SHIPPED)
 def test_shipped_references_agree_with_published_pbe(system):
     # All-electron PBE (WIEN2k) of K. Lejaeghere et al., doi:10.1080/10408436.2013.772503, as ASE ships it.
     published_pbe = dcdft.data[system]
-    found = reference.shipped(system).properties["eos"]
+    found = first_principles.shipped(system).properties["eos"]
     assert found.value("volume_per_atom") ** (1 / 3) == pytest.approx(
         published_pbe["wien2k_volume"] ** (1 / 3), rel=5e-3
     )
@@ -558,7 +571,7 @@ SILICON = {
 
 
 def test_phonons_of_silicon_agree_with_published_pbe():
-    curves = reference.shipped("Si").properties["phonons"].curves
+    curves = first_principles.shipped("Si").properties["phonons"].curves
     segments = np.split(np.sort(curves["frequency"], axis=1), len(curves["labels"]))
     at = {
         name: segment[place]

@@ -12,8 +12,8 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from mlip_bench.lammps_session import potentials_folder
-from mlip_bench.measure import reference
+from mlip_bench.lammps.session import potentials_folder
+from mlip_bench.measure import first_principles
 from mlip_bench.report import content, properties
 
 COMMAND = [sys.executable, "-m", "mlip_bench"]
@@ -77,7 +77,7 @@ def test_the_report_sets_properties_beside_dft(run):
     table = properties.table(content.read(run))
     assert table.headings[:2] == ["", "DFT"]
     (line,) = [row for row in table.rows if row[0] == "C11 (GPa)"]
-    expected = reference.shipped("Mo").properties["elastic"].value("c11")
+    expected = first_principles.shipped("Mo").properties["elastic"].value("c11")
     assert float(line[1]) == pytest.approx(expected, rel=1e-3)
     column = table.headings.index("Mo_Zuo_JPCA2020")
     value, off = line[column].split(" (")

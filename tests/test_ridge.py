@@ -9,7 +9,7 @@ from ase.calculators.emt import EMT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlip_bench.data.structures import labelled
+from mlip_bench.data.reference import labelled
 from mlip_bench.potentials.linear_fit import RIDGES, NormalEquations, at_edge
 from mlip_bench.potentials.snap import QSNAP, SNAP
 

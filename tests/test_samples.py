@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from mlip_bench import study
 from mlip_bench.data.dataset import most_stable, own_data, with_crystal
 from mlip_bench.data.files import read_crystal
-from mlip_bench.data.structures import labelled
+from mlip_bench.data.reference import labelled
 from mlip_bench.errors import UserError
-from mlip_bench.lammps_session import potentials_folder
+from mlip_bench.lammps.session import potentials_folder
 from mlip_bench.measure import cost, crystals, direct, elastic, scaling, stability
 from mlip_bench.measure.base import Subject
 from mlip_bench.potentials import family, load

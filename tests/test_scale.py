@@ -12,7 +12,7 @@ from ase.geometry import complete_cell
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlip_bench.data.structures import composition, elements, shortest_distance
+from mlip_bench.data.reference import composition, elements, shortest_distance
 
 MAKE = Path(__file__).parent / "scale" / "make_frames.py"
 

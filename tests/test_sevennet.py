@@ -11,8 +11,8 @@ import pytest
 import torch
 from ase.build import bulk
 
-from mlip_bench.data import structures as reference
-from mlip_bench.data.structures import labelled
+from mlip_bench.data import reference
+from mlip_bench.data.reference import labelled
 from mlip_bench.errors import UserError
 from mlip_bench.measure.errors import comparison, summary
 from mlip_bench.measure.memory import peak_of

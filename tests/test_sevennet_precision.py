@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mlip_bench.data import structures as reference
-from mlip_bench.data.structures import labelled
+from mlip_bench.data import reference
+from mlip_bench.data.reference import labelled
 from mlip_bench.measure.errors import comparison, summary
 from mlip_bench.potentials.sevennet import SevenNet, SevenNetDirect
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from mlip_bench.cli import app
-from mlip_bench.data import structures
+from mlip_bench.data import reference
 from mlip_bench.data.dataset import own_data
 from mlip_bench.data.splits import split
 from mlip_bench.errors import UserError
@@ -22,7 +22,7 @@ def frame(number, group="all", symbols="Cu2"):
     atoms = Atoms(
         symbols, [[0, 0, 0], [2.5, 0, 0]][: len(Atoms(symbols))], info={"config_type": group, "step": number}
     )
-    return structures.labelled(atoms, float(number), np.zeros((len(atoms), 3)), None)
+    return reference.labelled(atoms, float(number), np.zeros((len(atoms), 3)), None)
 
 
 def steps(frames):
@@ -42,7 +42,7 @@ def test_a_split_is_a_partition_by_seed_that_keeps_elements_and_isolated_atoms(m
     train, test = split(frames, seed, "my.xyz", kind)
     assert sorted(steps(train) + steps(test)) == list(range(len(frames)))
     assert 1 <= len(test) <= max(1, round(0.1 * len(members)))
-    assert structures.elements(train) == structures.elements(frames)
+    assert reference.elements(train) == reference.elements(frames)
     assert frames[-1] in train
     assert steps(split(frames, seed, "my.xyz", kind)[1]) == steps(test)
 
@@ -54,7 +54,7 @@ def test_a_random_split_takes_a_tenth_of_each_group(sizes, seed):
     frames = [frame(index, name) for index, name in enumerate(names)]
     _, test = split(frames, seed, "my.xyz")
     assert len(test) == round(0.1 * len(frames))
-    taken = Counter(structures.group(atoms) for atoms in test)
+    taken = Counter(reference.group(atoms) for atoms in test)
     for index, size in enumerate(sizes):
         assert abs(taken[f"group {index}"] - 0.1 * size) <= 1
 
@@ -65,7 +65,7 @@ def test_blocks_are_runs_of_neighbours_of_each_trajectory(sizes, seed):
     frames = [frame(step, f"group {index}") for index, size in enumerate(sizes) for step in range(size)]
     _, test = split(frames, seed, "my.xyz", "blocks")
     for index in range(len(sizes)):
-        run = [atoms.info["step"] for atoms in test if structures.group(atoms) == f"group {index}"]
+        run = [atoms.info["step"] for atoms in test if reference.group(atoms) == f"group {index}"]
         assert run == list(range(run[0], run[0] + len(run))) if run else True
 
 

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from mlip_bench import tuning
-from mlip_bench.data import records
-from mlip_bench.data import structures as labels
+from mlip_bench.data import records, reference
 from mlip_bench.errors import UserError
-from mlip_bench.measure import elastic, reference
+from mlip_bench.measure import elastic, first_principles
 from mlip_bench.potentials import presets
 from mlip_bench.potentials.base import silent
 
@@ -61,7 +60,7 @@ def test_held_out_errors_are_those_of_structures_that_were_not_fitted(task):
         held_out = [atoms for atoms, place in zip(task.train, folds, strict=True) if place == fold]
         potential = tuning.family("snap")(**trial.hypers).fit(fitted, seed=0)
         for prediction, atoms in zip(potential.predict(held_out), held_out, strict=True):
-            squares[labels.group(atoms)] += (
+            squares[reference.group(atoms)] += (
                 (1e6 * (prediction.forces - atoms.get_forces()) ** 2).ravel().tolist()
             )
     assert len(squares) > 1
@@ -127,7 +126,7 @@ def test_elastic_constants_count_where_a_reference_ships(data, task):
     # They are those of the potential that the values lead to: fitted to all training data.
     calculator = tuning.family("snap")(**trial.hypers).fit(task.train).calculator()
     found = elastic.compute(data.crystal, calculator, silent)
-    expected = reference.shipped("Mo").properties["elastic"]
+    expected = first_principles.shipped("Mo").properties["elastic"]
     deviations = [found.value(name) / expected.value(name) - 1 for name in ("c11", "c12", "c44")]
     assert trial.elastic_deviation == pytest.approx(np.max(np.abs(deviations)), rel=1e-3)
     assert tuning.evaluate(task, [1.0] * len(task.dimensions)).elastic_deviation is None

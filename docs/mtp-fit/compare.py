@@ -17,8 +17,7 @@ import numpy as np
 from motep.loss import LossFunction, LossSetting
 from scipy.optimize import minimize
 
-from mlip_bench.data import records
-from mlip_bench.data import structures as reference
+from mlip_bench.data import records, reference
 from mlip_bench.measure.errors import comparison, summary
 from mlip_bench.potentials.mtp import MTP, mlip
 from mlip_bench.potentials.mtp.model import basis_of_level

@@ -12,8 +12,7 @@ from itertools import pairwise
 import numpy as np
 from ase import Atoms, units
 
-from mlip_bench.data import structures as reference
-from mlip_bench.data import voigt
+from mlip_bench.data import reference, voigt
 from mlip_bench.data.geometry import atoms_key, displacement, rms, strain
 
 # Like frames differ by no more than this: in the mean displacement (Å) and in the largest strain.

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from ase import Atoms
 
-from mlip_bench.data import consistency, duplicates
-from mlip_bench.data import structures as reference
+from mlip_bench.data import consistency, duplicates, reference
 from mlip_bench.data.files import AS_THE_FILE_SAYS, is_crystal, read_sample, read_structures
 from mlip_bench.data.reading import ReadingOptions
 from mlip_bench.data.splits import DESCRIPTION, RANDOM, split

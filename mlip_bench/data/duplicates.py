@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 from scipy.spatial import cKDTree
 
-from mlip_bench.data import structures as reference
+from mlip_bench.data import reference
 from mlip_bench.data.geometry import atoms_key, displacement, effective_cell, rms, strain
 
 # Atoms of equal geometries differ by less than this (Å): files have a few decimals.

@@ -10,9 +10,9 @@ from mlip_bench.data import n2p2_data
 from mlip_bench.data.mlearn_json import VASP_ORDER
 from mlip_bench.data.raw_frames import RawFrame, files_of_folder, is_input_data, raw_frames
 from mlip_bench.data.reading import METAL, Reading, ReadingOptions
+from mlip_bench.data.reference import refuse_impossible, refuse_unusable
 from mlip_bench.data.reference_values import take
 from mlip_bench.data.remarks import Remarks
-from mlip_bench.data.structures import refuse_impossible, refuse_unusable
 from mlip_bench.errors import UserError
 
 AS_THE_FILE_SAYS = ReadingOptions()

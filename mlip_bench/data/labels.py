@@ -19,8 +19,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from mlip_bench.data import label_worker
+from mlip_bench.data.reference import labelled
 from mlip_bench.data.shipped import shipped_folder
-from mlip_bench.data.structures import labelled
 from mlip_bench.errors import UserError, did_you_mean
 
 RECIPES = "recipes"

@@ -10,7 +10,7 @@ from ase import Atoms, units
 from ase.io.formats import open_with_compression
 
 from mlip_bench.data import voigt
-from mlip_bench.data.structures import labelled
+from mlip_bench.data.reference import labelled
 from mlip_bench.errors import UserError
 
 KBAR = 0.1 * units.GPa

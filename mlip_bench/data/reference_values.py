@@ -7,7 +7,7 @@ from ase import Atoms
 
 from mlip_bench.data import keys, pressure
 from mlip_bench.data.reading import ReadingOptions
-from mlip_bench.data.structures import is_isolated_atom, labelled
+from mlip_bench.data.reference import is_isolated_atom, labelled
 from mlip_bench.errors import UserError
 
 

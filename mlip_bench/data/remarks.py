@@ -3,8 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from mlip_bench.data import keys
-from mlip_bench.data import structures as reference
+from mlip_bench.data import keys, reference
 from mlip_bench.data.reading import ReadingOptions
 from mlip_bench.data.reference_values import ImplausibleStress, Taken, disagreement
 from mlip_bench.errors import UserError

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 from ase import Atoms
 
-from mlip_bench.data import structures as reference
+from mlip_bench.data import reference
 from mlip_bench.errors import UserError, did_you_mean
 
 TEST_SHARE = 0.1

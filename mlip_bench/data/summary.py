@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms, units
 from matplotlib.figure import Figure
 
-from mlip_bench.data import structures as reference
+from mlip_bench.data import reference
 from mlip_bench.data.dataset import Dataset
 from mlip_bench.errors import UserError
 

@@ -13,7 +13,7 @@ from ase import Atoms
 
 from mlip_bench.data.dataset import Dataset
 from mlip_bench.errors import UserError
-from mlip_bench.lammps_session import in_periodic_box
+from mlip_bench.lammps.session import in_periodic_box
 from mlip_bench.potentials.base import Potential, Progress
 
 Curves = dict[str, np.ndarray]

@@ -17,7 +17,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
-from mlip_bench.lammps_session import potentials_folder
+from mlip_bench.lammps.session import potentials_folder
 from mlip_bench.md.driver import STILL_FS, TIMESTEP_FS, DynamicsFailed, Simulation
 from mlip_bench.measure import crystals
 from mlip_bench.measure.base import Measure, Metric, Subject, Value

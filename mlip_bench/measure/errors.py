@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from ase import Atoms, units
 
-from mlip_bench.data import structures as reference
+from mlip_bench.data import reference
 from mlip_bench.errors import UserError
-from mlip_bench.lammps_session import LammpsError
+from mlip_bench.lammps.session import LammpsError
 from mlip_bench.measure.base import Measure, Metric, Subject, Value
 from mlip_bench.potentials.base import Potential, Prediction, Progress
 

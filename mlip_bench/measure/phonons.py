@@ -17,7 +17,7 @@ from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
 
 from mlip_bench.errors import UserError
-from mlip_bench.measure import crystals, reference
+from mlip_bench.measure import crystals, first_principles
 from mlip_bench.measure.base import Curves, Found, Measure, Metric, Subject, Value
 from mlip_bench.measure.crystals import Crystal
 from mlip_bench.potentials.base import Progress
@@ -182,7 +182,7 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     potential, crystal = subject.potential, subject.crystal("phonons")
     found = compute(crystal, potential.calculator(), progress, symmetrised=potential.conservative)
     values = subject.keep(found)
-    expected = reference.of(subject.dataset.system, subject.dataset.crystal, "phonons")
+    expected = first_principles.of(subject.dataset.system, subject.dataset.crystal, "phonons")
     if expected is not None:
         free, expected_free = (each.value("free_energy") for each in (found, expected))
         values = deviations(found.curves, free, expected.curves, expected_free) + values

@@ -25,10 +25,10 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from ase.data import atomic_numbers
 
 import mlip_bench
-from mlip_bench.data import structures as reference
-from mlip_bench.data.structures import LARGEST_NUMBER
+from mlip_bench.data import reference
+from mlip_bench.data.reference import LARGEST_NUMBER
 from mlip_bench.errors import NotFinite, UserError, did_you_mean
-from mlip_bench.lammps_session import LammpsStyle
+from mlip_bench.lammps.session import LammpsStyle
 
 Progress = Callable[[float, str], None]
 """Called with the share that is done (0 to 1) and a few words on what is being done."""

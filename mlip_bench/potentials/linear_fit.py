@@ -13,7 +13,7 @@ import numpy as np
 from ase import Atoms
 from scipy import linalg
 
-from mlip_bench.data import structures as reference
+from mlip_bench.data import reference
 
 # Ridge parameters tried, relative to the largest eigenvalue of the scaled normal matrix. The smallest is the
 # rounding of the products; the largest damps every direction to half and more, and leaves nothing to fit.

@@ -26,10 +26,9 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
-from mlip_bench.data import structures as reference
-from mlip_bench.data import voigt
+from mlip_bench.data import reference, voigt
 from mlip_bench.errors import UserError, did_you_mean
-from mlip_bench.lammps_session import LammpsSession, LammpsStyle, in_periodic_box
+from mlip_bench.lammps.session import LammpsSession, LammpsStyle, in_periodic_box
 from mlip_bench.potentials import snap_files
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require, silent
 from mlip_bench.potentials.linear_fit import NormalEquations, at_edge, stratified_folds

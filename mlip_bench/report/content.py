@@ -10,8 +10,16 @@ import numpy as np
 import pandas as pd
 
 from mlip_bench.errors import UserError
-from mlip_bench.measure import BY_GROUP, MEASURES, PROPERTIES, direct, phonons, scaling, stability
-from mlip_bench.measure import reference as reference_of
+from mlip_bench.measure import (
+    BY_GROUP,
+    MEASURES,
+    PROPERTIES,
+    direct,
+    first_principles,
+    phonons,
+    scaling,
+    stability,
+)
 from mlip_bench.measure.base import Curves, Found
 from mlip_bench.potentials import family, family_names
 from mlip_bench.report import fronts, ruler
@@ -352,10 +360,10 @@ def _properties(good: pd.DataFrame, ranking: pd.DataFrame) -> pd.DataFrame:
     return wide.iloc[sorted(range(len(order)), key=order.__getitem__)]
 
 
-def _reference(run: dict[str, Any]) -> reference_of.Reference | None:
+def _reference(run: dict[str, Any]) -> first_principles.Reference | None:
     """Return the reference of the crystal that the run measured."""
     dataset = run["dataset"]
-    return reference_of.shipped(dataset["system"]) if dataset.get("reference") else None
+    return first_principles.shipped(dataset["system"]) if dataset.get("reference") else None
 
 
 def _curves(folder: Path, good: pd.DataFrame) -> dict[tuple[str, str], Curves]:

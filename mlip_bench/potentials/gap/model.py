@@ -39,10 +39,9 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.data import atomic_numbers
 
-from mlip_bench.data import structures as reference
-from mlip_bench.data import voigt
+from mlip_bench.data import reference, voigt
 from mlip_bench.errors import UserError
-from mlip_bench.lammps_session import in_periodic_box
+from mlip_bench.lammps.session import in_periodic_box
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.gap import files, pairs
 from mlip_bench.potentials.gap.evaluation import Evaluator

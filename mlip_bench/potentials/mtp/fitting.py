@@ -21,7 +21,7 @@ import numpy as np
 from ase import Atoms
 from scipy import linalg
 
-from mlip_bench.data import structures as reference
+from mlip_bench.data import reference
 from mlip_bench.potentials.base import Progress
 from mlip_bench.potentials.edges import Edges
 from mlip_bench.potentials.mtp import kernel

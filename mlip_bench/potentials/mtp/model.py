@@ -24,8 +24,7 @@ from ase import Atoms
 from threadpoolctl import threadpool_limits
 
 from mlip_bench.child import available_cores
-from mlip_bench.data import structures as reference
-from mlip_bench.data import voigt
+from mlip_bench.data import reference, voigt
 from mlip_bench.errors import UserError
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.edges import Edges

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
-from mlip_bench.data import structures as reference
+from mlip_bench.data import reference
 from mlip_bench.potentials.nnp import kernel
 from mlip_bench.potentials.nnp.geometry import Neighbourhood, Tables
 

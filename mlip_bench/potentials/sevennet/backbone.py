@@ -15,7 +15,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
-from mlip_bench.data import structures as reference
+from mlip_bench.data import reference
 from mlip_bench.potentials.sevennet import checkpoints, convolution
 from mlip_bench.potentials.sevennet.package import (
     DEFAULT_E3_EQUIVARIANT_MODEL_CONFIG,

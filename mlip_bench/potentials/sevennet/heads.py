@@ -35,7 +35,7 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from mlip_bench.data import structures as reference
+from mlip_bench.data import reference
 from mlip_bench.errors import UserError
 from mlip_bench.potentials.sevennet import backbone, checkpoints
 from mlip_bench.potentials.sevennet.package import (

@@ -20,7 +20,7 @@ import numpy as np
 from ase import Atoms
 
 from mlip_bench.child import available_cores
-from mlip_bench.data import structures as reference
+from mlip_bench.data import reference
 from mlip_bench.errors import UserError
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.memory import expected_edges, refuse_too_much

@@ -1,0 +1,1 @@
+"""LAMMPS in this process: loading it, and sessions of it."""
