@@ -17,7 +17,15 @@ import pandas as pd
 
 from mlip_bench.errors import UserError
 
+# What the folder of a run has beside its potentials: rows, a description, and what figures are drawn from.
 RESULTS = "results.jsonl"
+DESCRIPTION = "run.toml"
+PREDICTED = "predictions"
+DRAWN = "curves"
+
+# Values of one group of structures go into rows of a measure of their own, so that a filter on measure
+# and metric finds one row per split.
+BY_GROUP = "-by-group"
 
 # Packages whose version can change a result.
 PACKAGES = (
@@ -68,6 +76,10 @@ class Row:
     """Where a value is a median of repeats: half the interquartile range, in the value's unit."""
     note: str | None = None
     """What a reader must know of how a good value came about."""
+    revision: int | None = None
+    """Revision of the measure's code that the value was measured with; None in rows older than this key."""
+    family_revision: int | None = None
+    """Revision of the family's code that the potential was fitted with; None likewise."""
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:

@@ -39,6 +39,9 @@ from mlip_bench.potentials import Potential, family, load
 from mlip_bench.potentials.base import DESCRIPTION as SAVED
 from mlip_bench.potentials.base import Progress
 from mlip_bench.results import (
+    DESCRIPTION,
+    DRAWN,
+    PREDICTED,
     RESULTS,
     Row,
     cpu_name,
@@ -49,10 +52,7 @@ from mlip_bench.results import (
     write_rows,
 )
 
-DESCRIPTION = "run.toml"
 POTENTIALS = "potentials"
-PREDICTED = "predictions"
-DRAWN = "curves"
 TASKS = "tasks"
 TASK_ROWS = "rows.jsonl"
 FIT = "fit"

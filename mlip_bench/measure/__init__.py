@@ -5,6 +5,7 @@ from ase import Atoms
 from mlip_bench.measure import cost, defects, direct, elastic, eos, errors, fit, phonons, scaling, stability
 from mlip_bench.measure.base import Found, Measure, Metric, Subject, Value
 from mlip_bench.potentials.base import Potential, silent
+from mlip_bench.results import BY_GROUP
 
 __all__ = [
     "BY_GROUP",
@@ -20,10 +21,6 @@ __all__ = [
 ]
 
 FIT_METRICS = fit.METRICS
-
-# Values of one group of structures go into rows of a measure of their own, so that a filter on measure
-# and metric finds one row per split.
-BY_GROUP = "-by-group"
 
 MODULES = (errors, cost, scaling, stability, direct, phonons, elastic, eos, defects)
 MEASURES = {module.MEASURE.name: module.MEASURE for module in MODULES}
