@@ -399,8 +399,7 @@ def measure(
 ) -> None:
     """Print properties of a saved or published potential beside those of first principles."""
     from mlip_bench.data.files import read_crystal
-    from mlip_bench.measure import PROPERTIES, first_principles, property_of
-    from mlip_bench.report import properties
+    from mlip_bench.measure import PROPERTIES, first_principles, properties, property_of
 
     names = chosen(measures, list(PROPERTIES), "property")
     potential = read_potential(path, settings or [], trust)

@@ -1,11 +1,12 @@
-"""Measurements of fitted potentials; each is one file."""
+"""Measurements of fitted potentials; each is one folder, with its section of the report."""
 
 from ase import Atoms
 
 from mlip_bench.measure import cost, defects, direct, elastic, eos, errors, fit, phonons, scaling, stability
-from mlip_bench.measure.base import Found, Measure, Metric, Subject, Value
+from mlip_bench.measure.base import Found, Measure, Metric, Reported, Subject, Value
 from mlip_bench.potentials.base import Potential, silent
 from mlip_bench.results import BY_GROUP
+from mlip_bench.section.parts import Axis
 
 __all__ = [
     "BY_GROUP",
@@ -14,13 +15,17 @@ __all__ = [
     "PROPERTIES",
     "Measure",
     "Metric",
+    "Reported",
     "Subject",
     "Value",
+    "cost_axes",
+    "error_axes",
     "metric",
     "property_of",
+    "reported",
 ]
 
-FIT_METRICS = fit.METRICS
+FIT_METRICS = fit.REPORTED.metrics
 
 MODULES = (errors, cost, scaling, stability, direct, phonons, elastic, eos, defects)
 MEASURES = {module.MEASURE.name: module.MEASURE for module in MODULES}
@@ -34,6 +39,21 @@ PROPERTIES = {
 }
 
 
+def reported() -> list[Reported]:
+    """Return all that a report tells of: the fit, and every registered measure."""
+    return [fit.REPORTED, *MEASURES.values()]
+
+
+def error_axes() -> tuple[Axis, ...]:
+    """Return the errors that potentials are ranked by, the first before all."""
+    return tuple(axis for one in reported() for axis in one.errors)
+
+
+def cost_axes() -> tuple[Axis, ...]:
+    """Return what potentials are paid with; the first decides the front."""
+    return tuple(axis for one in reported() for axis in one.costs)
+
+
 def property_of(potential: Potential, name: str, atoms: Atoms) -> Found:
     """Return a property of a crystal by a potential, as a run measures it."""
     settings = {"symmetrised": potential.conservative} if name == phonons.MEASURE.name else {}
@@ -43,4 +63,4 @@ def property_of(potential: Potential, name: str, atoms: Atoms) -> Found:
 def metric(measure: str, name: str) -> Metric:
     """Return the declaration of a metric; ``errors-by-group`` shares those of ``errors``."""
     measure = measure.removesuffix(BY_GROUP)
-    return FIT_METRICS[name] if measure == "fit" else MEASURES[measure].metrics[name]
+    return FIT_METRICS[name] if measure == fit.REPORTED.name else MEASURES[measure].metrics[name]

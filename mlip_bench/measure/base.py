@@ -1,20 +1,25 @@
 """What a measurement is: a function of a potential and a dataset that returns values.
 
-Each measurement is one file in this folder with its metrics, their units and directions beside the code.
+Each measurement is one folder here, with its metrics, their units and directions beside the code, and in
+``section.py`` what the report says and shows of it.
 """
 
 import dataclasses
+import importlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from ase import Atoms
 
 from mlip_bench.data.dataset import Dataset
 from mlip_bench.errors import UserError
 from mlip_bench.lammps.session import in_periodic_box
 from mlip_bench.potentials.base import Potential, Progress
+from mlip_bench.section.evidence import Evidence
+from mlip_bench.section.parts import Axis, Column, Section
 
 Curves = dict[str, np.ndarray]
 """What is drawn: arrays by name."""
@@ -33,6 +38,11 @@ class Metric:
     unit: str
     description: str
     lower_is_better: bool | None = True
+    compared: bool = True
+    """False where a property is not set against first principles in per cent: it says something of the
+    calculation rather than of the crystal, or is a deviation already."""
+    near_zero: float = 0.0
+    """Of a property: where first principles have no more than this, a share of it says nothing."""
 
 
 @dataclass(frozen=True)
@@ -115,12 +125,43 @@ class Subject:
         return found.values
 
 
+def nothing(evidence: Evidence) -> list[Section]:
+    """Say nothing in a report."""
+    return []
+
+
+def beside(package: str) -> Callable[[Evidence], list[Section]]:
+    """Return the function ``sections`` of a package's module ``section``, imported when a report is made."""
+    return lambda evidence: importlib.import_module(f"{package}.section").sections(evidence)
+
+
 @dataclass(frozen=True)
-class Measure:
-    """A named measurement of a fitted potential."""
+class Reported:
+    """Numbers of fitted potentials by name, and what a report says of them."""
 
     name: str
     metrics: dict[str, Metric]
+    sections: Callable[[Evidence], list[Section]] = field(default=nothing, kw_only=True)
+    """The sections of the report, from what a run found; none where it has nothing to say."""
+    ranked: bool = field(default=False, kw_only=True)
+    """True where each potential has one of each number (or one per split, of which the test data's counts):
+    these stand in the ranking that every section sees."""
+    errors: tuple[Axis, ...] = field(default=(), kw_only=True)
+    """The metrics, those of ``ranked``, that are errors on the first page; the first ranks the potentials."""
+    costs: tuple[Axis, ...] = field(default=(), kw_only=True)
+    """The metrics that are what a potential costs; the first is set against the errors on the first page."""
+    columns: tuple[Column, ...] = field(default=(), kw_only=True)
+    """What it brings to the table of the ranking."""
+    note: Callable[[Evidence], str] = field(default=lambda evidence: "", kw_only=True)
+    """What it says below that table."""
+    adjusted: Callable[[pd.DataFrame], pd.DataFrame] = field(default=lambda rows: rows, kw_only=True)
+    """The rows of a run as a report shows them, where that is not as they were measured."""
+
+
+@dataclass(frozen=True)
+class Measure(Reported):
+    """A named measurement of a fitted potential."""
+
     run: Callable[[Subject, Progress], list[Value]]
     alone: bool = False
     """True where nothing else of the run may work meanwhile, because dynamics are run and timed."""

@@ -83,6 +83,8 @@ class Potential(ABC):
     """Endings of further files from which ``from_native`` finds the potential."""
     reads_pickles: ClassVar[bool] = False
     """True where such a file can run code when it is read; ``from_native`` then takes ``trust``."""
+    look: ClassVar[tuple[str, str] | None] = None
+    """Colour and marker (matplotlib's) of the family in figures; without them it takes some that are left."""
     set_on_reading: ClassVar[tuple[str, ...]] = ()
     """Hyper-parameters that such a file leaves open; ``from_native`` takes them by name."""
 

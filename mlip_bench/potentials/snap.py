@@ -68,6 +68,7 @@ class SNAP(Potential):
     """Spectral neighbour analysis potential, linear in the bispectrum components."""
 
     family: ClassVar[str] = "snap"
+    look: ClassVar[tuple[str, str] | None] = ("#56B4E9", "o")
     native_suffix: ClassVar[str] = ".snapcoeff"
     more_suffixes: ClassVar[tuple[str, ...]] = snap_files.DEFINITIONS
     stochastic: ClassVar[bool] = False
@@ -468,6 +469,7 @@ class QSNAP(SNAP):
     """SNAP with all products of two bispectrum components as further terms."""
 
     family: ClassVar[str] = "qsnap"
+    look: ClassVar[tuple[str, str] | None] = ("#0072B2", "D")
     quadratic: ClassVar[bool] = True
 
 

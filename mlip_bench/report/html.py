@@ -4,10 +4,12 @@ from pathlib import Path
 
 import jinja2
 
-from mlip_bench.report import direct, properties, scaling, tables
+from mlip_bench.report import tables
 from mlip_bench.report.content import Content
-from mlip_bench.report.drawing import Figure, style
+from mlip_bench.report.figures import FRONT
 from mlip_bench.results import write_atomically
+from mlip_bench.section.drawing import Figure
+from mlip_bench.section.parts import SHADE_COLORS, Plot, Table
 
 TEMPLATE = "report.html.jinja"
 
@@ -21,14 +23,18 @@ def write(content: Content, figures: list[Figure], path: Path) -> None:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.tests |= {
+        "plot": lambda part: isinstance(part, Plot),
+        "table": lambda part: isinstance(part, Table),
+    }
+    families = sorted(content.ranking["family"].unique())
     text = environment.get_template(TEMPLATE).render(
         content=content,
         tables=tables,
-        direct=direct,
-        scaling=scaling,
-        properties=properties,
-        families=sorted(content.ranking["family"].unique()),
-        colors={family: style(family)["color"] for family in content.ranking["family"]},
+        shades=SHADE_COLORS,
+        front=FRONT,
+        families=families,
+        colors={family: content.evidence.color(family) for family in families},
         figures={figure.name: figure for figure in figures},
     )
     write_atomically(path, text)

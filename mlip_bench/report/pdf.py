@@ -2,16 +2,18 @@
 
 import io
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
 from fpdf import FPDF
 from fpdf.fonts import FontFace
 
-from mlip_bench.report import direct, properties, scaling, tables
+from mlip_bench.report import tables
 from mlip_bench.report.content import Content
-from mlip_bench.report.figures import Figure
-from mlip_bench.report.tables import SHADE_COLORS, Table
+from mlip_bench.report.figures import FRONT
+from mlip_bench.section.drawing import Figure
+from mlip_bench.section.parts import SHADE_COLORS, Part, Plot, Sentences, Table
 
 FONT = "DejaVu Sans"
 INK = (31, 41, 51)
@@ -102,13 +104,13 @@ class Document(FPDF):
         room = max(0.0, self.epw - sum(needed)) / len(needed)
         return tuple(width + room for width in needed)
 
-    def show(self, table: Table, widths: tuple[float, ...] | None = None, text: bool = False) -> None:
+    def show(self, table: Table) -> None:
         """Write a table; numbers to the right unless it holds text."""
         if not table.rows:
             return
         n_columns = len(table.rows[0])
-        align = ("LEFT",) * n_columns if text else ("LEFT",) + ("RIGHT",) * (n_columns - 1)
-        size, fitting = (TABLE_SIZES[0], widths) if widths else self._sized(table)
+        align = ("LEFT",) * n_columns if table.text else ("LEFT",) + ("RIGHT",) * (n_columns - 1)
+        size, fitting = (TABLE_SIZES[0], table.widths) if table.widths else self._sized(table)
         self.set_font(FONT, size=size)
         head = FontFace(emphasis="BOLD", color=INK)
         with self.table(
@@ -149,64 +151,50 @@ def write(content: Content, figures: list[Figure], path: Path) -> None:
     document.heading(content.title, size=18)
     _bullets(document, content.findings)
     _bullets(document, [f"Note: {warning}" for warning in content.warnings])
-    if "front" in by_name:
-        _section(document, "Test error against cost", by_name["front"])
+    if FRONT in by_name:
+        _section(document, content.versus, [by_name[FRONT]])
     if content.is_sweep:
-        _section(document, "Families", None, tables.families(content))
-    _section(document, "Ranking", None, tables.ranking(content))
-    document.heading("What was run")
-    document.show(Table([], [list(pair) for pair in tables.facts(content)]), widths=(1, 5), text=True)
-    _section(document, "Training against test error", by_name.get("parameters"), tables.train_errors(content))
-    _section(document, "Time and memory of each fit", by_name.get("training"), tables.fits(content))
-    if "parity" in by_name:
-        _section(document, "Parity", by_name["parity"])
-    if not content.by_group.empty:
-        _section(document, "Errors per group of structures", by_name.get("groups"), tables.groups(content))
-    if not content.extrapolation.empty:
-        document.heading("Extrapolation")
-        document.show(tables.extrapolation(content), widths=(1, 2, 2), text=True)
-    if not content.properties.empty:
-        table = properties.table(content)
-        document.heading("Properties of the crystal")
-        document.show(table, widths=(4, *[2] * (len(table.headings) - 1)))
-        for name in ("phonons", "dispersion", "eos"):
-            if name in by_name:
-                document.figure(by_name[name])
-    if not content.scaling.empty:
-        _section(document, "Cost over supercell sizes", by_name.get("scaling"), scaling.table(content))
-    if not content.stability.empty:
-        _section(document, "Dynamics that hold", None, tables.stability(content))
-    if not content.direct.empty:
-        _section(document, "Direct against conservative forces", by_name.get("direct"))
-        _bullets(document, direct.findings(content))
-        table = direct.comparison(content)
-        document.show(table, widths=(3, *[1] * (len(table.headings) - 1)))
+        _section(document, "Families", [tables.families(content)])
+    _section(document, "Ranking", [tables.ranking(content)])
+    facts = [list(pair) for pair in tables.facts(content)]
+    _section(document, "What was run", [Table([], facts, widths=(1, 5), text=True)])
+    for section in content.sections:
+        _section(document, section.heading, [_drawn(part, by_name) for part in section.parts])
     if not content.failures.empty:
-        document.heading("Failures")
-        document.show(tables.failures(content), widths=(1, 1, 5), text=True)
+        _section(document, "Failures", [tables.failures(content)])
     document.heading("How to repeat it")
     document.paragraph(tables.repeat(content), size=8, mono=True)
-    document.show(tables.hypers(content), widths=(1, 6), text=True)
+    document.show(tables.hypers(content))
     document.paragraph(tables.footer(), size=7.5, soft=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     document.output(str(partial))
     partial.replace(path)
 
 
-def _section(
-    document: Document, title: str, figure: Figure | None = None, table: Table | None = None
-) -> None:
-    if figure is not None and document.will_page_break(
-        figure.width_in * MM_PER_INCH * _aspect(figure.png) + 30
+Drawn = Figure | Sentences | Table
+
+
+def _drawn(part: Part, figures: Mapping[str, Figure]) -> Drawn:
+    return figures[part.name] if isinstance(part, Plot) else part
+
+
+def _section(document: Document, title: str, parts: Sequence[Drawn]) -> None:
+    """Write a heading and what stands below it; a figure that comes first stays with its heading."""
+    first = parts[0]
+    if isinstance(first, Figure) and document.will_page_break(
+        first.width_in * MM_PER_INCH * _aspect(first.png) + 30
     ):
         document.add_page()
     document.heading(title)
-    if figure is not None:
-        document.figure(figure)
-    if table is not None:
-        document.show(table)
+    for part in parts:
+        if isinstance(part, Figure):
+            document.figure(part)
+        elif isinstance(part, Table):
+            document.show(part)
+        else:
+            _bullets(document, part.sentences)
 
 
-def _bullets(document: Document, sentences: list[str]) -> None:
+def _bullets(document: Document, sentences: Sequence[str]) -> None:
     for sentence in sentences:
         document.paragraph(f"•  {sentence}")

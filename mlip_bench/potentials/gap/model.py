@@ -65,6 +65,7 @@ class GAP(Potential):
     """Gaussian approximation potential with SOAP descriptors."""
 
     family: ClassVar[str] = "gap"
+    look: ClassVar[tuple[str, str] | None] = ("#D55E00", "s")
     native_suffix: ClassVar[str] = ".xml"
     centred: ClassVar[bool] = False
 

@@ -62,6 +62,7 @@ class MTP(Potential):
     """Moment tensor potential."""
 
     family: ClassVar[str] = "mtp"
+    look: ClassVar[tuple[str, str] | None] = ("#CC79A7", "v")
     native_suffix: ClassVar[str] = ".mtp"
 
     @dataclass(frozen=True)

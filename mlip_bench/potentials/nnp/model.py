@@ -53,6 +53,7 @@ class NNP(Potential):
     """Behler-Parrinello neural network potential with symmetry functions."""
 
     family: ClassVar[str] = "nnp"
+    look: ClassVar[tuple[str, str] | None] = ("#009E73", "^")
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     native_suffix: ClassVar[str] = "input.nn"
     set_on_reading: ClassVar[tuple[str, ...]] = ("units",)

@@ -54,6 +54,7 @@ class SevenNet(Potential):
     """Equivariant graph network with forces and stress as the gradient of the energy."""
 
     family: ClassVar[str] = "sevennet"
+    look: ClassVar[tuple[str, str] | None] = ("#000000", "P")
     native_suffix: ClassVar[str] = ".pth"
     reads_pickles: ClassVar[bool] = True
     set_on_reading: ClassVar[tuple[str, ...]] = ("modal", "double_precision", "accelerator")

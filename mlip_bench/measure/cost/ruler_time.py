@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from mlip_bench.measure import cost
+from mlip_bench.measure.cost.ruler import bcc_molybdenum
+
+COST = "cost"
 
 # What makes rows one timing, and what makes timings those of one processor.
 TIMING = ["potential", "family", "hypers_sha256", "seed", "cpu", "device", "n_atoms"]
@@ -28,21 +30,21 @@ class RulerTime:
 
 def times(good: pd.DataFrame) -> list[RulerTime]:
     """Return the time of the ruler on each processor that the cost was measured on."""
-    rows = good[(good["measure"] == cost.MEASURE.name) & (good["metric"] == "ruler_s_per_step")]
+    rows = good[(good["measure"] == COST) & (good["metric"] == "ruler_s_per_step")]
     rows = rows.dropna(subset=["n_atoms"])
     # The ruler has the same number of atoms, or the next larger one that fills cells of its crystal.
-    n_atoms = rows["n_atoms"].map({n: len(cost.bcc_molybdenum(int(n))) for n in rows["n_atoms"].unique()})
+    n_atoms = rows["n_atoms"].map({n: len(bcc_molybdenum(int(n))) for n in rows["n_atoms"].unique()})
     groups = rows.assign(us=1e6 * rows["value"] / n_atoms).groupby(PROCESSOR, sort=False)["us"]
     return [RulerTime(cpu, device, float(us.median()), len(us)) for (cpu, device), us in groups]
 
 
-def scaled(good: pd.DataFrame, rulers: list[RulerTime]) -> pd.DataFrame:
+def scaled(good: pd.DataFrame) -> pd.DataFrame:
     """Return the rows with µs per atom and step that are the ratio times the time of the ruler.
 
     A timing without its ratio, or on a processor without a time of the ruler, stays as it was measured.
     """
-    of_processor = {(ruler.cpu, ruler.device): ruler.us_per_atom_step for ruler in rulers}
-    rows = good[good["measure"] == cost.MEASURE.name]
+    of_processor = {(ruler.cpu, ruler.device): ruler.us_per_atom_step for ruler in times(good)}
+    rows = good[good["measure"] == COST]
     ratios = rows[rows["metric"] == "cost_ratio"].drop_duplicates(TIMING).set_index(TIMING)
     here = rows[rows["metric"] == "us_per_atom_step"]
     one = [of_processor.get(key, float("nan")) for key in zip(here["cpu"], here["device"], strict=True)]
@@ -54,8 +56,9 @@ def scaled(good: pd.DataFrame, rulers: list[RulerTime]) -> pd.DataFrame:
     return good
 
 
-def note(rulers: list[RulerTime]) -> str:
-    """Say what the µs of a table are."""
+def note(good: pd.DataFrame) -> str:
+    """Say what the µs of a table are; nothing where the ruler was not timed."""
+    rulers = times(good)
     if not rulers:
         return ""
     each = "; ".join(

@@ -18,7 +18,8 @@ from ase import Atoms, units
 from mlip_bench.data import reference
 from mlip_bench.errors import UserError
 from mlip_bench.lammps.session import LammpsError
-from mlip_bench.measure.base import Measure, Metric, Subject, Value
+from mlip_bench.measure.base import Measure, Metric, Subject, Value, beside
+from mlip_bench.measure.errors import ranking
 from mlip_bench.potentials.base import Potential, Prediction, Progress
 
 PREDICTIONS = "predictions.npz"
@@ -296,4 +297,12 @@ def summary(table: dict[str, np.ndarray], group: str | None = None) -> dict[str,
     return found
 
 
-MEASURE = Measure("errors", METRICS, run)
+MEASURE = Measure(
+    "errors",
+    METRICS,
+    run,
+    sections=beside(__name__),
+    ranked=True,
+    errors=(ranking.FORCE, ranking.ENERGY),
+    columns=ranking.COLUMNS,
+)

@@ -18,7 +18,7 @@ from phonopy.structure.atoms import PhonopyAtoms
 
 from mlip_bench.errors import UserError
 from mlip_bench.measure import crystals, first_principles
-from mlip_bench.measure.base import Curves, Found, Measure, Metric, Subject, Value
+from mlip_bench.measure.base import Curves, Found, Measure, Metric, Subject, Value, beside
 from mlip_bench.measure.crystals import Crystal
 from mlip_bench.potentials.base import Progress
 
@@ -35,15 +35,15 @@ IMAGINARY = -0.05
 TEMPERATURE_K = 300.0
 
 METRICS = {
-    "frequency_rms_deviation": Metric("THz", "RMS deviation of frequencies"),
-    "frequency_max_deviation": Metric("THz", "largest deviation of a frequency"),
-    "free_energy_deviation": Metric("meV/atom", "deviation of the free energy", None),
-    "free_energy": Metric("meV/atom", "vibrational free energy, 300 K", None),
+    "frequency_rms_deviation": Metric("THz", "RMS deviation of frequencies", compared=False),
+    "frequency_max_deviation": Metric("THz", "largest deviation of a frequency", compared=False),
+    "free_energy_deviation": Metric("meV/atom", "deviation of the free energy", None, compared=False),
+    "free_energy": Metric("meV/atom", "vibrational free energy, 300 K", None, compared=False),
     "highest_frequency": Metric("THz", "highest frequency", None),
-    "lowest_frequency": Metric("THz", "lowest frequency", None),
-    "imaginary_share": Metric("%", "imaginary modes"),
-    "force_constant_asymmetry": Metric("1", "‖Φ - Φᵀ‖ / ‖Φ‖ of the force constants"),
-    "n_displacements": Metric("1", "displaced supercells", None),
+    "lowest_frequency": Metric("THz", "lowest frequency", None, compared=False),
+    "imaginary_share": Metric("%", "imaginary modes", compared=False),
+    "force_constant_asymmetry": Metric("1", "‖Φ - Φᵀ‖ / ‖Φ‖ of the force constants", compared=False),
+    "n_displacements": Metric("1", "displaced supercells", None, compared=False),
 }
 
 
@@ -189,4 +189,4 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     return values
 
 
-MEASURE = Measure("phonons", METRICS, run, of_crystal=True)
+MEASURE = Measure("phonons", METRICS, run, of_crystal=True, sections=beside(__name__))

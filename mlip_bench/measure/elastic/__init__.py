@@ -14,7 +14,7 @@ from matscipy.elasticity import fit_elastic_constants, generate_strained_configs
 
 from mlip_bench.errors import UserError
 from mlip_bench.measure import crystals
-from mlip_bench.measure.base import Found, Measure, Metric, Subject, Value
+from mlip_bench.measure.base import Found, Measure, Metric, Subject, Value, beside
 from mlip_bench.potentials.base import Progress
 
 # Strains of -0.5, 0 and 0.5 per cent.
@@ -109,4 +109,4 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     return subject.keep(compute(subject.crystal("elastic"), subject.potential.calculator(), progress))
 
 
-MEASURE = Measure("elastic", METRICS, run, of_crystal=True)
+MEASURE = Measure("elastic", METRICS, run, of_crystal=True, sections=beside(__name__))

@@ -19,7 +19,7 @@ from ase.md.verlet import VelocityVerlet
 from mlip_bench.errors import NotFinite
 from mlip_bench.md.driver import STILL_FS, TIMESTEP_FS, TOO_HOT, DynamicsFailed, Simulation
 from mlip_bench.measure import crystals
-from mlip_bench.measure.base import Measure, Metric, Subject, Value
+from mlip_bench.measure.base import Measure, Metric, Subject, Value, beside
 from mlip_bench.measure.cost import TIMED_STILL, half_interquartile, steps_per_block, time_per_step
 from mlip_bench.measure.memory import peak_of
 from mlip_bench.potentials.base import Potential, Progress
@@ -186,4 +186,4 @@ def _dynamics(potential: Potential, atoms: Atoms, progress: Progress) -> list[Va
     ]
 
 
-MEASURE = Measure("direct-vs-conservative", METRICS, run, alone=True)
+MEASURE = Measure("direct-vs-conservative", METRICS, run, alone=True, sections=beside(__name__))

@@ -14,7 +14,7 @@ from matscipy.neighbours import neighbour_list
 
 from mlip_bench.md.driver import TEMPERATURE_K, TOO_HOT, DynamicsFailed, Simulation
 from mlip_bench.measure import crystals
-from mlip_bench.measure.base import Measure, Metric, Subject, Value
+from mlip_bench.measure.base import Measure, Metric, Subject, Value, beside
 from mlip_bench.potentials.base import Potential, Progress
 
 N_ATOMS = 128
@@ -148,4 +148,4 @@ def _drift(energies: list[float]) -> float:
     return 1e3 * float(np.polyfit(picoseconds, energies, 1)[0])
 
 
-MEASURE = Measure("stability", METRICS, run, alone=True, by_preset=True)
+MEASURE = Measure("stability", METRICS, run, alone=True, by_preset=True, sections=beside(__name__))

@@ -1,8 +1,4 @@
-"""How figures are drawn: styles of families, points with tooltips, axes, and SVG that a page can work with.
-
-One colour and one marker per family everywhere: colours of Okabe and Ito, told apart by colour-blind
-readers and in grey by their markers.
-"""
+"""How figures are drawn: points with tooltips, axes, and SVG that a page can work with."""
 
 import io
 import xml.etree.ElementTree as ElementTree
@@ -18,17 +14,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-STYLES = {
-    "nnp": ("#009E73", "^"),
-    "gap": ("#D55E00", "s"),
-    "snap": ("#56B4E9", "o"),
-    "qsnap": ("#0072B2", "D"),
-    "mtp": ("#CC79A7", "v"),
-    "sevennet": ("#000000", "P"),
-    "sevennet-dfs": ("#E69F00", "X"),
-}
-# Families of other packages take these in turn.
-SPARE_STYLES = (("#7F7F7F", "<"), ("#8C564B", ">"), ("#B8A900", "p"))
+from mlip_bench.section.parts import Plot
 
 # Errors that differ by more than this are drawn on a logarithmic axis.
 WIDE_RANGE = 5.0
@@ -47,6 +33,11 @@ RC: dict[Any, Any] = {
     # Names of groups and potentials are the user's: a dollar sign is a dollar sign.
     "text.parse_math": False,
 }
+
+# What is no family's: references, and lines that carry no number.
+GREY = "#7B8794"
+INK = "#1F2933"
+GUIDE = "#9AA5B1"
 
 PRINT_DPI = 200
 
@@ -88,13 +79,6 @@ class Sketch:
         artist.set_gid(identifier)
         self.families[identifier] = family
         return identifier
-
-
-def style(family: str) -> dict[str, Any]:
-    """Return colour and marker of a family."""
-    spare = SPARE_STYLES[sum(map(ord, family)) % len(SPARE_STYLES)]
-    color, marker = STYLES.get(family, spare)
-    return {"color": color, "marker": marker, "markeredgecolor": "white", "markeredgewidth": 0.6}
 
 
 def new_sketch(name: str, width: float, height: float) -> Sketch:
@@ -143,14 +127,15 @@ def label_points(axes: Axes, names: Iterable[Any], x: Iterable[float], y: Iterab
         axes.annotate(name, (a, b), xytext=offset, textcoords="offset points", ha=align, fontsize=8.5)
 
 
-def finish(sketch: Sketch, caption: str) -> Figure:
-    """Return the figure as SVG and PNG."""
+def drawn(plot: Plot) -> Figure:
+    """Draw a figure and return it as SVG and PNG."""
     svg, png = io.StringIO(), io.BytesIO()
-    with mpl.rc_context(RC | {"svg.hashsalt": sketch.name}):
+    with mpl.rc_context(RC | {"svg.hashsalt": plot.name}):
+        sketch = plot.draw()
         sketch.canvas.savefig(svg, format="svg", dpi=PRINT_DPI, metadata={"Date": None})
         sketch.canvas.savefig(png, format="png", dpi=PRINT_DPI)
     width = float(sketch.canvas.get_figwidth())
-    return Figure(sketch.name, caption, _with_tips(svg.getvalue(), sketch), png.getvalue(), width)
+    return Figure(plot.name, plot.caption, _with_tips(svg.getvalue(), sketch), png.getvalue(), width)
 
 
 def _with_tips(svg: str, sketch: Sketch) -> str:

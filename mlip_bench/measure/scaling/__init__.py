@@ -14,7 +14,7 @@ from ase import Atoms
 
 from mlip_bench.md.driver import STILL_FS, Simulation
 from mlip_bench.measure import cost, crystals
-from mlip_bench.measure.base import Measure, Metric, Subject, Value
+from mlip_bench.measure.base import Measure, Metric, Subject, Value, beside
 from mlip_bench.measure.memory import available_mib, peak_of
 from mlip_bench.potentials.base import Potential, Progress
 
@@ -95,4 +95,4 @@ def _power_law(values: list[Value]) -> list[Value]:
     return [Value("exponent", float(fitted[0]), spread=float(np.sqrt(variance * covariance[0, 0])))]
 
 
-MEASURE = Measure("scaling", METRICS, run, alone=True)
+MEASURE = Measure("scaling", METRICS, run, alone=True, sections=beside(__name__))

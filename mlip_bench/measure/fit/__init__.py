@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from mlip_bench.data.dataset import Dataset
-from mlip_bench.measure.base import Metric, Value
+from mlip_bench.measure.base import Metric, Reported, Value, beside
 from mlip_bench.measure.memory import peak_rss_mib
 from mlip_bench.potentials.base import Potential, Progress
 from mlip_bench.results import write_atomically
@@ -62,3 +62,6 @@ class _Clock:
             self._noted = now
             self._file.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self._file, repr(self.seconds()))
+
+
+REPORTED = Reported("fit", METRICS, sections=beside(__name__), ranked=True)

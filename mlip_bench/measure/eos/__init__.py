@@ -13,7 +13,7 @@ from ase.neighborlist import neighbor_list
 
 from mlip_bench.errors import UserError
 from mlip_bench.measure import crystals
-from mlip_bench.measure.base import Found, Measure, Metric, Subject, Value
+from mlip_bench.measure.base import Found, Measure, Metric, Subject, Value, beside
 from mlip_bench.measure.crystals import Crystal
 from mlip_bench.potentials.base import Progress
 
@@ -25,11 +25,11 @@ STRUCTURES = {"bcc": 8, "fcc": 12, "hcp": 12, "sc": 6, "diamond": 4}
 
 METRICS = {
     "volume_per_atom": Metric("Å³/atom", "volume per atom", None),
-    "volume_change": Metric("%", "change of volume on relaxing", None),
+    "volume_change": Metric("%", "change of volume on relaxing", None, compared=False),
     "lattice_constant": Metric("Å", "lattice constant", None),
     "bulk_modulus_eos": Metric("GPa", "bulk modulus of E(V)", None),
     "bulk_modulus_derivative": Metric("1", "its derivative by pressure", None),
-    "structure_energy": Metric("meV/atom", "energy above the crystal", None),
+    "structure_energy": Metric("meV/atom", "energy above the crystal", None, near_zero=10.0),
 }
 
 
@@ -141,4 +141,4 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     return subject.keep(compute(subject.crystal("eos"), subject.potential.calculator(), progress))
 
 
-MEASURE = Measure("eos", METRICS, run, of_crystal=True)
+MEASURE = Measure("eos", METRICS, run, of_crystal=True, sections=beside(__name__))

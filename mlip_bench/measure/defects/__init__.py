@@ -27,7 +27,7 @@ from ase.optimize import BFGS, FIRE
 
 from mlip_bench.errors import UserError
 from mlip_bench.measure import crystals
-from mlip_bench.measure.base import Found, Measure, Metric, Subject, Value
+from mlip_bench.measure.base import Found, Measure, Metric, Subject, Value, beside
 from mlip_bench.measure.crystals import Crystal
 from mlip_bench.potentials.base import Progress
 
@@ -193,4 +193,4 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     return subject.keep(compute(subject.crystal("defects"), subject.potential.calculator(), progress))
 
 
-MEASURE = Measure("defects", METRICS, run, of_crystal=True)
+MEASURE = Measure("defects", METRICS, run, of_crystal=True, sections=beside(__name__))

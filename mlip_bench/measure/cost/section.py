@@ -1,0 +1,35 @@
+"""Cost in the report: it stands on the first page, beside the errors; here is what must be said of it."""
+
+from mlip_bench.measure.cost import MEASURE
+from mlip_bench.section import tables
+from mlip_bench.section.evidence import Evidence
+from mlip_bench.section.parts import Section
+
+# A ruler whose blocks differ by more than this share was timed on a busy machine.
+NOISY_RULER = 0.05
+
+
+def sections(evidence: Evidence) -> list[Section]:
+    """Return no section, but warnings."""
+    return [Section("", warnings=[*_busy(evidence), *_processors(evidence)], place=0)]
+
+
+def _busy(evidence: Evidence) -> list[str]:
+    """Say it once of all potentials that it is true of: a sweep has many."""
+    rows = evidence.of(MEASURE.name)
+    ruler = rows[rows["metric"] == "ruler_s_per_step"]
+    spread = ruler["spread"] / ruler["value"]
+    noisy = ruler[spread > NOISY_RULER]
+    if noisy.empty:
+        return []
+    return [
+        f"The machine was busy while it timed {tables.several(noisy['potential'])}: the ruler's blocks "
+        f"spread by up to {100 * spread.max():.0f} %. Trust the ratios, not the seconds."
+    ]
+
+
+def _processors(evidence: Evidence) -> list[str]:
+    processors = evidence.of(MEASURE.name)["cpu"].unique()
+    if len(processors) < 2:
+        return []
+    return [f"Timings of different processors, compare ratios only: {', '.join(processors)}."]

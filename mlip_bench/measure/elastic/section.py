@@ -1,0 +1,11 @@
+"""Elastic constants in the report: rows of the table of properties."""
+
+from mlip_bench.measure import properties
+from mlip_bench.measure.elastic import MEASURE
+from mlip_bench.section.evidence import Evidence
+from mlip_bench.section.parts import Section
+
+
+def sections(evidence: Evidence) -> list[Section]:
+    """Return the rows, where they were measured."""
+    return properties.sections(evidence, MEASURE, place=41)

@@ -1,0 +1,26 @@
+"""The equation of state in the report: rows of the table of properties, and E(V) of all potentials."""
+
+from mlip_bench.measure import properties
+from mlip_bench.measure.eos import MEASURE
+from mlip_bench.section.drawing import Sketch, new_sketch
+from mlip_bench.section.evidence import Evidence
+from mlip_bench.section.parts import Plot, Section
+
+
+def sections(evidence: Evidence) -> list[Section]:
+    """Return the rows and the figure, where they were measured."""
+    caption = "Energy over volume, above the minimum of each curve."
+    plots = [Plot("eos", caption, lambda: _draw(evidence))] if evidence.curves(MEASURE.name) else []
+    return properties.sections(evidence, MEASURE, plots, place=40)
+
+
+def _draw(evidence: Evidence) -> Sketch:
+    """Draw energy over volume of all potentials, each from its own minimum of energy."""
+    sketch = new_sketch("eos", 7.4, 3.4)
+    axes = sketch.canvas.subplots()
+    for name, curves in properties.with_reference(evidence, MEASURE.name).items():
+        energies = 1e3 * (curves["energy"] - curves["minimum"][1])
+        axes.plot(curves["volume"], energies, label=name, marker=".", **properties.line(evidence, name))
+    axes.set(xlabel="volume (Å³/atom)", ylabel="energy above the minimum (meV/atom)")
+    sketch.canvas.legend(loc="outside right center")
+    return sketch

@@ -1,0 +1,285 @@
+"""Errors in the report: training against test, parity, groups of structures, extrapolation."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from mlip_bench.measure.errors import MEASURE, ranking
+from mlip_bench.section import against, tables
+from mlip_bench.section.drawing import GUIDE, Sketch, label_points, new_sketch, scales
+from mlip_bench.section.evidence import Evidence, wide
+from mlip_bench.section.parts import Part, Plot, Section, Table
+
+# More points than this per parity panel only make the file large; a fixed random choice is drawn.
+MOST_PARITY_POINTS = 1500
+
+# Extrapolating structures listed for each potential, those with the largest share of atoms.
+STRUCTURES_SHOWN = 10
+
+# Letters of names that fit beside each other in the legend above a figure.
+LETTERS_OF_LEGEND = 84
+
+# What tells bars of one colour apart.
+HATCHES = ("", "////", "....", "xxxx")
+
+QUANTITIES = (("energy", "energy (meV/atom)"), ("force", "force (meV/Å)"), ("stress", "stress (GPa)"))
+
+
+def sections(evidence: Evidence) -> list[Section]:
+    """Return the sections that the rows have data for."""
+    found = [Section("", warnings=_warnings(evidence))]
+    if not evidence.of(MEASURE.name).empty:
+        parts: list[Part] = [*_parameters(evidence), train_errors(evidence)]
+        found.append(Section("Training against test error", parts, place=10))
+    if quantities := _with_parity(evidence):
+        found.append(Section("Parity", [_parity(evidence, quantities)], place=30))
+    frame = errors_by_group(evidence)
+    if not frame.empty:
+        parts = [*_groups(evidence, frame), groups(evidence)]
+        found.append(Section("Errors per group of structures", parts, place=31))
+    outside = extrapolating(evidence)
+    if not outside.empty:
+        found.append(Section("Extrapolation", [extrapolation(outside)], place=32))
+    return found
+
+
+def _warnings(evidence: Evidence) -> list[str]:
+    rows = evidence.of(MEASURE.name)
+    outside = rows[(rows["metric"] == "extrapolating_atoms") & (rows["split"] == "test")]
+    if outside.empty:
+        return []
+    counts = [f"{row.potential} ({row.value:.0f})" for row in outside.itertuples()]
+    return [
+        "Atoms of the test data whose surroundings lie outside those of training, where a potential "
+        f"extrapolates: {tables.several(counts)}."
+    ]
+
+
+# -- tables ----------------------------------------------------------------------------------------------
+
+
+def training(evidence: Evidence) -> pd.DataFrame:
+    """Return one row per potential, in the order of the ranking: errors on the training data."""
+    rows = evidence.of(MEASURE.name)
+    frame = wide(rows[rows["split"] == "train"], ["potential"])
+    columns = list(dict.fromkeys([*frame.columns, ranking.FORCE.metric, ranking.ENERGY.metric]))
+    return frame.reindex(index=evidence.ranked(rows["potential"]), columns=columns)
+
+
+def train_errors(evidence: Evidence) -> Table:
+    """Errors on the training data."""
+    notes = ["Errors on the training data."]
+    frame = training(evidence)
+    return tables.of_potentials(evidence, "training-errors", "potential", frame, ranking.COLUMNS, notes)
+
+
+def errors_by_group(evidence: Evidence) -> pd.DataFrame:
+    """Return one row per group and potential: test errors."""
+    rows = evidence.by_group(MEASURE.name)
+    return wide(rows[rows["split"] == "test"], ["group", "potential"])
+
+
+def groups(evidence: Evidence) -> Table:
+    """Test errors of each group of structures."""
+    frame = errors_by_group(evidence)
+    frame = frame[frame.index.get_level_values("potential").isin(evidence.shown)]
+    potentials = frame.index.get_level_values("potential")
+    frame = frame.set_axis([f"{group}: {potential}" for group, potential in frame.index])
+    return tables.of_potentials(
+        evidence, "groups", "group: potential", frame, ranking.COLUMNS, potentials=potentials
+    )
+
+
+def extrapolating(evidence: Evidence) -> pd.DataFrame:
+    """List the test structures in which atoms extrapolate, those with the largest share first."""
+    found = []
+    for name, kept in evidence.predictions.items():
+        rows = kept.get("test_extrapolating", np.empty((0, 3), int))
+        of_group = kept["test_energy_group"].tolist()
+        found += [
+            (name, number, group, n_outside, n_atoms)
+            for (number, n_atoms, n_outside), group in zip(rows.tolist(), of_group, strict=False)
+            if n_outside
+        ]
+    frame = pd.DataFrame(found, columns=["potential", "structure", "group", "n_outside", "n_atoms"])
+    order = (-frame["n_outside"] / frame["n_atoms"]).sort_values(kind="stable").index
+    return frame.loc[order].sort_values("potential", kind="stable")
+
+
+def extrapolation(outside: pd.DataFrame) -> Table:
+    """The test structures with atoms in surroundings outside those of training."""
+    shown = outside.groupby("potential", sort=False).head(STRUCTURES_SHOWN)
+    rows = [
+        [
+            row.potential,
+            f"{row.structure} ({row.group})" if row.group else str(row.structure),
+            f"{row.n_outside} of {row.n_atoms}",
+        ]
+        for row in shown.itertuples()
+    ]
+    left_out = len(outside) - len(shown)
+    note = "Numbers are places in the test data. These surroundings lie outside those of training."
+    more = f" {left_out} more are not shown." if left_out else ""
+    headings = ["potential", "test structure", "atoms that extrapolate"]
+    return Table(headings, rows, note=note + more, name="extrapolation", widths=(1, 2, 2), text=True)
+
+
+# -- training and test error over the number of parameters -----------------------------------------------
+
+
+def _parameters(evidence: Evidence) -> list[Plot]:
+    if evidence.ranking[ranking.FORCE.metric].isna().all():
+        return []
+    caption = (
+        "Training error (hollow) and test error (filled) against the number of parameters."
+        f"{ranking.on_shift(evidence)}"
+    )
+    return [Plot("parameters", caption, lambda: _draw_parameters(evidence))]
+
+
+def _draw_parameters(evidence: Evidence) -> Sketch:
+    measured = evidence.ranking.dropna(subset=[ranking.FORCE.metric])
+    train = training(evidence)
+    sketch = new_sketch("parameters", 7.4, 3.5 if evidence.is_sweep else 3.1)
+    panels = (ranking.FORCE, ranking.ENERGY)
+    for axes, error in zip(sketch.canvas.subplots(1, len(panels)), panels, strict=True):
+        both = pd.concat([measured[error.metric], train[error.metric]])
+        for name, row in measured.iterrows():
+            _draw_pair(evidence, sketch, axes, row, train.at[name, error.metric], error.metric)
+        axes.set(xlabel="number of parameters", ylabel=error.label)
+        scales(axes, measured["n_parameters"], both)
+        if not evidence.is_sweep:
+            label_points(axes, measured.index, measured["n_parameters"], measured[error.metric])
+    if evidence.is_sweep:
+        against.legend_of_families(evidence, sketch, measured)
+    return sketch
+
+
+def _draw_pair(
+    evidence: Evidence, sketch: Sketch, axes: Axes, row: pd.Series, train: float, metric: str
+) -> None:
+    """Draw training and test error of one potential, joined."""
+    x, test, family = row["n_parameters"], row[metric], row["family"]
+    look = evidence.style(family)
+    (line,) = axes.plot([x, x], [train, test], color=look["color"], linewidth=1, zorder=1)
+    sketch.own(line, family)
+    hollow = look | {"markerfacecolor": "white", "markeredgecolor": look["color"]}
+    for value, what, marker in ((train, "training", hollow), (test, "test", look)):
+        tip = f"{row.name}, {what}: {value:.3g} ({x:.0f} parameters)"
+        sketch.point(axes, x, value, tip, family, markersize=7, **marker)
+
+
+# -- parity ----------------------------------------------------------------------------------------------
+
+Quantities = Sequence[tuple[str, str]]
+
+
+def _with_parity(evidence: Evidence) -> Quantities:
+    """Return the quantities, and their labels, that any shown potential has predictions of."""
+    kept = [evidence.predictions[name] for name in evidence.shown if name in evidence.predictions]
+    return [(key, label) for key, label in QUANTITIES if any(len(one[f"test_{key}"]) for one in kept)]
+
+
+def _parity(evidence: Evidence, quantities: Quantities) -> Plot:
+    """Predicted against reference values of the test data, one row per potential."""
+    marked = any(_is_marked(evidence, name) for name in evidence.shown if name in evidence.predictions)
+    note = f" {ranking.stress_note(evidence)}" if marked else ""
+    caption = (
+        "Prediction against reference on the test data; energies relative to the mean reference. The line is "
+        f"perfect agreement. At most {MOST_PARITY_POINTS} points per panel are drawn, chosen at random.{note}"
+        f"{ranking.on_shift(evidence)}"
+    )
+    return Plot("parity", caption, lambda: _draw_parity(evidence, quantities))
+
+
+def _is_marked(evidence: Evidence, name: str) -> bool:
+    return name in ranking.without_stress(evidence) and len(evidence.predictions[name]["test_stress"]) > 0
+
+
+def _draw_parity(evidence: Evidence, quantities: Quantities) -> Sketch:
+    names = [name for name in evidence.shown if name in evidence.predictions]
+    sketch = new_sketch("parity", 2.45 * len(quantities) + 0.1, 2.45 * len(names) + 0.1)
+    grid = sketch.canvas.subplots(len(names), len(quantities), squeeze=False)
+    for row, name in zip(grid, names, strict=True):
+        color = evidence.color(evidence.ranking.at[name, "family"])
+        for axes, (key, label) in zip(row, quantities, strict=True):
+            _draw_pairs(axes, evidence.predictions[name][f"test_{key}"], color, relative=key == "energy")
+            axes.set(xlabel=f"reference {label}", ylabel=f"predicted {label}")
+        row[0].set_title(name, loc="left")
+        if _is_marked(evidence, name):
+            row[-1].set_title(f"{ranking.UNFITTED} not fitted", loc="right")
+    return sketch
+
+
+def _draw_pairs(axes: Axes, pairs: np.ndarray, color: str, relative: bool) -> None:
+    pairs = pairs[np.isfinite(pairs).all(axis=1)]
+    if len(pairs) > MOST_PARITY_POINTS:
+        chosen = np.random.default_rng(0).choice(len(pairs), MOST_PARITY_POINTS, replace=False)
+        pairs = pairs[chosen]
+    if len(pairs) == 0:
+        return
+    if relative:
+        pairs = pairs - pairs[:, 0].mean()
+    low, high = pairs.min(), pairs.max()
+    axes.plot([low, high], [low, high], color=GUIDE, linewidth=1, zorder=1)
+    axes.scatter(pairs[:, 0], pairs[:, 1], s=7, color=color, alpha=0.5, linewidths=0, rasterized=True)
+    axes.locator_params(nbins=4)
+
+
+# -- groups of structures --------------------------------------------------------------------------------
+
+
+def _groups(evidence: Evidence, frame: pd.DataFrame) -> list[Plot]:
+    """Test errors of each group of structures, as bars, where there are several."""
+    if frame.index.get_level_values("group").nunique() < 2:
+        return []
+    caption = f"Test errors of each group of structures.{ranking.on_shift(evidence)}"
+    return [Plot("groups", caption, lambda: _draw_groups(evidence, frame))]
+
+
+def _draw_groups(evidence: Evidence, frame: pd.DataFrame) -> Sketch:
+    in_groups = list(frame.index.get_level_values("group").unique())
+    names = evidence.shown
+    sketch = new_sketch("groups", 7.4, 0.9 + 0.25 * len(in_groups) * len(names))
+    panels = (ranking.FORCE, ranking.ENERGY)
+    grid = sketch.canvas.subplots(1, len(panels), sharey=True)
+    for axes, error in zip(grid, panels, strict=True):
+        values = frame[error.metric].unstack("potential").reindex(in_groups)
+        _draw_bars(evidence, axes, names, values)
+        axes.set(yticks=range(len(in_groups)), yticklabels=in_groups, xlabel=f"test {error.label}")
+        axes.grid(axis="y", visible=False)
+        axes.margins(x=0.12)
+    grid[0].invert_yaxis()
+    # As many in a row as the page is wide for.
+    columns = max(1, min(len(names), LETTERS_OF_LEGEND // max(map(len, names))))
+    sketch.canvas.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=columns)
+    return sketch
+
+
+def _draw_bars(evidence: Evidence, axes: Axes, names: Sequence[str], values: pd.DataFrame) -> None:
+    """Draw a bar per group and potential; ``values`` has a column per potential and a row per group."""
+    height = 0.8 / len(names)
+    families = [evidence.ranking.at[name, "family"] for name in names]
+    for index, name in enumerate(names):
+        if name not in values:
+            continue
+        positions = np.arange(len(values)) + height * (index - (len(names) - 1) / 2)
+        look: dict[str, Any] = {
+            "color": evidence.color(families[index]),
+            "edgecolor": "white",
+            "linewidth": 0,
+        }
+        # Potentials of one family have its colour, so those after the first are hatched.
+        hatch = HATCHES[families[:index].count(families[index]) % len(HATCHES)]
+        axes.barh(positions, values[name], height=0.9 * height, hatch=hatch, label=name, **look)
+        for position, value in zip(positions, values[name], strict=True):
+            if np.isfinite(value):
+                axes.text(value, position, f" {_short(value)}", va="center", fontsize=7)
+
+
+def _short(value: float) -> str:
+    # Forces that vanish by symmetry leave rounding behind.
+    return "0" if value < 1e-3 else f"{value:.3g}"

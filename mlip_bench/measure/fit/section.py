@@ -1,0 +1,34 @@
+"""Fits in the report: time, memory, and the test error against the time."""
+
+import pandas as pd
+
+from mlip_bench.measure.fit import REPORTED
+from mlip_bench.section import against, tables
+from mlip_bench.section.evidence import Evidence
+from mlip_bench.section.parts import Column, Part, Plot, Section
+
+TIME = "fit_s"
+COLUMNS = (Column("fit time (s)", TIME, ".1f"), Column("peak memory (MiB)", "peak_rss_mib", ".0f"))
+
+
+def sections(evidence: Evidence) -> list[Section]:
+    """Return the section, where anything was fitted."""
+    if evidence.of(REPORTED.name).empty:
+        return []
+    note = f"Threads given to each fit: {evidence.threads(REPORTED.name)}."
+    parts: list[Part] = [tables.plain("fits", "potential", evidence.ranking, COLUMNS, note)]
+    if not against.having(evidence, TIME).empty:
+        parts.insert(0, _against_time(evidence))
+    return [Section("Time and memory of each fit", parts, place=20)]
+
+
+def _against_time(evidence: Evidence) -> Plot:
+    caption = (
+        f"Test error against the time of the fit.{against.on_lines(evidence)}{against.remarks(evidence)}"
+    )
+    label = "time of the fit (s)"
+    return Plot("training", caption, lambda: against.draw(evidence, "training", TIME, label, _tip))
+
+
+def _tip(row: pd.Series) -> str:
+    return f"fitted in {row[TIME]:.0f} s, {row['n_parameters']:.0f} parameters"

@@ -1,0 +1,185 @@
+"""Properties of the crystal in the report: beside those of first principles, with deviations in per cent.
+
+Each measurement of a property brings its rows, and its figures, to the one section.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlip_bench.measure import MEASURES, PROPERTIES, first_principles
+from mlip_bench.measure.base import Found, Measure, Metric
+from mlip_bench.results import BY_GROUP
+from mlip_bench.section.drawing import GREY
+from mlip_bench.section.evidence import Evidence
+from mlip_bench.section.parts import MISSING, Part, Plot, Section, Table
+
+# What the reference from first principles is called.
+REFERENCE = "DFT"
+NO_REFERENCE = "no reference"
+
+# Deviations (%) above which a cell is shaded, lightly, more, and most.
+SHADES = (2.0, 5.0, 10.0)
+
+# What tells several potentials of one family apart.
+DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)))
+
+
+@dataclass(frozen=True)
+class Property:
+    """One row of the table."""
+
+    measure: str
+    metric: str
+    group: str | None
+
+    @property
+    def declared(self) -> Metric:
+        """What its measure says of the number."""
+        return MEASURES[self.measure].metrics[self.metric]
+
+    @property
+    def label(self) -> str:
+        """Description, group and unit."""
+        group = f", {self.group}" if self.group else ""
+        unit = "" if self.declared.unit == "1" else f" ({self.declared.unit})"
+        return f"{self.declared.description}{group}{unit}"
+
+
+def sections(
+    evidence: Evidence, measure: Measure, plots: Sequence[Plot] = (), *, place: int
+) -> list[Section]:
+    """Return what a measurement brings to the section of properties: its rows, and its figures below."""
+    frame = measured(evidence, measure)
+    if frame.empty:
+        return []
+    parts: list[Part] = [table(evidence, measure.name, frame), *plots]
+    return [Section("Properties of the crystal", parts, place=place)]
+
+
+def measured(evidence: Evidence, measure: Measure) -> pd.DataFrame:
+    """Return a row per metric and group, a column per potential with any property, as both are ordered."""
+    plain = evidence.rows["measure"].str.removesuffix(BY_GROUP)
+    names = evidence.ranked(evidence.rows.loc[plain.isin(PROPERTIES), "potential"])
+    rows = evidence.rows[plain == measure.name]
+    rows = rows.assign(group=rows["group"].fillna(""))
+    wide = rows.pivot_table(index=["metric", "group"], columns="potential", values="value", sort=False)
+    places = list(measure.metrics)
+    order = [(places.index(metric), group) for metric, group in wide.index]
+    return wide.reindex(columns=names).iloc[sorted(range(len(order)), key=order.__getitem__)]
+
+
+def table(evidence: Evidence, measure: str, frame: pd.DataFrame) -> Table:
+    """The numbers of a measurement: of first principles, then of each potential with its deviation."""
+    reference = reference_of(evidence)
+    rows, shades = [], {}
+    for index, (metric, group) in enumerate(frame.index):
+        which = Property(measure, metric, group or None)
+        found = None if reference is None else reference.properties.get(measure)
+        expected = _expected(found, which)
+        cells = [which.label, _reference_cell(which, expected, reference is not None)]
+        for column in range(len(frame.columns)):
+            value = frame.iloc[index, column]
+            cells.append(_cell(value, expected, which))
+            shades[index, column + 2] = shade(deviation(value, expected, which))
+        rows.append(cells)
+    note = (
+        "Each crystal was relaxed first, with the potential itself. In brackets: deviation from DFT in per "
+        f"cent, shaded above 2, 5 and 10 %. {MISSING}: not measured, or it does not hold: see the failures. "
+        f"{_provenance(reference)}"
+    )
+    headings = ["", REFERENCE, *map(str, frame.columns)]
+    widths = (4, *[2] * (len(headings) - 1))
+    return Table(headings, rows, note=note, shades=shades, name="properties", widths=widths)
+
+
+def reference_of(evidence: Evidence) -> first_principles.Reference | None:
+    """Return the reference of the crystal that the run measured."""
+    dataset = evidence.run["dataset"]
+    return first_principles.shipped(dataset["system"]) if dataset.get("reference") else None
+
+
+def _provenance(reference: first_principles.Reference | None) -> str:
+    """Say where the reference comes from, or that there is none."""
+    if reference is None:
+        return f"There is {NO_REFERENCE} for this crystal."
+    return f"DFT: {reference.level_of_theory}; computed by the same measurements, see datasets/references."
+
+
+def with_reference(evidence: Evidence, measure: str) -> dict[str, Mapping[str, np.ndarray]]:
+    """Return the curves of a measurement: those of the reference, if there is one, and of each potential."""
+    reference = reference_of(evidence)
+    found = None if reference is None else reference.properties.get(measure)
+    return {**({} if found is None else {REFERENCE: found.curves}), **evidence.curves(measure)}
+
+
+def line(evidence: Evidence, name: str) -> dict[str, Any]:
+    """Return the line of a potential: its family's colour, with a dash of its own among several."""
+    if name == REFERENCE:
+        return {"color": GREY, "linewidth": 2.5}
+    families = evidence.ranking["family"]
+    place = list(families.index[families == families[name]]).index(name)
+    color = evidence.color(families[name])
+    return {"color": color, "linewidth": 1.1, "linestyle": DASHES[place % len(DASHES)]}
+
+
+def beside_reference(measure: str, found: Found, expected: Found | None) -> Iterable[tuple[str, ...]]:
+    """Return a row per number: what it is, the potential's, the reference's, and the deviation."""
+    for value in found.values:
+        which = Property(measure, value.metric, value.group)
+        reference = _expected(expected, which)
+        off = deviation(value.value, reference, which)
+        yield (
+            which.label,
+            _number(value.value),
+            _reference_cell(which, reference, expected is not None),
+            MISSING if off is None else f"{off:+.1f} %",
+        )
+
+
+def deviation(value: float, expected: float | None, which: Property) -> float | None:
+    """Return the deviation in per cent, or None where there is nothing to compare."""
+    if expected is None or pd.isna(value) or not which.declared.compared:
+        return None
+    if abs(expected) <= which.declared.near_zero:
+        return None
+    return 100 * (value - expected) / abs(expected)
+
+
+def shade(deviation: float | None) -> int:
+    """Return how much a cell is shaded: 0 for not at all, up to ``len(SHADES)``."""
+    return 0 if deviation is None else sum(abs(deviation) > limit for limit in SHADES)
+
+
+def _expected(found: Found | None, which: Property) -> float | None:
+    if found is None:
+        return None
+    try:
+        return found.value(which.metric, which.group)
+    except KeyError:
+        return None
+
+
+def _reference_cell(which: Property, expected: float | None, any_reference: bool) -> str:
+    if expected is not None:
+        return _number(expected)
+    return MISSING if any_reference and not which.declared.compared else NO_REFERENCE
+
+
+def _cell(value: float, expected: float | None, which: Property) -> str:
+    off = deviation(value, expected, which)
+    return _number(value) if off is None else f"{_number(value)} ({off:+.1f})"
+
+
+def _number(value: float) -> str:
+    if pd.isna(value):
+        return MISSING
+    if float(value).is_integer():
+        return f"{value:.0f}"
+    if abs(value) < 1e-3:
+        return f"{value:.0e}"
+    # Lattice constants agree to more digits than anything else.
+    return f"{value:.4f}" if 1 <= abs(value) < 10 else f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"

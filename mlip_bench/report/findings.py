@@ -1,0 +1,51 @@
+"""What the numbers decide, in words: the first lines of a report."""
+
+import pandas as pd
+
+from mlip_bench.report import fronts
+from mlip_bench.section.evidence import Evidence
+from mlip_bench.section.parts import Axis
+
+
+def of(evidence: Evidence) -> list[str]:
+    """Say which potential is best, which to take, which is cheapest, and which are on the front."""
+    first, price = evidence.errors[0], evidence.costs[0]
+    known = evidence.ranking.dropna(subset=[first.metric])
+    if known.empty:
+        return ["No potential was measured."]
+    best = known.iloc[0]
+    sentences = [_on_best(evidence.errors, best)]
+    choice = fronts.recommended(known)
+    if choice is not None and choice != best.name:
+        chosen = known.loc[choice]
+        errors = " and ".join(axis.say(chosen) for axis in evidence.errors)
+        sentences.append(
+            f"Cheapest within {100 * fronts.WITHIN:.0f} % of the best {first.quantity} error: {choice}, "
+            f"{errors} at {price.say(chosen)}."
+        )
+    front = known[known["on_front"]].sort_values(price.metric)
+    if len(front) > 1 and pd.notna(best[price.metric]):
+        sentences.append(_on_cheapest(first, price, front.iloc[0], best))
+    if not front.empty:
+        names = ", ".join(map(str, front.index))
+        sentences.append(
+            f"On the Pareto front of {first.quantity} error and {price.quantity}, from cheap to dear: "
+            f"{names}."
+        )
+    return sentences
+
+
+def _on_best(errors: tuple[Axis, ...], best: pd.Series) -> str:
+    first, *others = errors
+    statistic = f" ({first.statistic})" if first.statistic else ""
+    said = ", ".join([f"{first.say(best)}{statistic}", *(axis.say(best) for axis in others)])
+    return f"Smallest {first.quantity} error on the test data: {best.name}, {said}."
+
+
+def _on_cheapest(error: Axis, price: Axis, cheapest: pd.Series, best: pd.Series) -> str:
+    times = best[price.metric] / cheapest[price.metric]
+    said = (price.alone or price.say)(cheapest)
+    return (
+        f"Cheapest: {cheapest.name}, {said}, {times:.1f} times cheaper than {best.name}, at "
+        f"{error.say(cheapest)}."
+    )

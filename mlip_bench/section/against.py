@@ -1,0 +1,84 @@
+"""Figures of the test errors against what one pays with: a panel per error, a point per potential."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from mlip_bench.section import fronts
+from mlip_bench.section.drawing import GUIDE, Sketch, label_points, new_sketch, scales
+from mlip_bench.section.evidence import Evidence
+from mlip_bench.section.parts import Axis
+
+
+def having(evidence: Evidence, key: str) -> pd.DataFrame:
+    """Return the potentials that have a number and the first error."""
+    if key not in evidence.ranking or not evidence.errors:
+        return evidence.ranking.iloc[:0]
+    return evidence.ranking.dropna(subset=[key, evidence.errors[0].metric])
+
+
+def draw(evidence: Evidence, name: str, key: str, label: str, tip: Callable[[pd.Series], str]) -> Sketch:
+    """Draw the errors against the number ``key``; ``tip`` says the rest beside a point."""
+    ranking = having(evidence, key)
+    sketch = new_sketch(name, 7.4, 3.7 if evidence.is_sweep else 3.3)
+    panels = sketch.canvas.subplots(1, len(evidence.errors), squeeze=False)[0]
+    for axes, error in zip(panels, evidence.errors, strict=True):
+        axes.plot(*fronts.steps(ranking[key], ranking[error.metric]), color=GUIDE, linewidth=2.5, zorder=1)
+        for potential, row in ranking.iterrows():
+            text = f"{potential}: {error.tip(row)}, {tip(row)}"
+            _draw_point(evidence, sketch, axes, row, key, error, text)
+        axes.set(xlabel=label, ylabel=f"test {error.label}")
+        scales(axes, ranking[key], ranking[error.metric])
+        if evidence.is_sweep:
+            _draw_family_lines(evidence, sketch, axes, ranking, key, error.metric)
+        else:
+            label_points(axes, ranking.index, ranking[key], ranking[error.metric])
+    if evidence.is_sweep:
+        legend_of_families(evidence, sketch, ranking)
+    return sketch
+
+
+def on_lines(evidence: Evidence) -> str:
+    """Say in a caption what the coloured lines are."""
+    return " Coloured lines join what no other size of the same family beats." if evidence.is_sweep else ""
+
+
+def remarks(evidence: Evidence) -> str:
+    """Say in a caption what must be said of the errors."""
+    return "".join(error.remark(evidence) for error in evidence.errors)
+
+
+def legend_of_families(evidence: Evidence, sketch: Sketch, ranking: pd.DataFrame) -> None:
+    """Write the families of what is drawn above a figure."""
+    families = sorted(ranking["family"].unique())
+    handles = [
+        Line2D([], [], linestyle="none", markersize=7, **evidence.style(family)) for family in families
+    ]
+    sketch.canvas.legend(handles, families, loc="outside upper center", ncols=len(families))
+
+
+def _draw_point(
+    evidence: Evidence, sketch: Sketch, axes: Axes, row: pd.Series, key: str, error: Axis, tip: str
+) -> None:
+    """Draw one potential with its bars."""
+    look = evidence.style(row["family"])
+    spreads = [row.get(f"{name}_spread", np.nan) for name in (key, error.metric)]
+    x_bar, y_bar = (None if pd.isna(spread) else spread for spread in spreads)
+    at = row[key], row[error.metric]
+    bars = axes.errorbar(*at, xerr=x_bar, yerr=y_bar, color=look["color"], linewidth=1)
+    for bar in bars[2]:
+        sketch.own(bar, row["family"])
+    size = 6 if evidence.is_sweep else 9
+    sketch.point(axes, *at, tip, row["family"], markersize=size, zorder=3, **look)
+
+
+def _draw_family_lines(
+    evidence: Evidence, sketch: Sketch, axes: Axes, ranking: pd.DataFrame, key: str, metric: str
+) -> None:
+    for family, own in ranking.groupby("family"):
+        color = evidence.color(str(family))
+        (line,) = axes.plot(*fronts.steps(own[key], own[metric]), color=color, linewidth=1, zorder=2)
+        sketch.own(line, str(family))
