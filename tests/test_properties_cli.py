@@ -13,8 +13,8 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from mlip_bench.lammps.session import potentials_folder
-from mlip_bench.measure import first_principles
-from mlip_bench.report import content, properties
+from mlip_bench.measure import first_principles, properties
+from mlip_bench.report import content
 
 COMMAND = [sys.executable, "-m", "mlip_bench"]
 QUADRATIC = potentials_folder() / "Mo_Zuo_JPCA2020.quadratic.snapcoeff"
@@ -74,7 +74,10 @@ def test_a_second_run_measures_nothing_again(run):
 
 
 def test_the_report_sets_properties_beside_dft(run):
-    table = properties.table(content.read(run))
+    (section,) = [one for one in content.read(run).sections if one.heading.startswith("Properties")]
+    # Four measurements bring their rows to one table.
+    (table,) = section.tables
+    assert {row[0] for row in table.rows} >= {"volume per atom (Å³/atom)", "vacancy formation (eV)"}
     assert table.headings[:2] == ["", "DFT"]
     (line,) = [row for row in table.rows if row[0] == "C11 (GPa)"]
     expected = first_principles.shipped("Mo").properties["elastic"].value("c11")
@@ -96,10 +99,11 @@ def test_curves_without_rows_are_not_drawn(run, tmp_path):
     lines = (run / "results.jsonl").read_text().splitlines()
     kept = [line for line in lines if (json.loads(line)["potential"], json.loads(line)["measure"]) != SNAPS]
     (tmp_path / "run" / "results.jsonl").write_text("\n".join(kept) + "\n")
-    assert SNAPS in content.read(run).curves
-    drawn = content.read(tmp_path / "run").curves
-    assert SNAPS not in drawn
-    assert ("snap", "eos") in drawn
+    potential, measure = SNAPS
+    assert potential in content.read(run).evidence.curves(measure)
+    rest = content.read(tmp_path / "run").evidence
+    assert potential not in rest.curves(measure)
+    assert potential in rest.curves("eos")
 
 
 def test_shades_follow_deviations():

@@ -13,11 +13,13 @@ import pytest
 from mlip_bench import study
 from mlip_bench.data import records
 from mlip_bench.errors import UserError
+from mlip_bench.measure.errors.section import extrapolating
 from mlip_bench.potentials.presets import hypers
-from mlip_bench.report import build, drawing
+from mlip_bench.report import build
 from mlip_bench.report.content import read
 from mlip_bench.report.fronts import on_front
 from mlip_bench.results import read_rows, write_rows
+from mlip_bench.section import drawing
 
 
 @pytest.fixture(scope="module")
@@ -138,14 +140,14 @@ def test_structures_that_extrapolate_are_listed(tmp_path):
         assert not study.Study(plan, tmp_path).run().failures
         study.describe(plan, tmp_path, ["mlip-bench", "run"])
     build(tmp_path)
-    content = read(tmp_path)
+    outside = extrapolating(read(tmp_path).evidence)
     total = sum(
         row.value
         for row in read_rows(tmp_path / "results.jsonl")
         if row.split == "test" and row.metric == "extrapolating_atoms"
     )
-    assert content.extrapolation["n_outside"].sum() == total > 0
-    worst = content.extrapolation.iloc[0]
+    assert outside["n_outside"].sum() == total > 0
+    worst = outside.iloc[0]
     html = (tmp_path / "report.html").read_text()
     assert f"<td>{worst.n_outside} of {worst.n_atoms}</td>" in html
 
@@ -162,12 +164,6 @@ def test_front_is_the_points_that_nothing_beats():
     cost = pd.Series({"a": 1.0, "b": 2.0, "c": 3.0, "d": 2.0, "e": np.nan})
     error = pd.Series({"a": 9.0, "b": 5.0, "c": 6.0, "d": 5.0, "e": 1.0})
     assert on_front(cost, error).to_dict() == {"a": True, "b": True, "c": False, "d": True, "e": False}
-
-
-def test_colours_differ_between_families():
-    looks = [drawing.style(name) for name in drawing.STYLES]
-    assert len({look["color"] for look in looks}) == len(looks)
-    assert len({look["marker"] for look in looks}) == len(looks)
 
 
 def test_a_file_that_is_no_result(tmp_path):

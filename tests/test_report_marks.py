@@ -20,10 +20,14 @@ from mlip_bench.data.reference import labelled
 from mlip_bench.lammps.session import potentials_folder
 from mlip_bench.measure import cost, errors
 from mlip_bench.measure.base import Subject
+from mlip_bench.measure.cost import ruler_time
+from mlip_bench.measure.direct.section import comparison
+from mlip_bench.measure.errors.ranking import SHIFT_NOTE, UNFITTED, stress_note
+from mlip_bench.measure.errors.section import groups, train_errors
 from mlip_bench.potentials import family, family_names
 from mlip_bench.potentials.base import Potential, Prediction, silent
 from mlip_bench.potentials.presets import hypers
-from mlip_bench.report import build, content, direct, figures, ruler, tables
+from mlip_bench.report import build, content, figures, tables
 from mlip_bench.results import RESULTS, read_rows, table, write_rows
 
 ROOT = Path(__file__).parents[1]
@@ -88,7 +92,7 @@ def example_without(folder, removed):
 
 def marked(of):
     place = of.headings.index("stress RMSE (GPa)")
-    return {row[0] for row in of.rows if row[place].endswith(tables.UNFITTED)}
+    return {row[0] for row in of.rows if row[place].endswith(UNFITTED)}
 
 
 def test_stress_that_was_not_fitted_is_marked(tmp_path):
@@ -99,21 +103,25 @@ def test_stress_that_was_not_fitted_is_marked(tmp_path):
         for name, entry in read.run["potentials"].items()
         if entry["family"] in ("gap", "mtp", "nnp") and name != "mtp-level4"
     }
-    assert marked(tables.ranking(read)) == marked(tables.train_errors(read)) == unfitted
-    assert {name.split(": ")[1] for name in marked(tables.groups(read))} == unfitted & set(read.shown)
-    for of in (tables.ranking(read), tables.train_errors(read), tables.groups(read)):
-        assert tables.stress_note(read) in of.note
+    assert marked(tables.ranking(read)) == marked(train_errors(read.evidence)) == unfitted
+    assert {name.split(": ")[1] for name in marked(groups(read.evidence))} == unfitted & set(read.shown)
+    for of in (
+        tables.ranking(read),
+        train_errors(read.evidence),
+        groups(read.evidence),
+    ):
+        assert stress_note(read.evidence) in of.note
     caption = next(figure.caption for figure in figures.draw(read) if figure.name == "parity")
-    assert caption.endswith(tables.stress_note(read))
+    assert caption.endswith(stress_note(read.evidence))
 
 
 def test_a_run_that_does_not_say_what_was_fitted_has_no_marks(tmp_path):
     names = tomllib.loads((EXAMPLE / "run.toml").read_text())["potentials"]
     folder = example_without(tmp_path / "run", names)
     build(folder)
-    assert tables.UNFITTED not in (folder / "report.html").read_text()
+    assert UNFITTED not in (folder / "report.html").read_text()
     pages = pdfium.PdfDocument(folder / "report.pdf")
-    assert not any(tables.UNFITTED in page.get_textpage().get_text_range() for page in pages)
+    assert not any(UNFITTED in page.get_textpage().get_text_range() for page in pages)
 
 
 def test_unfitted_stress_is_marked_beside_direct_forces_too(tmp_path):
@@ -125,11 +133,11 @@ def test_unfitted_stress_is_marked_beside_direct_forces_too(tmp_path):
     }
     (tmp_path / "run.toml").write_text(tomli_w.dumps(run))
     shutil.copy(DIRECT_ROWS, tmp_path / RESULTS)
-    found = direct.comparison(content.read(tmp_path))
+    found = comparison(content.read(tmp_path).evidence)
     (row,) = [row for row in found.rows if row[0].startswith("test stress")]
-    assert row[1].endswith(tables.UNFITTED)
-    assert not row[2].endswith(tables.UNFITTED)
-    assert tables.stress_note(content.read(tmp_path)) in found.note
+    assert row[1].endswith(UNFITTED)
+    assert not row[2].endswith(UNFITTED)
+    assert stress_note(content.read(tmp_path).evidence) in found.note
 
 
 def test_no_word_of_a_table_is_broken(tmp_path):
@@ -182,7 +190,7 @@ def cost_rows(like, found):
 @settings(max_examples=25, deadline=None)
 def test_all_microseconds_of_a_processor_are_by_one_time_of_the_ruler(like, found):
     rows, n_ruler = cost_rows(like, found)
-    shown = ruler.scaled(rows, ruler.times(rows))
+    shown = ruler_time.scaled(rows)
     for cpu in {cpu for cpu, *_ in found}:
         median = np.median([1e5 * drift / n_ruler for other, _, drift in found if other == cpu])
         ratios = [ratio for other, ratio, _ in found if other == cpu]
@@ -213,9 +221,9 @@ def test_a_timing_without_the_ruler_stays_as_it_was_measured(like):
     alone = rows[~((rows["cpu"] == "fast") & (rows["metric"] == "ruler_s_per_step"))]
     no_ratio = rows[~((rows["cpu"] == "fast") & (rows["metric"] == "cost_ratio"))]
     for kept in (alone, no_ratio):
-        shown = ruler.scaled(kept, ruler.times(kept))
+        shown = ruler_time.scaled(kept)
         pd.testing.assert_frame_equal(shown[shown["cpu"] == "fast"], kept[kept["cpu"] == "fast"])
-    assert ruler.note([]) == ""
+    assert ruler_time.note(rows.iloc[:0]) == ""
 
 
 # -- energies of read potentials, as they are and after a shift per element ------------------------------
@@ -320,11 +328,15 @@ def test_a_read_potential_has_two_rows_each_so_called(with_read):
         if (row.potential, row.measure, row.split) == ("published", "errors", "test")
     }
     assert test["energy_rmse_shifted"] < test["energy_rmse"]
-    for of in (tables.ranking(read), tables.train_errors(read), tables.groups(read)):
+    for of in (
+        tables.ranking(read),
+        train_errors(read.evidence),
+        groups(read.evidence),
+    ):
         names = [row[0].split(": ")[-1] for row in of.rows]
         assert set(names) == {"snap", "published, as it is", "published, after a shift per element"}
         assert len(of.families) in (0, len(of.rows))
-        assert tables.shift_note() in of.note
+        assert SHIFT_NOTE in of.note
     rows = {row[0]: row[1:] for row in tables.ranking(read).rows}
     assert rows["published, as it is"][1] == f"{test['energy_rmse']:.2f}"
     assert rows["published, as it is"][3] == f"{test['force_rmse']:.1f}"

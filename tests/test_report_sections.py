@@ -10,9 +10,12 @@ import pytest
 from PIL import Image
 
 from mlip_bench.errors import UserError
-from mlip_bench.report import build, content, direct, pair, pdf, scaling, tables
-from mlip_bench.report.drawing import Figure
+from mlip_bench.measure.direct.section import comparison, findings
+from mlip_bench.measure.scaling.section import table as table_of_sizes
+from mlip_bench.measure.stability.section import table as table_of_dynamics
+from mlip_bench.report import build, content, pair, pdf
 from mlip_bench.results import RESULTS, read_rows, write_rows
+from mlip_bench.section.drawing import Figure
 
 ROOT = Path(__file__).parents[1]
 MO = ROOT / "docs" / "direct-vs-conservative" / "mo.jsonl"
@@ -24,9 +27,9 @@ def test_a_tall_figure_stays_with_its_heading():
     Image.new("RGB", (60, 300)).save(image, "png")
     document = pdf.Document()
     document.add_page()
-    pdf._section(document, "Parity", Figure("parity", "A caption.", "", image.getvalue(), 7.0))
+    pdf._section(document, "Parity", [Figure("parity", "A caption.", "", image.getvalue(), 7.0)])
     assert document.page_no() == 2
-    pdf._section(document, "Parity", Figure("parity", "A caption.", "", image.getvalue(), 7.0))
+    pdf._section(document, "Parity", [Figure("parity", "A caption.", "", image.getvalue(), 7.0)])
     assert document.page_no() == 3
     document.output()  # closes the fonts
 
@@ -56,8 +59,8 @@ direct_measure = "direct-vs-conservative"
 
 
 def test_direct_against_conservative_forces(folder):
-    rows, read = read_rows(folder / RESULTS), content.read(folder)
-    table = direct.comparison(read)
+    rows, read = read_rows(folder / RESULTS), content.read(folder).evidence
+    table = comparison(read)
     assert table.headings == ["", "sevennet", "sevennet-dfs", "sevennet / sevennet-dfs"]
     cells = {row[0]: row[1:] for row in table.rows}
     ratio = value(rows, "sevennet", "single_point_s", 2000) / value(
@@ -65,7 +68,7 @@ def test_direct_against_conservative_forces(folder):
     )
     assert cells["single point, 2000 atoms (ms)"][2] == f"{ratio:.2f}"
     assert float(cells["curl of the forces, ‖J - Jᵀ‖ / ‖J‖, 16 atoms"][1]) > 0.01
-    sentences = direct.findings(read)
+    sentences = findings(read)
     assert len(sentences) == 4
     assert all("not reproduced" in sentence for sentence in sentences[:3])
     build(folder)
@@ -78,9 +81,9 @@ def test_direct_against_conservative_forces(folder):
 def test_one_network_alone_has_a_table_without_ratios(folder):
     rows = [row for row in read_rows(folder / RESULTS) if row.potential == "sevennet"]
     write_rows(folder / RESULTS, rows)
-    read = content.read(folder)
-    assert direct.comparison(read).headings == ["", "sevennet"]
-    assert direct.findings(read) == []
+    read = content.read(folder).evidence
+    assert comparison(read).headings == ["", "sevennet"]
+    assert findings(read) == []
     build(folder)
     assert not (folder / "figures" / "direct.svg").exists()
 
@@ -103,7 +106,7 @@ def test_scaling_stands_beside_the_paper(folder):
     values.append({"metric": "exponent", "value": 1.07, "spread": 0.02})
     values.append({"metric": "stopped_by_time", "value": 400.0, "n_atoms": 11664})
     add(folder, "scaling", values)
-    (row,) = scaling.table(content.read(folder)).rows
+    (row,) = table_of_sizes(content.read(folder).evidence).rows
     # Table S11: GAP 6.711 s, SNAP 0.294 s for 2000 atoms.
     assert row[2] == f"0.1; 2.00 [{6.711 / 0.294:.2f}]"
     assert row[4:] == ["1.070 ± 0.020", "3.0", "11664 atoms: 400 s"]
@@ -118,7 +121,7 @@ def test_an_explosion_is_shown(folder):
         for metric, value in (("held_ps", 0.1), ("exploded", 1.0), ("largest_force", 58.7))
     ]
     add(folder, "stability-by-group", values)
-    (row,) = tables.stability(content.read(folder)).rows
+    (row,) = table_of_dynamics(content.read(folder).evidence).rows
     assert row == ["sevennet: 2606 K", "0.10", "1", "58.70"]
     build(folder)
     assert "Dynamics that hold" in (folder / "report.html").read_text()
@@ -163,7 +166,7 @@ def test_two_runs_stand_side_by_side(tmp_path):
     names = {row.potential for row in rows}
     assert set(read.ranking.index) == {f"{name} ({label})" for name in names for label in ("old", "new")}
     predicted = {path.stem for path in (new / "predictions").glob("*.npz")}
-    assert set(read.predictions) == {f"{name} (new)" for name in predicted} != set()
+    assert set(read.evidence.predictions) == {f"{name} (new)" for name in predicted} != set()
     assert any("different processors" in warning for warning in read.warnings)
 
 
