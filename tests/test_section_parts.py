@@ -23,6 +23,7 @@ from mlip_bench.section.looks import looks
 from mlip_bench.section.parts import Axis, Column, Plot, Section, Sentences, Table, joined
 
 REPORT = Path(report.__file__).parent
+PACKAGE = REPORT.parent
 EXAMPLE = Path(__file__).parents[1] / "reports" / "example"
 
 
@@ -62,10 +63,45 @@ def test_the_report_names_no_measure_and_no_family(path):
         assert not (names - WORDS) & set(words), text
 
 
+def imported(path):
+    """The parts of the package that a file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return {name for name in names if name.startswith("mlip_bench.")}
+
+
 def test_the_report_knows_no_module_of_a_measure_or_family():
+    modules = {
+        f"mlip_bench.{kind}.{path.stem}"
+        for kind in ("measure", "potentials")
+        for path in (PACKAGE / kind).iterdir()
+        if path.stem != "__init__"
+    }
+    assert {"mlip_bench.measure.cost", "mlip_bench.potentials.snap"} <= modules
     for path in REPORT.glob("*.py"):
-        imported = re.findall(r"^from (mlip_bench\.(?:measure|potentials)\S*) import", path.read_text(), re.M)
-        assert set(imported) <= {"mlip_bench.measure", "mlip_bench.potentials"}, path
+        known = imported(path)
+        assert not known & modules, path
+        assert not any(name.startswith(("mlip_bench.study", "mlip_bench.cli")) for name in known), path
+
+
+# Layers from the bottom: each may import those before it.
+BELOW = {
+    "section": ("errors", "results", "potentials", "section"),
+    "measure": ("errors", "results", "data", "lammps", "potentials", "md", "section", "measure"),
+}
+
+
+@pytest.mark.parametrize("layer", BELOW)
+def test_what_sections_are_made_of_is_below_measures_and_these_below_the_report(layer):
+    files = list((PACKAGE / layer).rglob("*.py"))
+    assert len(files) > 5
+    for path in files:
+        layers = {name.split(".")[1] for name in imported(path)}
+        assert layers <= set(BELOW[layer]), path
 
 
 # -- a measure of another kind ---------------------------------------------------------------------------

@@ -9,17 +9,21 @@ import importlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from ase import Atoms
 
 from mlip_bench.data.dataset import Dataset
 from mlip_bench.errors import UserError
 from mlip_bench.lammps.session import in_periodic_box
 from mlip_bench.potentials.base import Potential, Progress
-from mlip_bench.section.evidence import Evidence
 from mlip_bench.section.parts import Axis, Column, Section
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mlip_bench.section.evidence import Evidence
 
 Curves = dict[str, np.ndarray]
 """What is drawn: arrays by name."""
@@ -125,14 +129,12 @@ class Subject:
         return found.values
 
 
-def nothing(evidence: Evidence) -> list[Section]:
-    """Say nothing in a report."""
-    return []
+def beside(package: str, function: str = "sections") -> Callable[[Any], Any]:
+    """Return a function of a package's module ``section``, which is imported when a report is made.
 
-
-def beside(package: str) -> Callable[[Evidence], list[Section]]:
-    """Return the function ``sections`` of a package's module ``section``, imported when a report is made."""
-    return lambda evidence: importlib.import_module(f"{package}.section").sections(evidence)
+    Tables and figures bring libraries that no measurement needs.
+    """
+    return lambda given: getattr(importlib.import_module(f"{package}.section"), function)(given)
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ class Reported:
 
     name: str
     metrics: dict[str, Metric]
-    sections: Callable[[Evidence], list[Section]] = field(default=nothing, kw_only=True)
+    sections: Callable[["Evidence"], list[Section]] = field(default=lambda evidence: [], kw_only=True)
     """The sections of the report, from what a run found; none where it has nothing to say."""
     ranked: bool = field(default=False, kw_only=True)
     """True where each potential has one of each number (or one per split, of which the test data's counts):
@@ -152,9 +154,9 @@ class Reported:
     """The metrics that are what a potential costs; the first is set against the errors on the first page."""
     columns: tuple[Column, ...] = field(default=(), kw_only=True)
     """What it brings to the table of the ranking."""
-    note: Callable[[Evidence], str] = field(default=lambda evidence: "", kw_only=True)
+    note: Callable[["Evidence"], str] = field(default=lambda evidence: "", kw_only=True)
     """What it says below that table."""
-    adjusted: Callable[[pd.DataFrame], pd.DataFrame] = field(default=lambda rows: rows, kw_only=True)
+    adjusted: Callable[["pd.DataFrame"], "pd.DataFrame"] = field(default=lambda rows: rows, kw_only=True)
     """The rows of a run as a report shows them, where that is not as they were measured."""
 
 

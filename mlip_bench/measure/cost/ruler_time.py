@@ -9,9 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from mlip_bench.measure.cost.ruler import bcc_molybdenum
-
-COST = "cost"
+from mlip_bench.measure.cost import MEASURE, bcc_molybdenum
 
 # What makes rows one timing, and what makes timings those of one processor.
 TIMING = ["potential", "family", "hypers_sha256", "seed", "cpu", "device", "n_atoms"]
@@ -30,7 +28,7 @@ class RulerTime:
 
 def times(good: pd.DataFrame) -> list[RulerTime]:
     """Return the time of the ruler on each processor that the cost was measured on."""
-    rows = good[(good["measure"] == COST) & (good["metric"] == "ruler_s_per_step")]
+    rows = good[(good["measure"] == MEASURE.name) & (good["metric"] == "ruler_s_per_step")]
     rows = rows.dropna(subset=["n_atoms"])
     # The ruler has the same number of atoms, or the next larger one that fills cells of its crystal.
     n_atoms = rows["n_atoms"].map({n: len(bcc_molybdenum(int(n))) for n in rows["n_atoms"].unique()})
@@ -44,7 +42,7 @@ def scaled(good: pd.DataFrame) -> pd.DataFrame:
     A timing without its ratio, or on a processor without a time of the ruler, stays as it was measured.
     """
     of_processor = {(ruler.cpu, ruler.device): ruler.us_per_atom_step for ruler in times(good)}
-    rows = good[good["measure"] == COST]
+    rows = good[good["measure"] == MEASURE.name]
     ratios = rows[rows["metric"] == "cost_ratio"].drop_duplicates(TIMING).set_index(TIMING)
     here = rows[rows["metric"] == "us_per_atom_step"]
     one = [of_processor.get(key, float("nan")) for key in zip(here["cpu"], here["device"], strict=True)]

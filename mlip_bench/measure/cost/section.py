@@ -1,6 +1,8 @@
 """Cost in the report: it stands on the first page, beside the errors; here is what must be said of it."""
 
-from mlip_bench.measure.cost import MEASURE
+import pandas as pd
+
+from mlip_bench.measure.cost import MEASURE, ruler_time
 from mlip_bench.section import tables
 from mlip_bench.section.evidence import Evidence
 from mlip_bench.section.parts import Section
@@ -12,6 +14,16 @@ NOISY_RULER = 0.05
 def sections(evidence: Evidence) -> list[Section]:
     """Return no section, but warnings."""
     return [Section("", warnings=[*_busy(evidence), *_processors(evidence)], place=0)]
+
+
+def note(evidence: Evidence) -> str:
+    """Say what the µs of the ranking are."""
+    return ruler_time.note(evidence.rows)
+
+
+def adjusted(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows whose µs are by one time of the ruler."""
+    return ruler_time.scaled(rows)
 
 
 def _busy(evidence: Evidence) -> list[str]:

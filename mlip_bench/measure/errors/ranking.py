@@ -1,13 +1,14 @@
 """How errors stand on the first page of a report: axes, columns, and what must be said of them."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from mlip_bench.section.evidence import Evidence
 from mlip_bench.section.parts import Axis, Column, Mark, Second
+
+if TYPE_CHECKING:
+    from mlip_bench.section.evidence import Evidence
 
 # What the energy errors of a potential that was read are called.
 AS_IT_IS = "as it is"
@@ -21,13 +22,13 @@ SHIFT_NOTE = (
 UNFITTED = "†"
 
 
-def without_stress(evidence: Evidence) -> frozenset[str]:
+def without_stress(evidence: "Evidence") -> frozenset[str]:
     """Return the potentials that were not fitted to stress, as far as the run says."""
     entries = evidence.run["potentials"].items()
     return frozenset(name for name, entry in entries if entry.get("fits_stress") is False)
 
 
-def stress_note(evidence: Evidence) -> str:
+def stress_note(evidence: "Evidence") -> str:
     """Say what the mark of a stress means."""
     read = any("source" in entry for entry in evidence.run["potentials"].values())
     more = " What was read, not fitted here, has no mark: nothing says what it was fitted to." if read else ""
@@ -38,10 +39,10 @@ def energy_error(row: Mapping[str, Any], spec: str = ".1f") -> str:
     """Say the energy error (RMSE); of a potential that was read also that after a shift per element."""
     as_it_is = f"{row['energy_rmse']:{spec}} meV/atom"
     shifted = row.get("energy_rmse_shifted", np.nan)
-    return as_it_is if pd.isna(shifted) else f"{as_it_is} {AS_IT_IS}, {shifted:{spec}} {AFTER_SHIFT}"
+    return as_it_is if np.isnan(shifted) else f"{as_it_is} {AS_IT_IS}, {shifted:{spec}} {AFTER_SHIFT}"
 
 
-def on_shift(evidence: Evidence) -> str:
+def on_shift(evidence: "Evidence") -> str:
     """Say in a caption which energies of potentials that were read are drawn."""
     shifted = evidence.ranking.get("energy_rmse_shifted")
     read = shifted is not None and shifted.notna().any()
