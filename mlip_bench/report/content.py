@@ -134,7 +134,6 @@ def _ranking(good: pd.DataFrame) -> pd.DataFrame:
     errors, costs = error_axes(), cost_axes()
     names = [one.name for one in reported() if one.ranked]
     rows = good[good["measure"].isin(names) & (good["split"].isna() | (good["split"] == "test"))]
-    # Errors come first among the columns, as in the tables.
     frame = wide(rows, ["potential"])
     keys = [*(axis.metric for axis in (*errors, *costs)), *(c.key for one in reported() for c in one.columns)]
     frame = frame.reindex(columns=list(dict.fromkeys([*frame.columns, *keys])))
