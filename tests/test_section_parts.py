@@ -324,6 +324,23 @@ def test_a_plugin_s_direct_forces_stand_beside_the_family_they_derive_from(plugi
     assert evidence.color("plain") in html
 
 
+def test_of_several_pairs_the_one_called_by_its_families_is_set_side_by_side(plugins, tmp_path):
+    keys = {"measure": "direct-vs-conservative", "metric": "single_point_s", "n_atoms": 416, "split": None}
+    error = {"measure": "errors", "metric": "force_rmse", "split": "test"}
+    names = [("plain", "plain"), ("plain-direct", "plain-direct"), ("read", "plain")]
+    rows = [
+        kind | {"potential": name, "family": of, "hypers_sha256": name, "value": 1.0}
+        for kind in (keys, error)
+        for name, of in names
+    ]
+    evidence = content.read(of_example(tmp_path / "run", *rows)).evidence
+    assert pair_of(evidence) == Pair("plain", "plain-direct", on_slide=False)
+    # Without such names, nothing says which of the two it is.
+    twice = [row | {"potential": row["potential"].replace("plain", "fit")} for row in rows]
+    evidence = content.read(of_example(tmp_path / "twice", *twice)).evidence
+    assert pair_of(evidence) is None
+
+
 # -- revisions -------------------------------------------------------------------------------------------
 
 

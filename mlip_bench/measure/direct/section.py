@@ -98,7 +98,10 @@ def measured(evidence: Evidence) -> pd.DataFrame:
 
 
 def pair_of(evidence: Evidence) -> Pair | None:
-    """Return the potentials that are set against each other, or None where the run has not one such pair."""
+    """Return the potentials that are set against each other, or None where the run has not one such pair.
+
+    Of several pairs it is the one that is called by its families.
+    """
     known = set(family_names())
     families = evidence.ranking["family"].loc[measured(evidence).columns]
     kinds = {str(name): family(of) for name, of in families.items() if of in known}
@@ -108,7 +111,9 @@ def pair_of(evidence: Evidence) -> Pair | None:
         for conservative, base in kinds.items()
         if base.conservative and not kind.conservative and issubclass(kind, base)
     ]
-    return found[0] if len(found) == 1 else None
+    by_family = [pair for pair in found if all(families[n] == n for n in (pair.conservative, pair.direct))]
+    chosen = by_family or found
+    return chosen[0] if len(chosen) == 1 else None
 
 
 def comparison(evidence: Evidence) -> Table:
