@@ -9,10 +9,10 @@ from importlib.metadata import distributions
 import numpy as np
 from ase.build import bulk
 
-from mlip_bench.child import available_cores
 from mlip_bench.data import records
+from mlip_bench.hardware import available_cores, cpu_name
 from mlip_bench.potentials import family, family_names
-from mlip_bench.results import cpu_name, versions
+from mlip_bench.results import versions
 
 # An unrelated client of a web service installs a package and a command of our name.
 CLASHING_DISTRIBUTION = "mlip-bench"

@@ -1,9 +1,11 @@
 """Fitting as a measurement: wall time and peak memory of the process that fits."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from mlip_bench.data.dataset import Dataset
+from ase import Atoms
+
 from mlip_bench.measure.base import Metric, Value
 from mlip_bench.measure.memory import peak_rss_mib
 from mlip_bench.potentials.base import Potential, Progress
@@ -12,6 +14,7 @@ from mlip_bench.results import write_atomically
 # How often the time of an unfinished fit is written down (s).
 NOTE_SECONDS = 5.0
 
+REVISION = 1
 METRICS = {
     "fit_s": Metric("s", "wall time of the fit, on the threads stated"),
     "peak_rss_mib": Metric("MiB", "largest resident memory of a process of the fit"),
@@ -20,7 +23,7 @@ METRICS = {
 
 def fit(
     potential: Potential,
-    dataset: Dataset,
+    train: Sequence[Atoms],
     seed: int,
     folder: Path,
     checkpoint: Path | None,
@@ -36,7 +39,7 @@ def fit(
         clock.note()
         progress(share, message)
 
-    potential.fit(dataset.train, seed=seed, progress=ticking, checkpoint=checkpoint)
+    potential.fit(train, seed=seed, progress=ticking, checkpoint=checkpoint)
     seconds = clock.seconds()
     potential.save(folder)
     note = "; ".join(potential.notes_) or None

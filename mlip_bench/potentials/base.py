@@ -64,6 +64,8 @@ class Potential(ABC):
     """
 
     family: ClassVar[str]
+    revision: ClassVar[int] = 1
+    packages: ClassVar[tuple[str, ...]] = ()
     conservative: ClassVar[bool] = True
     """False where forces are predicted directly and are not the gradient of the energy."""
     stochastic: ClassVar[bool] = True
@@ -85,6 +87,8 @@ class Potential(ABC):
     """True where such a file can run code when it is read; ``from_native`` then takes ``trust``."""
     set_on_reading: ClassVar[tuple[str, ...]] = ()
     """Hyper-parameters that such a file leaves open; ``from_native`` takes them by name."""
+    file_hypers: ClassVar[tuple[str, ...]] = ()
+    """Hyper-parameters that name a file or a folder, whose content decides the result."""
 
     @dataclass(frozen=True)
     class Hypers:
