@@ -52,6 +52,24 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Of every random choice
 Trust = Annotated[
     bool, typer.Option("--trust", help="Read files of others that can run code of their authors.")
 ]
+Family = Annotated[str, typer.Argument(help="Name of a family, e.g. snap.")]
+Measures = Annotated[str, typer.Option("--measure", help="Measurements, separated by commas.")]
+Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
+StoreFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--store",
+        help="Where finished work is kept, for one or many runs; default mlip-bench-store beside the run.",
+    ),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Do all of it anew, whatever the store has.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", min=1, help="Tasks side by side, which share the cores; default a core each."),
+]
+Timeout = Annotated[
+    str | None, typer.Option("--timeout", help="Time that a fit or measurement may take: 30min, 2h.")
+]
 OfFile = Annotated[
     list[str] | None,
     typer.Option("--set", help="What a file leaves open, e.g. sevennet.modal=PBE; repeatable."),

@@ -3,7 +3,7 @@
 import dataclasses
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from mlip_bench.cli.arguments import RANDOM
 from mlip_bench.cli.printing import say
@@ -13,10 +13,13 @@ if TYPE_CHECKING:  # what takes long to import, ``--help`` does without
     from mlip_bench.data.dataset import Dataset
     from mlip_bench.data.reading import ReadingOptions
     from mlip_bench.potentials import Potential
-    from mlip_bench.study import PotentialPlan
+    from mlip_bench.run.plan import PotentialPlan
 
 # A potential of a run that is read from a file rather than fitted.
 FILE = "file:"
+
+# Units of a time, in seconds.
+UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 # Where a family can compute.
 DEVICES = ("cpu", "cuda")
@@ -112,7 +115,7 @@ def plan_potentials(
 ) -> tuple["PotentialPlan", ...]:
     """Return the potentials of a plan, with their hyper-parameters checked."""
     from mlip_bench.potentials import presets
-    from mlip_bench.study import PotentialPlan
+    from mlip_bench.run.plan import PotentialPlan
 
     planned = []
     for name in names:
@@ -150,7 +153,7 @@ def plan_files(
     Of the settings of a family that is fitted as well, files take those that they leave open.
     """
     from mlip_bench.potentials import kind_of, load, whole
-    from mlip_bench.study import PotentialPlan
+    from mlip_bench.run.plan import PotentialPlan
 
     planned, names = [], set(taken)
     for path in map(whole, files):
@@ -188,6 +191,29 @@ def with_device(names: list[str], device: str) -> list[str]:
     if others:
         say(f"left out, without code for GPUs: {', '.join(others)}")
     return able
+
+
+@overload
+def parse_duration(text: str, option: str) -> float: ...
+
+
+@overload
+def parse_duration(text: None, option: str) -> None: ...
+
+
+def parse_duration(text: str | None, option: str) -> float | None:
+    """Return a time in seconds from ``90s``, ``30min``, ``30m`` or ``2h``; None of nothing."""
+    if text is None:
+        return None
+    number = text.rstrip("abcdefghijklmnopqrstuvwxyz ")
+    unit = text[len(number) :].strip() or "s"
+    try:
+        seconds = float(number) * UNITS[unit]
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{option} {text}: write it as 90s, 30min or 2h") from error
+    if not 0 < seconds < float("inf"):
+        raise UserError(f"{option} {text}: it must be longer than nothing, and end")
+    return seconds
 
 
 def _value(text: str) -> Any:

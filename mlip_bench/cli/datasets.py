@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from mlip_bench.cli.arguments import DatasetName, System, Test, Train, with_reading_options
+from mlip_bench.cli.arguments import DatasetName, StoreFolder, System, Test, Train, with_reading_options
 from mlip_bench.cli.choices import read_dataset
 from mlip_bench.cli.printing import console, say, say_of_data, tell
 from mlip_bench.errors import UserError, did_you_mean
@@ -88,21 +88,25 @@ def data_label(
         str | None, typer.Option(help="Another calculator of ASE than the recipe's, with its settings.")
     ] = None,
     python: Annotated[str, typer.Option(help="The Python that has the calculator.")] = "/usr/bin/python3",
+    store: StoreFolder = None,
 ) -> None:
     """Compute reference values with a first-principles code; what is done already is kept."""
     import dataclasses
 
     from mlip_bench.data.labels import read_recipe
     from mlip_bench.measure import PROPERTIES, first_principles
+    from mlip_bench.run.store import STORE, Store, sole_writer
 
     chosen_recipe = read_recipe(recipe)
     if calculator is not None:
         chosen_recipe = dataclasses.replace(chosen_recipe, calculator=calculator)
     if structures is not None:
-        first_principles.label_file(
-            structures, chosen_recipe, python, out or structures.with_suffix(".labelled.xyz"), tell
-        )
+        target = out or structures.with_name(f"{structures.stem}.labelled.xyz")
+        journals = Store(store or target.absolute().parent / STORE).labels
+        first_principles.label_file(structures, chosen_recipe, python, target, journals, tell)
         return
     folder = out or Path(f"reference-{chosen_recipe.system}")
-    first_principles.build(chosen_recipe, PROPERTIES, python, folder, tell)
+    with sole_writer(folder):
+        journals = Store(store or folder.absolute().parent / STORE).labels
+        first_principles.build(chosen_recipe, PROPERTIES, python, folder, journals, tell)
     say(f"reference: {folder / first_principles.PROPERTIES}")

@@ -39,9 +39,10 @@ def fit(
     """Fit one potential on the training data and save it."""
     from rich.progress import Progress
 
-    from mlip_bench.child import ChildFailed, available_cores, run_in_child
-    from mlip_bench.measure.fit import fit as fit_and_save
+    from mlip_bench import measure
+    from mlip_bench.hardware import available_cores
     from mlip_bench.potentials import family, family_names, notes
+    from mlip_bench.run.child import ChildFailed, run_in_child
 
     (name,) = chosen(potential, family_names(), "potential")
     overrides = parse_settings(settings or [], [name])
@@ -54,8 +55,8 @@ def fit(
         bar = progress.add_task(f"fit {name}", total=1.0)
         try:
             run_in_child(
-                fit_and_save,
-                *(family(name)(**planned.hypers).trusting(trust), data, seed, out, None),
+                measure.fit.fit,
+                *(family(name)(**planned.hypers).trusting(trust), data.train, seed, out, None),
                 cores=available_cores(),
                 progress=lambda share, _: progress.update(bar, completed=share),
             )

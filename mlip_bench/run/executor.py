@@ -197,7 +197,7 @@ class LocalExecutor:
 
 def prepare(tasks: Sequence[Task]) -> None:
     """Let the children of this process have loaded what these tasks import."""
-    child.preload(modules(list(tasks)))
+    child.preload(modules(tasks))
 
 
 def _cancel(future: "Future[Done]") -> None:

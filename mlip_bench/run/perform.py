@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from functools import singledispatch
 
@@ -80,7 +81,8 @@ def now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-def modules(tasks: list[Task]) -> list[str]:
+def modules(tasks: Sequence[Task]) -> list[str]:
     """Return the modules that the children of these tasks import."""
-    families = {task.fit.potential.family for task in tasks if isinstance(task, Fit | Measurement)}
-    return [__name__, *sorted(family(name).__module__ for name in families)]
+    families = {name for task in tasks for name in task.families}
+    kinds = {type(task).__module__ for task in tasks}
+    return [__name__, *sorted(kinds), *sorted(family(name).__module__ for name in families)]

@@ -178,6 +178,11 @@ class Task:
         return digest(self.decides)[:KEY_DIGITS]
 
     @property
+    def families(self) -> tuple[str, ...]:
+        """The families that it works with."""
+        return ()
+
+    @property
     def needs(self) -> tuple["Task", ...]:
         """The tasks that have to be finished before."""
         return ()
@@ -204,6 +209,11 @@ class PotentialTask(Task):
     def fit(self) -> "Fit":
         """The fit of the potential."""
         raise NotImplementedError
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """That of the potential."""
+        return (self.fit.potential.family,)
 
     @property
     def revision(self) -> int:

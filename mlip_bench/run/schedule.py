@@ -11,7 +11,7 @@ from pathlib import Path
 from mlip_bench.results import Row
 from mlip_bench.run.executor import Done, LocalExecutor, NeedFailed, TaskFailed
 from mlip_bench.run.folder import RunFolder
-from mlip_bench.run.plan import Plan, PotentialTask
+from mlip_bench.run.plan import PotentialTask
 
 
 @dataclass
@@ -74,7 +74,7 @@ def do(tasks: Sequence[PotentialTask], executor: LocalExecutor, results: Results
         results.write()
 
 
-def run(plan: Plan, tasks: Sequence[PotentialTask], executor: LocalExecutor, folder: Path) -> Outcome:
+def run(tasks: Sequence[PotentialTask], executor: LocalExecutor, folder: Path) -> Outcome:
     """Do every task of a plan that is not done yet."""
     results = Results(folder)
     results.expect(tasks)

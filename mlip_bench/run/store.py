@@ -33,6 +33,9 @@ from mlip_bench.data.reference import fingerprint, geometry_fingerprint
 from mlip_bench.errors import UserError
 from mlip_bench.results import Journal, flush_to_disk, write_atomically
 
+# Where finished work is kept, beside the folders of runs, unless another place is named.
+STORE = "mlip-bench-store"
+
 # Of the layout above; a store of another one is refused.
 FORMAT = 1
 FORMAT_FILE = "store.json"
@@ -190,9 +193,9 @@ class Store:
 
     # -- journals --------------------------------------------------------------------------------------
 
-    def journal(self, kind: str, key: str) -> Journal:
-        """Return the journal of a kind and key."""
-        return Journal(self.folder / kind / f"{key}.jsonl")
+    def labels(self, sha256: str) -> Journal:
+        """Return the journal of the labels that were made with settings of this SHA-256."""
+        return Journal(self.folder / "label" / f"{sha256}.jsonl")
 
     # -- structures ------------------------------------------------------------------------------------
 

@@ -33,8 +33,6 @@ ATOMS_OF_LADDERS = 10087
 # The measured seconds over the estimated ones of this many last sizes correct the next estimates.
 LAST = 3
 
-UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-
 
 @dataclass(frozen=True)
 class Size:
@@ -55,18 +53,20 @@ class Swept:
     cut_off: list[Size] = field(default_factory=list)
     """Sizes that were not whole when the budget was spent."""
 
-
-def parse_duration(text: str, option: str) -> float:
-    """Return a time in seconds from ``90s``, ``30min``, ``30m`` or ``2h``."""
-    number = text.rstrip("abcdefghijklmnopqrstuvwxyz ")
-    unit = text[len(number) :].strip() or "s"
-    try:
-        seconds = float(number) * UNITS[unit]
-    except (ValueError, KeyError) as error:
-        raise UserError(f"{option} {text}: write it as 90s, 30min or 2h") from error
-    if not 0 < seconds < float("inf"):
-        raise UserError(f"{option} {text}: it must be longer than nothing, and end")
-    return seconds
+    @property
+    def notes(self) -> list[str]:
+        """What the first page says of sizes that are not among the results, or only in part."""
+        untimed = [
+            failure.potential
+            for failure in self.outcome.failures
+            if failure.measure in MEASURES and failure.potential in {one.name for one in self.plan.potentials}
+        ]
+        found = {
+            "Fitted, but without an error or a cost, so not on the front": list(dict.fromkeys(untimed)),
+            "Left out, the budget does not pay for them": [size.potential.name for size in self.left_out],
+            "Not finished when the budget was spent": [size.potential.name for size in self.cut_off],
+        }
+        return [f"{what}: {', '.join(names)}." for what, names in found.items() if names]
 
 
 def ladder(

@@ -135,6 +135,11 @@ class Trial(Task):
         """What the user reads."""
         return f"trial of {self.problem.family} {self.key[:6]}"
 
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The one that is tuned."""
+        return (self.problem.family,)
+
     @cached_property
     def decides(self) -> dict[str, Any]:
         """All that decides the score."""
@@ -237,6 +242,11 @@ def _over_groups(tables: Sequence[dict[str, np.ndarray]]) -> tuple[float, float]
         for quantity in ("energy", "force")
     )
     return energy, force
+
+
+def first(task: Problem) -> list[Trial]:
+    """Return the trial of the values that one starts from."""
+    return [Trial(task, task.hypers([1.0] * len(task.dimensions)))]
 
 
 def tune(
@@ -343,7 +353,8 @@ def entry(task: Problem, start: Score, best: Score) -> str:
     """Return the winner as a table of ``potentials/<family>.toml``, each value with where it comes from."""
     source = (
         f"mlip-bench tune, {task.n_folds} folds of {task.data.name} {task.data.system} training "
-        f"(SHA-256 {task.data.train[:12]}), seed {task.seed}: {_told(best, start)}; before: {_told(start, start)}"
+        f"(SHA-256 {task.data.train[:12]}), seed {task.seed}: {_told(best, start)}; before: "
+        f"{_told(start, start)}"
     )
     changed = {
         name: {"value": value, "source": source}
