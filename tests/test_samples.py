@@ -14,7 +14,6 @@ from ase.build import molecule, mx2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlip_bench import study
 from mlip_bench.data.dataset import most_stable, own_data, with_crystal
 from mlip_bench.data.files import read_crystal
 from mlip_bench.data.reference import labelled
@@ -24,6 +23,8 @@ from mlip_bench.measure import cost, crystals, direct, elastic, scaling, stabili
 from mlip_bench.measure.base import Subject
 from mlip_bench.potentials import family, load
 from mlip_bench.potentials.base import silent
+from mlip_bench.run.plan import Data, Plan, PotentialPlan
+from mlip_bench.run.store import Store
 
 TINY = {"twojmax": 2, "cutoff": 4.0}
 
@@ -128,11 +129,12 @@ def test_the_sample_decides_a_timing_and_nothing_else(data, tmp_path):
     moved.positions[0] += 0.01
     ase.io.write(other, moved, format="extxyz")
 
-    def folders(dataset):
-        plan = study.Plan(dataset, (study.PotentialPlan("snap", "snap", {}),), ("errors", "cost"))
-        return [task.folder for task in plan.tasks(tmp_path)]
+    def keys(dataset):
+        plan = Plan(dataset, (PotentialPlan("snap", "snap", {}),), ("errors", "cost"))
+        store = Store(tmp_path / "store")
+        return [task.key for task in plan.tasks(Data.of(dataset, store.put_structures))]
 
-    before, after = folders(data), folders(with_crystal(data, other))
+    before, after = keys(data), keys(with_crystal(data, other))
     assert before[:2] == after[:2]
     assert before[2] != after[2]
 

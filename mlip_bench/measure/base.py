@@ -122,8 +122,6 @@ class Measure:
     name: str
     metrics: dict[str, Metric]
     run: Callable[[Subject, Progress], list[Value]]
-    revision: int = 1
-    packages: tuple[str, ...] = ()
     alone: bool = False
     """True where nothing else of the run may work meanwhile, because dynamics are run and timed."""
     by_preset: bool = False

@@ -14,7 +14,6 @@ from mlip_bench.results import write_atomically
 # How often the time of an unfinished fit is written down (s).
 NOTE_SECONDS = 5.0
 
-REVISION = 1
 METRICS = {
     "fit_s": Metric("s", "wall time of the fit, on the threads stated"),
     "peak_rss_mib": Metric("MiB", "largest resident memory of a process of the fit"),

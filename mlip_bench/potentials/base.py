@@ -64,8 +64,6 @@ class Potential(ABC):
     """
 
     family: ClassVar[str]
-    revision: ClassVar[int] = 1
-    packages: ClassVar[tuple[str, ...]] = ()
     conservative: ClassVar[bool] = True
     """False where forces are predicted directly and are not the gradient of the energy."""
     stochastic: ClassVar[bool] = True
