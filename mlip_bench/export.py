@@ -8,8 +8,9 @@ from ase import Atoms
 from ase.build import bulk
 from ase.data import atomic_masses, atomic_numbers, covalent_radii, reference_states
 
-from mlip_bench.lammps.session import LammpsStyle, in_periodic_box
-from mlip_bench.measure.crystals import repeated_to
+from mlip_bench.data.geometry import in_periodic_box
+from mlip_bench.lammps.style import LammpsStyle
+from mlip_bench.md.boxes import repeated_to
 from mlip_bench.potentials.base import Potential
 
 INPUT = "in.lammps"

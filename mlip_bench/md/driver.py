@@ -10,8 +10,8 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from mlip_bench.errors import NotFinite, UserError
-from mlip_bench.lammps.session import LammpsError, LammpsSession
+from mlip_bench.errors import LammpsError, NotFinite, UserError
+from mlip_bench.lammps.session import LammpsSession
 from mlip_bench.potentials.base import Potential
 
 TIMESTEP_FS = 1.0

@@ -27,8 +27,10 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 from mlip_bench.data import reference, voigt
+from mlip_bench.data.geometry import in_periodic_box
 from mlip_bench.errors import UserError, did_you_mean
-from mlip_bench.lammps.session import LammpsSession, LammpsStyle, in_periodic_box
+from mlip_bench.lammps.session import LammpsSession
+from mlip_bench.lammps.style import LammpsStyle
 from mlip_bench.potentials import snap_files
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require, silent
 from mlip_bench.potentials.linear_fit import NormalEquations, at_edge, stratified_folds
@@ -68,6 +70,8 @@ class SNAP(Potential):
     """Spectral neighbour analysis potential, linear in the bispectrum components."""
 
     family: ClassVar[str] = "snap"
+    revision: ClassVar[int] = 1
+    packages: ClassVar[tuple[str, ...]] = ("ase", "lammps", "matscipy", "numpy", "scipy")
     native_suffix: ClassVar[str] = ".snapcoeff"
     more_suffixes: ClassVar[tuple[str, ...]] = snap_files.DEFINITIONS
     stochastic: ClassVar[bool] = False
@@ -468,6 +472,7 @@ class QSNAP(SNAP):
     """SNAP with all products of two bispectrum components as further terms."""
 
     family: ClassVar[str] = "qsnap"
+    revision: ClassVar[int] = 1
     quadratic: ClassVar[bool] = True
 
 

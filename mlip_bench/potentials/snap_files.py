@@ -14,7 +14,7 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from mlip_bench.errors import UserError, did_you_mean
-from mlip_bench.lammps.session import lammps_module
+from mlip_bench.lammps.loading import lammps_module
 
 DEFINITIONS = (".snap", ".mod")
 
