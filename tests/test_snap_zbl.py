@@ -43,7 +43,7 @@ def rattled(elements, seed=0):
 class Included(LammpsStyle):
     """A definition as LAMMPS itself reads it."""
 
-    def commands(self, folder, elements):
+    def commands(self, elements, paths=None):
         return [f"include {self.pair_style}"]
 
 

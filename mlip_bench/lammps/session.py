@@ -5,9 +5,7 @@ Everything here speaks ASE conventions at its border: eV, Å, and stress in eV/�
 matrix; :class:`ase.calculators.lammps.Prism` finds the rotation, and it is undone on the way out.
 """
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,8 @@ from ase.data import atomic_masses, atomic_numbers
 from mlip_bench.data import voigt
 from mlip_bench.data.geometry import in_periodic_box
 from mlip_bench.errors import LammpsError, UserError
-from mlip_bench.lammps.loading import lammps_module
+from mlip_bench.lammps.files import in_memory
+from mlip_bench.lammps.loading import quiet_instance
 from mlip_bench.lammps.style import LammpsStyle
 
 # Neighbour skin for single points (Å): one list, used once, so only just above rounding.
@@ -33,7 +32,7 @@ def virial_stress(pressure_bar: Sequence[float]) -> np.ndarray:
 class LammpsSession:
     """One LAMMPS instance: structures go in, numbers in ASE conventions come out.
 
-    Used as a context manager; leaving it closes LAMMPS and removes the temporary folder.
+    Used as a context manager; leaving it closes LAMMPS.
 
     Parameters
     ----------
@@ -45,9 +44,7 @@ class LammpsSession:
         self._types = np.zeros(max(atomic_numbers[e] for e in elements) + 1, dtype=np.int32)
         for index, element in enumerate(self.elements):
             self._types[atomic_numbers[element]] = index + 1
-        self._folder = tempfile.TemporaryDirectory(prefix="mlip-bench-")
-        self.folder = Path(self._folder.name)
-        self.lmp: Any = lammps_module().lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
+        self.lmp: Any = quiet_instance()
         self.prism: Prism
 
     def __enter__(self) -> "LammpsSession":
@@ -55,13 +52,12 @@ class LammpsSession:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Close LAMMPS and remove its temporary files."""
+        """Close LAMMPS."""
         self.close()
 
     def close(self) -> None:
-        """Close LAMMPS and remove its temporary files."""
+        """Close LAMMPS."""
         self.lmp.close()
-        self._folder.cleanup()
 
     def command(self, line: str) -> None:
         """Run one LAMMPS input line; raises :class:`LammpsError` with LAMMPS's own words."""
@@ -121,6 +117,12 @@ class LammpsSession:
         stress = virial_stress([self.lmp.get_thermo(name) for name in names])
         return voigt.from_matrix(self.prism.tensor2_to_ase(voigt.to_matrix(stress)))
 
+    def interact(self, style: LammpsStyle) -> None:
+        """Let atoms interact by a pair style; LAMMPS reads its files here and not again."""
+        with in_memory(style.files) as paths:
+            for line in style.commands(self.elements, paths):
+                self.command(line)
+
     def single_point(self, atoms: Atoms, style: LammpsStyle) -> tuple[float, np.ndarray, np.ndarray]:
         """Return energy (eV), forces (n_atoms, 3) (eV/Å) and stress (6,) (eV/Å³) of one structure.
 
@@ -129,8 +131,7 @@ class LammpsSession:
         boxed = in_periodic_box(atoms, style.cutoff)
         self.place(boxed)
         self.command(f"neighbor {SINGLE_POINT_SKIN} bin")
-        for line in style.commands(str(self.folder), self.elements):
-            self.command(line)
+        self.interact(style)
         self.command("thermo_modify norm no lost error")
         self.command("run 0 post no")
         energy = float(self.lmp.get_thermo("pe"))

@@ -1,6 +1,6 @@
 """Native pair styles: how LAMMPS runs a potential, and the files that it reads for it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations_with_replacement
 from pathlib import Path
@@ -12,8 +12,8 @@ from ase.data import atomic_numbers
 class LammpsStyle:
     """How LAMMPS runs a potential natively.
 
-    ``pair_coeff`` is a list of argument strings in which ``{folder}`` stands for the folder that holds
-    ``files`` and ``{elements}`` for the element of each atom type, in order.
+    ``pair_coeff`` is a list of argument strings in which the names of ``files`` are words of their own, and
+    ``{elements}`` stands for the element of each atom type, in order.
     """
 
     pair_style: str
@@ -29,8 +29,11 @@ class LammpsStyle:
         for name, text in self.files.items():
             (folder / name).write_text(text)
 
-    def commands(self, folder: str, elements: Sequence[str]) -> list[str]:
-        """Return the LAMMPS commands that define the interaction for these atom types."""
+    def commands(self, elements: Sequence[str], paths: Mapping[str, str] | None = None) -> list[str]:
+        """Return the LAMMPS commands that define the interaction for these atom types.
+
+        ``paths`` says where files are by their names; without, they are where LAMMPS runs.
+        """
         lines = [f"pair_style {self.pair_style}"]
         numbers = [atomic_numbers[element] for element in elements]
         for i, j in combinations_with_replacement(range(len(numbers)), 2) if self.pair_coeff_of_pairs else ():
@@ -39,6 +42,6 @@ class LammpsStyle:
             )
             lines.append(f"pair_coeff {filled}")
         for arguments in self.pair_coeff:
-            filled = arguments.format(folder=folder, elements=" ".join(elements))
-            lines.append(f"pair_coeff {filled}")
+            words = arguments.format(elements=" ".join(elements)).split()
+            lines.append(" ".join(["pair_coeff", *((paths or {}).get(word, word) for word in words)]))
         return lines

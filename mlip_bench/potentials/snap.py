@@ -161,23 +161,20 @@ class SNAP(Potential):
     def _style(self, zero: np.ndarray) -> LammpsStyle:
         """Return the pair style with these β0, (n_elements,), eV."""
         style = "snap " if self.hypers.zbl else ""
-        # In quotes: a folder may have spaces, # and $ in its name.
-        files = f'* * {style}"{{folder}}/{COEFFICIENTS}" "{{folder}}/{PARAMETERS}" {{elements}}'
         interaction = LammpsStyle(
             pair_style=f"hybrid/overlay {self._zbl_style()} snap" if self.hypers.zbl else "snap",
-            pair_coeff=(files,),
+            pair_coeff=(f"* * {style}{COEFFICIENTS} {PARAMETERS} {{elements}}",),
             cutoff=self._largest_cutoff(),
             files={COEFFICIENTS: self._coefficients_text(zero), PARAMETERS: self._parameters_text()},
             pair_coeff_of_pairs=ZBL_OF_PAIR if self.hypers.zbl else "",
         )
-        commands = [self._title(), *interaction.commands(".", self.elements_)]
-        interaction.files[DEFINITION] = "\n".join(commands).replace("./", "") + "\n"
+        commands = [self._title(), *interaction.commands(self.elements_)]
+        interaction.files[DEFINITION] = "\n".join(commands) + "\n"
         return interaction
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
         style = self._style(np.zeros(len(self.elements_)))
         with LammpsSession(self.elements_) as session:
-            style.write_files(session.folder)
             return [Prediction(*session.single_point(atoms, style)) for atoms in structures]
 
     # -- fitting ---------------------------------------------------------------------------------------
