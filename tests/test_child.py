@@ -10,10 +10,10 @@ import time
 import numpy as np
 import pytest
 
-from mlip_bench.hardware import available_cores
-from mlip_bench.run.child import ChildFailed, run_in_child
 from mlip_bench.errors import UserError
+from mlip_bench.hardware import available_cores
 from mlip_bench.potentials.base import silent
+from mlip_bench.run.child import ChildFailed, run_in_child
 
 
 def surroundings(progress):
@@ -181,7 +181,11 @@ def threads_of_libraries(progress):
     import torch
 
     np.linalg.svd(np.ones((50, 50)))
-    return {pool["num_threads"] for pool in threadpoolctl.threadpool_info()}, numba_threads(), torch.get_num_threads()
+    return (
+        {pool["num_threads"] for pool in threadpoolctl.threadpool_info()},
+        numba_threads(),
+        torch.get_num_threads(),
+    )
 
 
 def numba_threads():

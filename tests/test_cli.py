@@ -108,7 +108,7 @@ def run_exported(folder, script):
 
 
 LAMMPS = """
-from mlip_bench.lammps.session import lammps_module
+from mlip_bench.lammps.loading import lammps_module
 lammps_module().lammps(cmdargs=["-screen", "none"]).file("{script}")
 """
 

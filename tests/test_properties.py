@@ -17,7 +17,7 @@ from mlip_bench.data import records
 from mlip_bench.data.labels import SETTINGS, Labels, Recipe, Worker, read_recipe
 from mlip_bench.data.shipped import shipped_folder
 from mlip_bench.errors import UserError
-from mlip_bench.lammps.session import potentials_folder
+from mlip_bench.lammps.loading import potentials_folder
 from mlip_bench.measure import (
     PROPERTIES,
     crystals,

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlip_bench.data.reference import labelled
-from mlip_bench.lammps.session import potentials_folder
+from mlip_bench.lammps.loading import potentials_folder
 from mlip_bench.measure import cost, errors
 from mlip_bench.measure.base import Subject
 from mlip_bench.potentials import family, family_names

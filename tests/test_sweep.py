@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from mlip_bench.study import Plan, PotentialPlan
 
 from mlip_bench import sweep
 from mlip_bench.data import records
@@ -17,7 +18,6 @@ from mlip_bench.errors import UserError
 from mlip_bench.potentials import family_names, presets
 from mlip_bench.report import content, figures, fronts, tables
 from mlip_bench.results import RESULTS, read_rows, write_rows
-from mlip_bench.study import Plan, PotentialPlan
 
 COMMAND = [sys.executable, "-m", "mlip_bench", "sweep", "--system", "Mo", "--dataset", "embedded"]
 EXAMPLE = Path(__file__).parents[1] / "reports" / "example"

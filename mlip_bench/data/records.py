@@ -8,7 +8,8 @@ from ase import Atoms
 from ase.build import bulk
 
 from mlip_bench.data import consistency
-from mlip_bench.data.dataset import Dataset, on_likeness
+from mlip_bench.data.base import Dataset
+from mlip_bench.data.dataset import on_likeness
 from mlip_bench.data.download import OWN_FOLDER, Found, find, verify
 from mlip_bench.data.files import read_structures
 from mlip_bench.data.mlearn_json import VASP_ORDER

@@ -11,6 +11,11 @@ from mlip_bench.measure.memory import peak_rss_mib
 from mlip_bench.potentials.base import Potential, Progress
 from mlip_bench.results import write_atomically
 
+REVISION = 1
+"""Raised whenever what is measured of a fit changes; what the fit finds is of the family's revision."""
+PACKAGES: tuple[str, ...] = ()
+"""Distributions whose version decides the values, beside those of the family."""
+
 # How often the time of an unfinished fit is written down (s).
 NOTE_SECONDS = 5.0
 

@@ -14,7 +14,7 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from mlip_bench.errors import UserError, did_you_mean
-from mlip_bench.lammps.session import lammps_module
+from mlip_bench.lammps.loading import quiet_instance
 
 DEFINITIONS = (".snap", ".mod")
 
@@ -362,7 +362,7 @@ def _filled(path: Path, line: str, variables: dict[str, str], strict: bool) -> s
 
 def _evaluated(path: Path, formula: str, variables: dict[str, str]) -> str:
     """Let LAMMPS evaluate the formula of an equal-style variable."""
-    lmp = lammps_module().lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
+    lmp = quiet_instance()
     try:
         for name, value in variables.items():
             if _is_number(value):

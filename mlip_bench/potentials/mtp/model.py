@@ -62,6 +62,8 @@ class MTP(Potential):
     """Moment tensor potential."""
 
     family: ClassVar[str] = "mtp"
+    revision: ClassVar[int] = 1
+    packages: ClassVar[tuple[str, ...]] = ("ase", "matscipy", "motep", "numba", "numpy", "scipy")
     native_suffix: ClassVar[str] = ".mtp"
 
     @dataclass(frozen=True)

@@ -53,6 +53,16 @@ class NNP(Potential):
     """Behler-Parrinello neural network potential with symmetry functions."""
 
     family: ClassVar[str] = "nnp"
+    revision: ClassVar[int] = 1
+    packages: ClassVar[tuple[str, ...]] = (
+        "array-api-compat",
+        "ase",
+        "matscipy",
+        "numba",
+        "numpy",
+        "scipy",
+        "torch",
+    )
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     native_suffix: ClassVar[str] = "input.nn"
     set_on_reading: ClassVar[tuple[str, ...]] = ("units",)

@@ -54,6 +54,19 @@ class SevenNet(Potential):
     """Equivariant graph network with forces and stress as the gradient of the energy."""
 
     family: ClassVar[str] = "sevennet"
+    revision: ClassVar[int] = 1
+    packages: ClassVar[tuple[str, ...]] = (
+        "ase",
+        "e3nn",
+        "llvmlite",
+        "matscipy",
+        "numba",
+        "numpy",
+        "scipy",
+        "sevenn",
+        "torch",
+        "torch-geometric",
+    )
     native_suffix: ClassVar[str] = ".pth"
     reads_pickles: ClassVar[bool] = True
     set_on_reading: ClassVar[tuple[str, ...]] = ("modal", "double_precision", "accelerator")
