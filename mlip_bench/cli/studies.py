@@ -12,7 +12,10 @@ from mlip_bench.cli.arguments import (
     RANDOM,
     CrystalFile,
     DatasetName,
+    Device,
     Families,
+    Family,
+    Measures,
     Potentials,
     Preset,
     Seed,
@@ -54,9 +57,9 @@ def run(
     test: Test = None,
     split: Split = RANDOM,
     preset: Preset = "standard",
-    measure: Annotated[str, typer.Option(help="Measurements, separated by commas.")] = "errors,cost",
+    measure: Measures = "errors,cost",
     settings: Settings = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; default reports/<system>.")] = None,
     fresh: Annotated[
@@ -121,7 +124,7 @@ def sweep(
         list[str] | None, typer.Option(help="Sizes of your own: snap.twojmax=2,4,6; repeatable.")
     ] = None,
     settings: Settings = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder; default reports/<system>-sweep.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Fits side by side; they share the cores.")] = 2,
@@ -169,7 +172,7 @@ def sweep(
 
 @with_reading_options
 def tune(
-    potential: Annotated[str, typer.Argument(help="Name of a family, e.g. snap.")],
+    potential: Family,
     system: System = None,
     dataset: DatasetName = "auto",
     train: Train = None,
