@@ -19,12 +19,12 @@ from mlip_bench.errors import UserError
 from mlip_bench.potentials import load
 from mlip_bench.potentials.sevennet import SevenNet, SevenNetDirect, backbone, checkpoints
 from mlip_bench.potentials.sevennet.package import (
-from mlip_bench.run.plan import Plan, PotentialPlan
     DataLoader,
     build_E3_equivariant_model,
     keys,
     pretrained_name_to_path,
 )
+from mlip_bench.run.plan import Plan, PotentialPlan
 
 SMALL = {"channels": 4, "lmax": 2, "layers": 2, "cutoff": 4.0, "epochs": 1, "batch": 4}
 LEVELS = ["PBE", "R2SCAN", "SCAN"]

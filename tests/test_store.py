@@ -1,5 +1,6 @@
 """The store: what is kept survives, what is not whole is not kept, and several writers do not meet."""
 
+import contextlib
 import dataclasses
 import errno
 import fcntl
@@ -62,6 +63,16 @@ def done(store, task, text=None):
         store.commit(task, work)
 
 
+def interrupted(store, task, text, state=None):
+    """Begin a task that does not end, and return the folder of its checkpoint."""
+    with contextlib.suppress(ZeroDivisionError), store.begin(task, threading.Event()) as work:
+        (work.folder / "text").write_text(text)
+        if state is not None:
+            (work.checkpoint / "state").write_text(state)
+        raise ZeroDivisionError
+    return work.checkpoint
+
+
 def test_what_was_committed_is_there_and_is_not_begun_again(store):
     task = Writing("one")
     assert not store.has(task)
@@ -76,9 +87,7 @@ def test_what_was_committed_is_there_and_is_not_begun_again(store):
 
 def test_what_was_not_committed_is_gone(store):
     task = Writing("one")
-    with pytest.raises(ZeroDivisionError), store.begin(task, threading.Event()) as work:
-        (work.folder / "text").write_text("half")
-        raise ZeroDivisionError
+    interrupted(store, task, "half")
     assert not store.has(task)
     assert not list(store.folder.rglob("*.partial"))
 
@@ -103,9 +112,7 @@ def test_leftovers_of_a_killed_run_are_removed_by_the_next(store):
 
 def test_a_checkpoint_stays_until_the_task_is_done(store):
     task = Writing("one", state=True)
-    with pytest.raises(ZeroDivisionError), store.begin(task, threading.Event()) as work:
-        (work.checkpoint / "state").write_text("so far")
-        raise ZeroDivisionError
+    interrupted(store, task, "half", state="so far")
     with store.begin(task, threading.Event()) as work:
         assert (work.checkpoint / "state").read_text() == "so far"
         (work.folder / "text").write_text("one")
@@ -115,10 +122,9 @@ def test_a_checkpoint_stays_until_the_task_is_done(store):
 
 def test_a_checkpoint_of_another_task_is_refused(store):
     task, other = Writing("one", state=True), Writing("two", state=True)
-    with pytest.raises(ZeroDivisionError), store.begin(other, threading.Event()) as work:
-        (work.checkpoint / "state").write_text("of two")
-        raise ZeroDivisionError
-    work.checkpoint.rename(store.entry(task).with_name(f"{task.key}.checkpoint"))
+    interrupted(store, other, "half", state="of two").rename(
+        store.entry(task).with_name(f"{task.key}.checkpoint")
+    )
     with (
         pytest.raises(UserError, match=r"\.checkpoint: does not belong to writing one; remove it"),
         store.begin(task, threading.Event()),

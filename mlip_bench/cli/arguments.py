@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from mlip_bench.cli import completion
+
 if TYPE_CHECKING:  # what takes long to import, ``--help`` does without
     from mlip_bench.data.splits import Kind
 
@@ -19,19 +21,58 @@ RANDOM: "Kind" = "random"
 Potentials = Annotated[
     str,
     typer.Option(
-        "--potential", help="'all', or names separated by commas; file:PATH takes a potential as it is."
+        "--potential",
+        help="'all', or names separated by commas; file:PATH takes a potential as it is.",
+        autocompletion=completion.potentials,
     ),
 ]
-Families = Annotated[str, typer.Option("--potential", help="'all', or names separated by commas.")]
+Families = Annotated[
+    str,
+    typer.Option(
+        "--potential",
+        help="'all', or names separated by commas.",
+        autocompletion=completion.some_of(completion.families),
+    ),
+]
+Family = Annotated[
+    str,
+    typer.Argument(
+        help="Name of a family, e.g. snap.", autocompletion=completion.one_of(completion.families)
+    ),
+]
+Measures = Annotated[
+    str,
+    typer.Option(
+        "--measure",
+        help="Measurements, separated by commas.",
+        autocompletion=completion.some_of(completion.measures),
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option("--device", help="cpu or cuda.", autocompletion=completion.one_of(completion.devices)),
+]
 CrystalFile = Annotated[
     Path | None,
     typer.Option(
         "--crystal", help="A crystal to measure on, not the data's own; for dynamics, any structure."
     ),
 ]
-System = Annotated[str | None, typer.Option("--system", help="Chemical system of a named dataset, e.g. Mo.")]
+System = Annotated[
+    str | None,
+    typer.Option(
+        "--system",
+        help="Chemical system of a named dataset, e.g. Mo.",
+        autocompletion=completion.one_of(completion.systems),
+    ),
+]
 DatasetName = Annotated[
-    str, typer.Option("--dataset", help="'auto', the name of a dataset, or a file of your own.")
+    str,
+    typer.Option(
+        "--dataset",
+        help="'auto', the name of a dataset, or a file of your own.",
+        autocompletion=completion.dataset,
+    ),
 ]
 Train = Annotated[Path | None, typer.Option("--train", help="Own training data: a file or a folder.")]
 Test = Annotated[Path | None, typer.Option("--test", help="Own test data; without it a tenth is set aside.")]
@@ -42,9 +83,17 @@ Split = Annotated[
         help="How the tenth is set aside: 'random', a tenth of each group by chance, or 'blocks', a run of "
         "neighbouring frames of each trajectory (same group and atoms), so that test frames are not "
         "neighbours in time of training frames.",
+        autocompletion=completion.one_of(completion.splits),
     ),
 ]
-Preset = Annotated[str, typer.Option("--preset", help="quick, standard, paper or tuned.")]
+Preset = Annotated[
+    str,
+    typer.Option(
+        "--preset",
+        help="quick, standard, paper or tuned.",
+        autocompletion=completion.one_of(completion.presets),
+    ),
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="A hyper-parameter, e.g. snap.twojmax=8; repeatable.")
 ]
@@ -52,9 +101,6 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Of every random choice
 Trust = Annotated[
     bool, typer.Option("--trust", help="Read files of others that can run code of their authors.")
 ]
-Family = Annotated[str, typer.Argument(help="Name of a family, e.g. snap.")]
-Measures = Annotated[str, typer.Option("--measure", help="Measurements, separated by commas.")]
-Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
 StoreFolder = Annotated[
     Path | None,
     typer.Option(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from mlip_bench.cli.arguments import RANDOM
+from mlip_bench.cli.completion import FILE
 from mlip_bench.cli.printing import say
 from mlip_bench.errors import UserError, did_you_mean
 
@@ -14,9 +15,6 @@ if TYPE_CHECKING:  # what takes long to import, ``--help`` does without
     from mlip_bench.data.reading import ReadingOptions
     from mlip_bench.potentials import Potential
     from mlip_bench.run.plan import PotentialPlan
-
-# A potential of a run that is read from a file rather than fitted.
-FILE = "file:"
 
 # Units of a time, in seconds.
 UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}

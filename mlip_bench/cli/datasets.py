@@ -7,6 +7,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from mlip_bench.cli import completion
 from mlip_bench.cli.arguments import DatasetName, StoreFolder, System, Test, Train, with_reading_options
 from mlip_bench.cli.choices import read_dataset
 from mlip_bench.cli.printing import console, say, say_of_data, tell
@@ -36,7 +37,10 @@ def data_list() -> None:
 
 @app.command("fetch")
 def data_fetch(
-    dataset: Annotated[str, typer.Argument(help="Name of a dataset.")],
+    dataset: Annotated[
+        str,
+        typer.Argument(help="Name of a dataset.", autocompletion=completion.one_of(completion.datasets)),
+    ],
     system: System = None,
 ) -> None:
     """Download a dataset into the cache, all systems or one, and verify it."""

@@ -1,5 +1,6 @@
 """What is installed and what works on this machine."""
 
+import dataclasses
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -24,6 +25,8 @@ class Finding:
 
     good: bool
     text: str
+    check: str = ""
+    """Name of what was looked at."""
 
 
 def examine() -> list[Finding]:
@@ -43,10 +46,11 @@ def examine() -> list[Finding]:
 
 
 def _guarded(check: Callable[[], Finding]) -> Finding:
+    name = check.__name__.strip("_")
     try:
-        return check()
+        return dataclasses.replace(check(), check=name)
     except Exception as error:  # a broken installation may fail in any way, and that is the finding
-        return Finding(False, f"{check.__name__.strip('_')}: {type(error).__name__}: {error}")
+        return Finding(False, f"{name}: {type(error).__name__}: {error}", name)
 
 
 def _versions() -> Finding:

@@ -334,10 +334,15 @@ def say_of(plan: "Plan") -> None:
 
 def say_kept(outcome: "Outcome", store: "Store") -> None:
     """Print what was taken from the store."""
-    if outcome.n_kept and not outcome.n_done and not outcome.failures:
-        say(f"nothing had to be done: all {outcome.n_kept} tasks were finished before ({store.folder})")
-    elif outcome.n_kept:
-        say(f"{outcome.n_kept} tasks were finished before ({store.folder})")
+    say_taken(outcome.n_kept, outcome.n_kept + outcome.n_done + len(outcome.failures), store)
+
+
+def say_taken(n_kept: int, n_tasks: int, store: "Store") -> None:
+    """Print how many of the tasks of a command were finished before."""
+    if n_kept and n_kept == n_tasks:
+        say(f"nothing had to be done: all {n_kept} tasks were finished before ({store.folder})")
+    elif n_kept:
+        say(f"{n_kept} of {n_tasks} tasks were finished before ({store.folder})")
 
 
 def say_report(folder: Path) -> None:

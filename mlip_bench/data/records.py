@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ase import Atoms
-from ase.build import bulk
 
 from mlip_bench.data import consistency
 from mlip_bench.data.base import Dataset
@@ -55,6 +54,8 @@ class Record:
 
     def crystal(self, system: str) -> Atoms:
         """Return the conventional cell of a system's ground state."""
+        from ase.build import bulk  # it takes long to import, and lists of records do without
+
         entry = self.content["systems"][system]
         return bulk(system, entry["crystal"], a=entry["lattice_constant"]["value"], cubic=True)
 
