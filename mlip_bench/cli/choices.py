@@ -160,7 +160,8 @@ def plan_files(
         if kind.family in taken:
             given = {key: value for key, value in given.items() if key in kind.set_on_reading}
         potential = load(path, trust=trust, **given).on(device)
-        name = path.stem
+        # A dot in a folder's name begins no ending.
+        name = path.absolute().name if path.is_dir() else path.stem
         if name in names:
             raise UserError(
                 f"{path}: another potential of this run is called '{name}' already; rename the file"
@@ -215,11 +216,13 @@ def parse_duration(text: str | None, option: str) -> float | None:
 
 
 def _value(text: str) -> Any:
-    """Read a value as TOML does; what is no TOML value is a word."""
+    """Read a value as TOML does; what is no TOML value, a path with ``#`` for example, is a word."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        # In brackets, so that nothing of the text is taken for a comment.
+        values = tomllib.loads(f"values = [{text}]")["values"]
     except tomllib.TOMLDecodeError:
         return text
+    return values[0] if len(values) == 1 else text
 
 
 def _values(value: Any) -> list[Any]:

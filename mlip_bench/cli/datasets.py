@@ -105,7 +105,7 @@ def data_label(
     if calculator is not None:
         chosen_recipe = dataclasses.replace(chosen_recipe, calculator=calculator)
     if structures is not None:
-        target = out or structures.with_name(f"{structures.stem}.labelled.xyz")
+        target = out or _labelled(structures)
         journals = Store(store or target.absolute().parent / STORE).labels
         first_principles.label_file(structures, chosen_recipe, python, target, journals, tell)
         return
@@ -114,3 +114,9 @@ def data_label(
         journals = Store(store or folder.absolute().parent / STORE).labels
         first_principles.build(chosen_recipe, PROPERTIES, python, folder, journals, tell)
     say(f"reference: {folder / first_principles.PROPERTIES}")
+
+
+def _labelled(structures: Path) -> Path:
+    """Return where the labels of a file go by themselves; of a name with dots, all of it is kept."""
+    name = structures.name.removesuffix(".xyz").removesuffix(".extxyz")
+    return structures.with_name(f"{name}.labelled.xyz")
