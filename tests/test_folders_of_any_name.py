@@ -28,7 +28,17 @@ NAMES = [
 ]
 
 
-@pytest.fixture(params=[*NAMES, " ".join(NAMES)], ids=lambda name: ascii(name) if len(name) < 20 else "all")
+ALL = " ".join(NAMES)
+
+SMALL = {
+    "gap": {"n_max": 3, "l_max": 3, "n_sparse": 20, "cutoff": 4.0},
+    "mtp": {"level": 6, "cutoff": 4.0, "radial_basis_size": 4, "iterations": 2, "starts": 1},
+    "nnp": {"cutoff": 4.0, "radial_shifts": [0.0], "zetas": [1.0], "hidden": [4, 4], "epochs": 2},
+    "sevennet": {"channels": 4, "lmax": 1, "cutoff": 4.0, "epochs": 1},
+}
+
+
+@pytest.fixture(params=[*NAMES, ALL], ids=lambda name: "all" if name == ALL else ascii(name))
 def folder(request, tmp_path, monkeypatch):
     """A folder with this name, which temporary files and the run itself lie in."""
     folder = tmp_path / request.param / "runs"
@@ -70,3 +80,12 @@ def test_cost_is_timed_in_any_folder(folder, embedded, expected, monkeypatch):
     blocks, _, _ = cost.timed_blocks(expected, embedded.crystal, 16, least=1)
     assert blocks.shape == (1, 2)
     assert (blocks > 0).all()
+
+
+@pytest.mark.parametrize("folder", [ALL], indirect=True, ids=["all"])
+@pytest.mark.parametrize("name", SMALL)
+def test_every_family_is_fitted_and_read_in_any_folder(name, folder, embedded):
+    potential = family(name)(**SMALL[name]).fit(embedded.train[:5], checkpoint=folder / "checkpoint")
+    potential.save(folder / "saved")
+    (before,), (after,) = (one.predict(embedded.test[:1]) for one in (potential, load(folder / "saved")))
+    assert after.energy == pytest.approx(before.energy, abs=1e-6)
