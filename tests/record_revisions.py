@@ -68,6 +68,10 @@ class Sources:
                 found = {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 found = {self._home(module, node, alias.name) for alias in node.names}
+            elif {getattr(node, "id", None), getattr(node, "attr", None)} & {"import_module", "__import__"}:
+                raise ValueError(
+                    f"{module}, line {node.lineno}: an import by a computed name cannot be followed"
+                )
             else:
                 continue
             ours = {name for name in found if name.split(".")[0] == PACKAGE}
