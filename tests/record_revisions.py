@@ -2,6 +2,7 @@
 
     python tests/record_revisions.py
     python tests/record_revisions.py --same-results gap --same-results phonons
+    python tests/record_revisions.py --same-results all
 
 A result is kept as long as the revisions that it was made with stand. So where sources of a family or measure
 change and a result with them, its ``revision`` is raised; where none changes, ``--same-results`` says so.
@@ -22,6 +23,7 @@ import tomli_w
 CHECKOUT = Path(__file__).parent.parent
 RECORD = Path(__file__).parent / "revisions.toml"
 PACKAGE = "mlip_bench"
+ALL = "all"
 
 
 class Subject(NamedTuple):
@@ -154,13 +156,17 @@ def words(node: object) -> Iterator[str]:
 
 
 def subjects() -> dict[str, Subject]:
-    """Return all registered families and all measures by name."""
+    """Return our families and measures by name; families of other packages are theirs to watch."""
     from mlip_bench.measure import MEASURES, fit
     from mlip_bench.potentials import family, family_names
 
     families = {name: family(name) for name in family_names()}
     return (
-        {name: Subject(kind.revision, kind.packages, kind.__module__) for name, kind in families.items()}
+        {
+            name: Subject(kind.revision, kind.packages, kind.__module__)
+            for name, kind in families.items()
+            if kind.__module__.startswith(f"{PACKAGE}.")
+        }
         | {"fit": Subject(fit.REVISION, fit.PACKAGES, fit.__name__)}
         | {
             name: Subject(measure.revision, measure.packages, measure.run.__module__)
@@ -190,18 +196,26 @@ def unstated(
     ]
 
 
+def what_to_do(left: list[str]) -> str:
+    """Say what to do about names whose sources changed and whose revision did not."""
+    return (
+        f"the sources of {', '.join(left)} changed and the revision did not: raise it where a result "
+        "changes, and run: python tests/record_revisions.py; where none does, run it with: "
+        f"{' '.join(f'--same-results {name}' for name in left)}"
+    )
+
+
 def record(path: Path, now: Mapping[str, Mapping[str, int | str]], same_results: list[str]) -> str | None:
     """Write the record; where a name's sources changed alone, write nothing and return why not."""
     recorded = tomllib.loads(path.read_text()) if path.is_file() else {}
+    if ALL in same_results:
+        same_results = list(now)
     unknown = sorted(set(same_results) - set(now))
     if unknown:
         return f"no family and no measure is called {', '.join(unknown)} (known: {', '.join(now)})"
     left = [name for name in unstated(recorded, now) if name not in same_results]
     if left:
-        return (
-            f"the sources of {', '.join(left)} changed and the revision did not: raise it where a result "
-            f"changes, or give {' '.join(f'--same-results {name}' for name in left)}"
-        )
+        return what_to_do(left)
     path.write_text(tomli_w.dumps(dict(now)))
     return None
 
@@ -214,7 +228,7 @@ def main() -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="the sources of this family or measure changed, and none of its results",
+        help="sources of this family or measure changed, and none of its results; 'all' for all of them",
     )
     refused = record(RECORD, current(Sources(CHECKOUT), subjects()), parser.parse_args().same_results)
     if refused:

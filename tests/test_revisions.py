@@ -6,7 +6,17 @@ import tomllib
 from importlib.metadata import packages_distributions, version
 
 import pytest
-from record_revisions import CHECKOUT, PACKAGE, RECORD, Sources, current, record, subjects, unstated
+from record_revisions import (
+    CHECKOUT,
+    PACKAGE,
+    RECORD,
+    Sources,
+    current,
+    record,
+    subjects,
+    unstated,
+    what_to_do,
+)
 
 from mlip_bench.potentials.snap import SNAP
 from mlip_bench.testing import Case, states_its_revision
@@ -45,12 +55,9 @@ def sources():
 
 def test_sources_change_with_their_revision_only(before):
     recorded, now = tomllib.loads(RECORD.read_text()), before
-    for name in unstated(recorded, now):
-        pytest.fail(
-            f"sources of {name} changed and its revision did not: raise it where a result changes, and run "
-            f"'python tests/record_revisions.py'; where none does, run it with '--same-results {name}'"
-        )
-    assert recorded == now, "run 'python tests/record_revisions.py' to record the new revisions"
+    left = unstated(recorded, now)
+    assert not left, what_to_do(left)
+    assert recorded == now, "a revision was raised, or is new: run: python tests/record_revisions.py"
 
 
 def test_every_source_of_a_family_belongs_to_one(known, sources):
@@ -142,6 +149,8 @@ def test_recording_asks_for_a_revision_or_a_word(tmp_path):
     assert "is called sanp" in record(path, now, ["sanp"])
     assert record(path, now, ["snap"]) is None
     assert tomllib.loads(path.read_text()) == now
+    assert record(path, before, ["all"]) is None
+    assert tomllib.loads(path.read_text()) == before
 
 
 def test_a_family_must_state_its_revision_and_packages():

@@ -162,14 +162,14 @@ class Sweep:
         kept = [size for size in sizes if all(map(self._executor.store.has, tasks[size.potential.name]))]
         self._do(kept, tasks)
         to_do = [size for size in sizes if size not in kept]
-        self._refuse_too_small(to_do, kept)
+        self.refuse_too_small(to_do, kept)
         # Where an estimate was too low, what is not done by then is cut off.
         deadline = threading.Timer(self._left_s, self._executor.stop)
         deadline.daemon = True
         deadline.start()
         try:
             for start in range(0, len(to_do), self._executor.jobs):
-                self._do(self._affordable(to_do[start : start + self._executor.jobs]), tasks)
+                self._do(self.affordable(to_do[start : start + self._executor.jobs]), tasks)
         finally:
             deadline.cancel()
         return self._swept(tasks)
@@ -178,7 +178,7 @@ class Sweep:
     def _left_s(self) -> float:
         return self._budget_s - (time.monotonic() - self._start)
 
-    def _affordable(self, sizes: Sequence[Size]) -> list[Size]:
+    def affordable(self, sizes: Sequence[Size]) -> list[Size]:
         """Return the sizes that what is left of the budget pays for: their timings follow each other."""
         chosen: list[Size] = []
         for size in sizes:
@@ -188,7 +188,7 @@ class Sweep:
                 self._left_out.append(size)
         return chosen
 
-    def _refuse_too_small(self, to_do: Sequence[Size], kept: Sequence[Size]) -> None:
+    def refuse_too_small(self, to_do: Sequence[Size], kept: Sequence[Size]) -> None:
         """Raise :class:`UserError` where the budget pays for nothing and nothing was done before."""
         if kept or not to_do:
             return

@@ -307,12 +307,19 @@ class Search:
     def _outcomes(self, points: Sequence[np.ndarray]) -> list[Score | str]:
         """Return the scores at points (logarithms of factors), or why there is none."""
         trials = [Trial(self._task, self._task.hypers(np.exp(point).tolist())) for point in points]
-        futures = [self._executor.submit(trial) for trial in trials]
-        wait(futures)
-        outcomes = [_outcome(future) for future in futures]
+        begun = [self._begin(trial) for trial in trials]
+        wait([one for one in begun if isinstance(one, Future)])
+        outcomes = [one if isinstance(one, str) else _outcome(one) for one in begun]
         self._n_trials += len(outcomes)
         self._n_failed += sum(isinstance(outcome, str) for outcome in outcomes)
         return outcomes
+
+    def _begin(self, trial: Trial) -> "Future[Done] | str":
+        """Begin a trial; say why where its values are none that the family takes."""
+        try:
+            return self._executor.submit(trial)
+        except UserError as error:
+            return str(error)
 
 
 def _outcome(future: "Future[Done]") -> Score | str:
