@@ -25,6 +25,12 @@ RECORD = Path(__file__).parent / "revisions.toml"
 PACKAGE = "mlip_bench"
 ALL = "all"
 
+# What these make is shown, and is in no number.
+SHOWN = ("mlip_bench.cli", "mlip_bench.progress", "mlip_bench.report", "mlip_bench.section")
+
+# Imports by names that are computed cannot be followed; these need not be.
+COMPUTED = {"mlip_bench.measure.base": "sections of the report"}
+
 
 class Subject(NamedTuple):
     """A family or a measure: what it states, and the module that defines it."""
@@ -57,7 +63,7 @@ class Sources:
         path = self.path(module)
         if path is None:
             raise ValueError(f"{module}: no such module below {self.root}")
-        return without_docstrings(ast.parse(path.read_text()))
+        return without_types(without_docstrings(ast.parse(path.read_text())))
 
     def _imports(self, module: str) -> tuple[set[str], set[str]]:
         """Return the modules of ours that a module imports, anywhere in it, and the names of all others."""
@@ -68,10 +74,12 @@ class Sources:
                 found = {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 found = {self._home(module, node, alias.name) for alias in node.names}
+            elif _is_computed_import(node) and module not in COMPUTED:
+                raise ValueError(f"{module}, line {node.lineno}: an import of a computed name, not followed")
             else:
                 continue
             ours = {name for name in found if name.split(".")[0] == PACKAGE}
-            own |= ours
+            own |= {name for name in ours if not _is_shown(name)}
             foreign |= {name.split(".")[0] for name in found - ours}
         return own, foreign
 
@@ -118,6 +126,23 @@ def without_docstrings(tree: ast.Module) -> ast.Module:
             statements = getattr(node, field, None)
             if isinstance(statements, list):
                 setattr(node, field, [line for line in statements if not _is_text(line)])
+    return tree
+
+
+def _is_shown(module: str) -> bool:
+    return any(f"{module}.".startswith(f"{shown}.") for shown in SHOWN)
+
+
+def _is_computed_import(node: ast.AST) -> bool:
+    called = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", None)
+    return called in ("import_module", "__import__")
+
+
+def without_types(tree: ast.Module) -> ast.Module:
+    """Return a syntax tree without what is imported for checkers of types only."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            node.body = []
     return tree
 
 

@@ -4,6 +4,7 @@ A command is started in a folder whose name has a space and dots, it or one of t
 killed, and the same command goes on; again and again until it ends by itself.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -72,8 +73,7 @@ def wait_for_the_end_of(pids):
 def finished(folder):
     """What is kept in the store, and when it was written."""
     paths = [*(folder / STORE).glob(f"*/*/{TASK}")]
-    kept = {path: path.stat().st_mtime_ns for path in paths if path.parent.suffix == ""}
-    return kept
+    return {path: path.stat().st_mtime_ns for path in paths if path.parent.suffix == ""}
 
 
 def start(name, folder):
@@ -119,20 +119,18 @@ def content(name, folder):
 
 
 def kill_once(process, seconds, chance):
-    """Kill a command, or a process that it has started, after some time; return whether it was the command."""
+    """Kill a command, or a process that it has started, after some time; tell whether it was the command."""
     time.sleep(seconds)
     started = descendants(process.pid)
     victim = process.pid if chance.random() < 0.5 or not started else chance.choice(started)
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(victim, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     started = [*started, *descendants(process.pid)]
-    if victim == process.pid:
-        process.wait(20)
-        wait_for_the_end_of(started)
-        return 1
-    return 0
+    if victim != process.pid:
+        return False
+    process.wait(20)
+    wait_for_the_end_of(started)
+    return True
 
 
 def check(name, tmp_path, n_kills):
@@ -187,10 +185,10 @@ def test_two_runs_on_one_store_do_each_task_once(tmp_path):
     assert [process.returncode for process in processes] == [0, 0, 0], told
     done = [line for out, _ in told for line in out.splitlines() if ": done (" in line]
     names = sorted(line.partition(":")[0] for line in done)
-    assert names == sorted(
-        f"{kind} {name}" for kind in ("fit", "errors") for name in ("snap", "qsnap", "mtp")
-    )
-    for index, potentials in enumerate((2, 2, 2)):
-        rows = [json.loads(line) for line in (tmp_path / "a b" / f"out {index}" / "results.jsonl").open()]
-        assert len({row["potential"] for row in rows}) == potentials
+    potentials = ("snap", "qsnap", "mtp")
+    assert names == sorted(f"{kind} {name}" for kind in ("fit", "errors") for name in potentials)
+    for index in range(3):
+        lines = (tmp_path / "a b" / f"out {index}" / "results.jsonl").read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+        assert len({row["potential"] for row in rows}) == 2
         assert {row["measure"] for row in rows} >= {"fit", "errors"}

@@ -37,6 +37,7 @@ NOT_WITH = {
 }
 
 ON_EDGES = {"gap", "mtp", "nnp", "sevennet", "sevennet-dfs"}
+ON_CRYSTALS = {"defects", "elastic", "eos", "phonons"}
 ON_BOXES = {"cost", "scaling", "stability", "direct-vs-conservative"}
 
 # Of a measure's own are these layers; what the layers below decide is in the keys of potential and dataset.
@@ -119,7 +120,7 @@ def change(copy, file, old, new):
     [
         ("potentials/edges.py", "return 2 * largest", "return 3 * largest", ON_EDGES),
         ("potentials/sevennet/direct.py", '"sevennet-dfs"', '"sevennet_dfs"', {"sevennet-dfs"}),
-        ("measure/elastic.py", 'Measure(\n    "elastic"', 'Measure(\n    "elasticity"', {"elastic"}),
+        ("measure/crystals.py", "MOST_STEPS = 200", "MOST_STEPS = 201", ON_CRYSTALS),
         ("md/boxes.py", "RATTLE = 0.05", "RATTLE = 0.06", ON_BOXES),
     ],
 )
@@ -131,11 +132,26 @@ def test_a_change_reaches_all_that_import_it_and_no_other(file, old, new, names,
 def test_texts_layout_and_registries_change_nothing(copy, known, before):
     change(copy, "potentials/base.py", '"""The interface that every family', '"""What every family')
     change(copy, "potentials/base.py", '"""False where forces are predicted directly', '"""False where they')
-    change(copy, "measure/cost.py", "# Blocks are timed", "# All blocks are timed")
+    change(copy, "md/driver.py", "# Dynamics hotter than", "# What is hotter than")
+    change(copy, "potentials/sevennet/direct.py", "import training\n", "import kernel\n")
     change(copy, "potentials/edges.py", "return 2 * largest", "return  2 *largest")
     change(copy, "measure/__init__.py", "MODULES = (", "OTHERS = (), ()\nMODULES = (")
     change(copy, "potentials/__init__.py", 'ENTRY_POINT_GROUP = "', 'ENTRY_POINT_GROUP = "other.')
     assert current(Sources(copy), known) == before
+
+
+def test_what_is_only_shown_changes_nothing(copy, known):
+    change(copy, "measure/crystals.py", "import numpy", "from mlip_bench.report import fronts\nimport numpy")
+    before = current(Sources(copy), known)
+    (copy / PACKAGE / "report" / "fronts.py").write_text("NUMBER = 1\n")
+    assert current(Sources(copy), known) == before
+
+
+@pytest.mark.parametrize("line", ["importlib.import_module(name)", "__import__(name)", "from . import base"])
+def test_imports_that_cannot_be_followed_are_refused(line, copy, known):
+    change(copy, "potentials/edges.py", "import numpy", f"{line}\nimport numpy")
+    with pytest.raises(ValueError, match=r"mlip_bench.potentials.edges, line \d+: "):
+        current(Sources(copy), known)
 
 
 def test_recording_asks_for_a_revision_or_a_word(tmp_path):
