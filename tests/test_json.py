@@ -9,6 +9,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+from ase.build import bulk
 from rich.table import Table
 from typer.testing import CliRunner
 
@@ -73,31 +74,23 @@ def test_errors_are_one_line_and_no_document(tmp_path):
     assert done.stderr == "mlip-bench: gone: no such file or folder\n"
 
 
-def test_properties_have_units_and_references(fitted, tmp_path):
-    """The alloy has no reference, and its own copper crystal is measured."""
-    from ase.build import bulk
-
-    ase.io.write(tmp_path / "cu.extxyz", bulk("Cu", cubic=True), format="extxyz")
+def test_properties_have_a_value_or_say_why_not(fitted, tmp_path):
+    """There is no reference of such copper; what does not hold is null, with the reason."""
+    path = tmp_path / "cu.extxyz"
+    ase.io.write(path, bulk("Cu", cubic=True), format="extxyz")
     result = CliRunner().invoke(
-        app,
-        [
-            "measure",
-            str(fitted / "snap"),
-            "--measure",
-            "eos",
-            "--crystal",
-            str(tmp_path / "cu.extxyz"),
-            "--json",
-        ],
+        app, ["measure", str(fitted / "snap"), "--measure", "elastic", "--crystal", str(path), "--json"]
     )
     document = json.loads(result.stdout)
     assert keys_of(document) <= DOCUMENTED
-    (volume,) = [one for one in document["properties"] if one["metric"] == "volume_per_atom"]
-    assert volume["unit"] == "Å³/atom"
-    assert 8 < volume["value"] < 16
-    assert volume["reference"] is None
-    assert volume["deviation_percent"] is None
-    assert result.exit_code == 0
+    assert (document["crystal"], result.exit_code) == ("Cu4", 0)
+    units = {one["metric"]: one["unit"] for one in document["properties"]}
+    assert units["c11"] == "GPa"
+    for one in document["properties"]:
+        assert (one["value"] is None) == (one["error"] is not None)
+        assert one["reference"] is None
+        assert one["deviation_percent"] is None
+    assert all(one["error"] in document["failed"] for one in document["properties"] if one["error"])
 
 
 def test_families_and_hyperparameters():

@@ -1,8 +1,8 @@
 """Any name that a file system allows, in every path that a command takes."""
 
 import json
-import subprocess
 import sys
+from pathlib import Path
 
 import ase.io
 import pytest
@@ -90,30 +90,21 @@ def test_tables_and_histograms_go_where_they_are_told(odd):
 
 
 @pytest.mark.parametrize(
-    ("name", "labelled"), [("my.labels.v1", "my.labels.v1.labelled.xyz"), ("a b.xyz", "a b.labelled.xyz")]
+    ("name", "options", "labelled"),
+    [
+        ("POSCAR.v1", [], "POSCAR.v1.labelled.xyz"),
+        ("POSCAR.v2", [], "POSCAR.v2.labelled.xyz"),
+        ("a b.xyz", [], "a b.labelled.xyz"),
+        ("a b.xyz", ["--out", "my #labels.v1"], "my #labels.v1"),
+    ],
 )
-def test_labels_of_files_with_dots_keep_their_whole_names(name, labelled, odd, alloys):
-    """Two files that differ after a dot alone have two files of labels."""
+def test_labels_keep_all_of_a_name_with_dots(name, options, labelled, odd, alloys, monkeypatch):
     folder = odd / "labels"
     folder.mkdir(exist_ok=True)
-    ase.io.write(folder / name, [alloys[0].copy()], format="extxyz")
-    (folder / "recipe.toml").write_text(RECIPE)
-    arguments = [
-        "data",
-        "label",
-        folder / name,
-        "--recipe",
-        folder / "recipe.toml",
-        "--python",
-        sys.executable,
-    ]
-    done = subprocess.run(
-        [sys.executable, "-m", "mlip_bench", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.chdir(folder)
+    ase.io.write(name, [alloys[0].copy()], format="vasp" if "POSCAR" in name else "extxyz")
+    Path("recipe.toml").write_text(RECIPE)
+    mlip_bench("data", "label", name, *options, "--recipe", "recipe.toml", "--python", sys.executable)
     (found,) = ase.io.iread(folder / labelled, format="extxyz")
     assert found.get_potential_energy() == pytest.approx(alloys[0].get_potential_energy(), abs=1e-6)
 

@@ -50,7 +50,7 @@ def answering(command: Callable[..., Answer]) -> Callable[..., None]:
         if as_json:
             with _on_standard_error():
                 answer = command(**arguments)
-            print(_text(answer.document))
+            print(_text(answer.document), flush=True)
         else:
             answer = command(**arguments)
             for renderable in answer.shown:

@@ -19,9 +19,6 @@ PACKAGES: tuple[str, ...] = ()
 # How often the time of an unfinished fit is written down (s).
 NOTE_SECONDS = 5.0
 
-# The file beside a checkpoint in which it is.
-SECONDS = "seconds.txt"
-
 METRICS = {
     "fit_s": Metric("s", "wall time of the fit, on the threads stated"),
     "peak_rss_mib": Metric("MiB", "largest resident memory of a process of the fit"),
@@ -57,7 +54,7 @@ class _Clock:
     """Seconds of work on a fit, kept beside its checkpoint so that interruptions do not count."""
 
     def __init__(self, folder: Path | None):
-        self._file = None if folder is None else folder / SECONDS
+        self._file = None if folder is None else folder / "seconds.txt"
         self._before = float(self._file.read_text()) if self._file and self._file.is_file() else 0.0
         self._start = self._noted = time.perf_counter()
 

@@ -62,7 +62,7 @@ class MTP(Potential):
     """Moment tensor potential."""
 
     family: ClassVar[str] = "mtp"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     packages: ClassVar[tuple[str, ...]] = ("ase", "matscipy", "motep", "numba", "numpy", "scipy")
     native_suffix: ClassVar[str] = ".mtp"
 
