@@ -45,7 +45,7 @@ FORMS = [old_form, new_form, bare_pickle, oldest_pickle]
 def test_a_pickle_of_any_form_asks_for_trust_and_runs_nothing(save, weights, tmp_path):
     path = tmp_path / "model.pth"
     save({"weight": torch.ones(2) if weights else 0, "more": Touch(tmp_path / "ran")}, path)
-    with pytest.raises(UserError, match=r"model\.pth: holds .*pathlib.*touch.*; repeat with --trust") as refused:
+    with pytest.raises(UserError, match=r"model\.pth: holds .*pathlib.*; repeat with --trust") as refused:
         checkpoints.content(path)
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "ran").exists()

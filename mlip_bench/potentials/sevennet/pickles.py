@@ -78,6 +78,10 @@ class _Nothing:
     def __init__(self, *_: Any, **__: Any):
         """Take anything."""
 
+    def __call__(self, *_: Any, **__: Any) -> "_Nothing":
+        """Take anything."""
+        return self
+
     def __setstate__(self, _: Any) -> None:
         """Take anything."""
 
