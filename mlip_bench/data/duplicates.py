@@ -236,7 +236,7 @@ def _nearest(
 
     The nearest is found by projected positions, which keep distances to a tenth or so, then measured.
     """
-    project = _Projection(len(train[trained[0]]))
+    project = Projection(len(train[trained[0]]))
     known = project([train[index] for index in trained])
     sizes = np.square(known).sum(axis=1)
     for start in range(0, len(tested), BLOCK):
@@ -248,7 +248,7 @@ def _nearest(
             yield index, rms(displacement(other, atoms)), float(np.abs(strain(other, atoms)).max())
 
 
-class _Projection:
+class Projection:
     """Positions of structures of the same atoms as points whose distances are those of the structures.
 
     A coordinate in a periodic direction becomes a point on a circle, so that images are one; a random
