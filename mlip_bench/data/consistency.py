@@ -38,10 +38,14 @@ SMALL_STRAIN, NEIGHBOUR = 0.5, 2.5
 # whose ratio is within this factor of the median, with its sign.
 LEAST_CORRELATION = 0.8
 LEAST_AGREEMENT, AGREEMENT = 0.75, 2.0
+# The nearer of two pairs is the surer one: these shares are asked in turn, if they are so many pairs.
+NEARER, LEAST_NEARER = (1.0, 0.5, 0.25), 20
+# Logarithms of ratios are no further apart than this where their spread is looked at.
+LARGEST_APART = 2.0
 # Ratios within this factor of one are right: real data are not converged, and pairs not infinitely near.
 FORCES_TOLERANCE, STRESS_TOLERANCE = 1.6, 2.0
 # Both kinds of work have the same factor, that of the energy, if they agree to this.
-SAME_FACTOR = 1.5
+SAME_FACTOR = 2.0
 # A unit is named where the ratio is this near to its factor.
 UNIT_TOLERANCE = 1.25
 
@@ -95,8 +99,14 @@ class Ratio:
     """By how much the energy changes per work, over pairs that agree on it."""
 
     value: float
+    spread: float
+    """Mean distance of the logarithm of single ratios from that of the value."""
     n_pairs: int
     frames: tuple[int, int]
+
+    def wider_than(self, other: "Ratio | None") -> bool:
+        """Tell whether another one is known and spreads less."""
+        return other is not None and other.spread < self.spread
 
 
 def findings(structures: Sequence[Atoms]) -> list[str]:
@@ -107,10 +117,11 @@ def findings(structures: Sequence[Atoms]) -> list[str]:
     if factors.are_right():
         return []
     # Energies per atom of structures of several sizes have no common factor, but as those of all atoms.
+    sizes = {work.n_atoms for work in works}
     whole = _factors([replace(work, energy=work.energy * work.n_atoms) for work in works])
-    if len({work.n_atoms for work in works}) > 1 and whole.are_right():
+    if len(sizes) > 1 and whole.are_right() and not factors.explain_better_than(whole):
         return [_on_energies_per_atom(whole)]
-    return _sentences(factors, {work.n_atoms for work in works})
+    return _sentences(factors, sizes)
 
 
 @dataclass(frozen=True)
@@ -124,6 +135,15 @@ class Factors:
         """Tell whether one is known at least, and none is off."""
         known = [ratio for ratio in (self.forces, self.stress) if ratio is not None]
         return bool(known) and not self.forces_off() and not self.stress_off()
+
+    def explain_better_than(self, other: "Factors") -> bool:
+        """Tell whether these are those of a unit of energy, and spread less."""
+        pairs = [(self.forces, other.forces), (self.stress, other.stress)]
+        known = [(one, another) for one, another in pairs if one is not None]
+        return bool(known) and all(
+            _nearest(one.value, ENERGY_UNITS) is not None and not one.wider_than(another)
+            for one, another in known
+        )
 
     def forces_off(self) -> bool:
         """Tell whether the factor of the forces is not one."""
@@ -140,6 +160,7 @@ def _sentences(factors: Factors, sizes: set[int]) -> list[str]:
         forces is not None
         and stress is not None
         and factors.forces_off()
+        and factors.stress_off()
         and not _is_off(forces.value / stress.value, SAME_FACTOR)
     ):
         return [_on_energies(forces, sizes)]
@@ -233,14 +254,25 @@ def _work_of_stress(one: Atoms, two: Atoms, strains: np.ndarray) -> float:
 
 
 def _ratio(works: Sequence[Work], energies: Sequence[float], of_quantity: Sequence[float]) -> Ratio | None:
-    """Return the ratio of energy to work where it is the same over the pairs, the median by their work."""
+    """Return the ratio of energy to work, of all pairs, or of the nearer ones if these alone agree on one."""
     energy, work = np.array(energies), np.array(of_quantity)
     # A quantity in another unit makes work of another size: what counts is that neither side is noise.
     telling = (np.abs(work) > 1e-2 * np.abs(work).max(initial=0.0)) & (np.abs(energy) > LEAST_WORK)
     places = np.flatnonzero(telling)
-    if len(places) < LEAST_PAIRS:
-        return None
-    energy, work = energy[places], work[places]
+    by_distance = places[np.argsort([works[place].distance for place in places], kind="stable")]
+    for share in NEARER:
+        chosen = by_distance[: round(share * len(places))]
+        if len(chosen) < (LEAST_PAIRS if share == 1 else LEAST_NEARER):
+            return None
+        found = _agreed_ratio(energy[chosen], work[chosen])
+        if found is not None:
+            largest = chosen[int(np.argmax(np.abs(energy[chosen])))]
+            return Ratio(*found, len(chosen), works[largest].frames)
+    return None
+
+
+def _agreed_ratio(energy: np.ndarray, work: np.ndarray) -> tuple[float, float] | None:
+    """Return the median by work of the ratios, and their spread, where most are near to it."""
     # Weights by the square root keep single large pairs from deciding.
     weight = np.sqrt(np.abs(energy * work))
     ratios = energy / work
@@ -252,7 +284,8 @@ def _ratio(works: Sequence[Work], energies: Sequence[float], of_quantity: Sequen
     agreement = weight[(relative > 1 / AGREEMENT) & (relative < AGREEMENT)].sum() / weight.sum()
     if correlation < LEAST_CORRELATION or agreement < LEAST_AGREEMENT:
         return None
-    return Ratio(value, len(places), works[places[int(np.argmax(np.abs(energy)))]].frames)
+    apart = np.where(relative > 0, np.abs(np.log(np.maximum(relative, 1e-9))), np.inf)
+    return value, float(np.minimum(apart, LARGEST_APART) @ weight / weight.sum())
 
 
 def _is_off(ratio: float, tolerance: float) -> bool:
@@ -278,7 +311,10 @@ def _on_energies(ratio: Ratio, sizes: set[int]) -> str:
     told = _over(ratio, "forces, and as much times that of the stress")
     sign = "the sign of the energies is turned; " if ratio.value < 0 else ""
     if not _is_off(abs(ratio.value), FORCES_TOLERANCE):
-        return f"{told}: the sign of the energies is turned; turn it in the file, or name others with --energy-key"
+        return (
+            f"{told}: the sign of the energies, or those of both forces and stress, are turned; turn them in the "
+            "file (--turn-stress does so for the stress), or name others with --energy-key"
+        )
     guesses = _units_of_energy(ratio, sizes)
     like = f"this looks like {' or '.join(guesses)}; convert them" if guesses else "they are in another unit"
     return f"{told}: {sign}{like} to eV of all atoms, or name others with --energy-key"
