@@ -84,6 +84,7 @@ def test_a_truncated_file_is_named_with_its_line(tmp_path):
     *_, last = read_frames(path)
     assert isinstance(last, UserError)
     with pytest.raises(
-        UserError, match=r"short.extxyz, frame 2: cannot be read .*line 4: it announces 2 atoms and has 1 rows"
+        UserError,
+        match=r"short.extxyz, frame 2: cannot be read .*line 4: it announces 2 atoms and has 1 rows",
     ):
         read_structures(path)

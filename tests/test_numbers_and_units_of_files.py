@@ -56,7 +56,8 @@ def test_a_word_that_is_no_number_stays_none(word):
 @settings(max_examples=30, deadline=None)
 def test_input_data_in_any_order_capitals_and_exponents(tmp_path_factory, order, letter, capitals):
     lines = [
-        re.sub(r" 0\.0(?= |$)", f" 0.0{letter}+00", line).replace("17.5", f"1.75{letter}+01") for line in order
+        re.sub(r" 0\.0(?= |$)", f" 0.0{letter}+00", line).replace("17.5", f"1.75{letter}+01")
+        for line in order
     ]
     lines = [line.replace(" O ", " o ").replace(" H ", " h ") if capitals else line for line in lines]
     path = write(tmp_path_factory.mktemp("n2p2"), frame(lines=lines))
@@ -83,7 +84,14 @@ ATOMIC = ["units=atomic", "Units: Hartree Bohr", "energies in hartree, lengths i
           "energy_unit=Ha length_unit=Bohr", "atomic units", "units electron"]  # fmt: skip
 METAL = ["units=metal", "UNITS : eV, Angstrom", "energies in eV", "in eV and Å", "units metal"]
 OTHERS = ["units=real", "energy in kcal/mol", "units: Ry Bohr", "eV and Bohr", "units lj", "meV, Angstrom"]
-NOTHING = [None, "a frame of water", "metal surface", "atomic configuration 7", "file=real/lj/traj.data", "Ha"]
+NOTHING = [
+    None,
+    "a frame of water",
+    "metal surface",
+    "atomic configuration 7",
+    "file=real/lj/traj.data",
+    "Ha",
+]
 
 
 @pytest.mark.parametrize("where", ["frame", "file"])

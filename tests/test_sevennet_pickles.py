@@ -93,7 +93,10 @@ def cut(path):
         (lambda path: path.write_text("name,Größe,Å\n" * 200), "it is a text file"),
         (lambda path: path.write_text("(see the other file)\n"), "it is a text file"),
         (lambda path: path.write_text("cold and wet\nI told you\n"), "it is a text file"),
-        (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"), "a pointer of Git LFS"),
+        (
+            lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"),
+            "a pointer of Git LFS",
+        ),
         (lambda path: path.write_bytes(b""), "it is empty"),
         (lambda path: path.write_bytes(bytes(range(1, 40)) * 9), "neither a zip archive nor a pickle"),
         (archive("readme.txt"), "it is another zip archive"),
@@ -105,6 +108,8 @@ def test_a_file_that_is_no_checkpoint_is_named_for_what_it_is(make, words, tmp_p
     path = tmp_path / "model.pth"
     make(path)
     for trust in (False, True):
-        with pytest.raises(UserError, match=rf"model\.pth: not a checkpoint that sevenn .*{words}") as refused:
+        with pytest.raises(
+            UserError, match=rf"model\.pth: not a checkpoint that sevenn .*{words}"
+        ) as refused:
             checkpoints.read(path, "", trust)
         assert "\n" not in str(refused.value)
