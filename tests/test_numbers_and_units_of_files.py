@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mlip_bench.data import reference
 from mlip_bench.data.files import read_structures
-from mlip_bench.data.numbers import to_float
+from mlip_bench.data.fortran import to_float
 from mlip_bench.data.reading import ReadingOptions
 from mlip_bench.errors import UserError
 

@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from mlip_bench.data.numbers import to_float
+from mlip_bench.data.fortran import to_float
 from mlip_bench.data.voigt import from_matrix
 from mlip_bench.errors import UserError
 

@@ -16,7 +16,7 @@ from ase.data import atomic_numbers, covalent_radii
 from ase.neighborlist import neighbor_list
 from ase.units import Bohr, Hartree
 
-from mlip_bench.data.numbers import to_float
+from mlip_bench.data.fortran import to_float
 from mlip_bench.data.reading import ATOMIC, METAL
 from mlip_bench.errors import UserError
 

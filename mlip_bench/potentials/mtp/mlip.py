@@ -15,7 +15,7 @@ from ase.data import atomic_numbers
 from motep.io.mlip.mtp import write_mtp
 from motep.potentials.mtp.data import BasisData, MTPData
 
-from mlip_bench.data.numbers import to_float
+from mlip_bench.data.fortran import to_float
 from mlip_bench.errors import UserError, did_you_mean
 from mlip_bench.potentials.mtp.basis import Basis
 from mlip_bench.potentials.mtp.tables import Tables

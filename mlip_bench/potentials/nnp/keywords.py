@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mlip_bench.data.numbers import to_float
+from mlip_bench.data.fortran import to_float
 from mlip_bench.errors import UserError, did_you_mean
 
 OTHER_NAMES = {

@@ -2,10 +2,10 @@
 
 import re
 
-FORTRAN = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))[dD]([+-]?\d+)")
+NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))[dD]([+-]?\d+)")
 
 
 def to_float(word: str) -> float:
     """Return a number, ``1.0D-02`` as well as ``1.0e-2``; ``ValueError`` for a word that is none."""
-    fortran = FORTRAN.fullmatch(word)
+    fortran = NUMBER.fullmatch(word)
     return float(f"{fortran[1]}e{fortran[2]}" if fortran else word)

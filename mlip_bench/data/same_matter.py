@@ -1,0 +1,113 @@
+"""Test structures that are training structures in another cell: supercells, other axes, rotated, reordered.
+
+Each atom is described by the distances of its neighbours, sorted, for each element of theirs: no choice of
+cell, axes or order changes them, and they follow small movements steadily. Structures are the same where
+their atoms have the same neighbours, in the same shares. A mirror image is the same, as its energy is.
+"""
+
+from collections.abc import Sequence
+from math import gcd
+
+import numpy as np
+from ase import Atoms
+from ase.geometry import complete_cell
+from matscipy.neighbours import neighbour_list
+from scipy.spatial import cKDTree
+
+# Neighbours are looked at up to this distance (Å), and so many of each element.
+REACH, NEIGHBOURS = 6.0, 40
+
+# Distances of the same structures differ by less than this (Å): in the mean over atoms and neighbours, and
+# in that over the neighbours of one atom. Noise of 1e-3 Å in the positions makes about 2e-3 Å of either.
+SAME_ON_AVERAGE, SAME_AROUND_ATOM = 3e-3, 6e-3
+
+# Volumes per atom differ by less than this share.
+SAME_VOLUME = 1e-3
+
+# Structures that are described, at most: as many take some ten seconds.
+MOST_TRAIN, MOST_TEST = 6000, 2000
+
+
+def in_training(train: Sequence[Atoms], test: Sequence[Atoms]) -> list[int]:
+    """Return the indices of the test structures that are the same matter as a training structure.
+
+    Of very many structures of one composition and volume some are looked at, evenly spaced.
+    """
+    kinds: dict[tuple, tuple[list[int], list[int]]] = {}
+    for side, structures in enumerate((train, test)):
+        for index, atoms in enumerate(structures):
+            kinds.setdefault(_kind(atoms), ([], []))[side].append(index)
+    shared = {kind: sides for kind, sides in kinds.items() if all(sides)}
+    found: list[int] = []
+    for trained, tested in _limited([_partners(train, test, *sides) for sides in shared.values()]):
+        if trained and tested:
+            described = [_Surroundings(train[index]) for index in trained]
+            tree = cKDTree([one.mean for one in described])
+            for index in tested:
+                one = _Surroundings(test[index])
+                near = tree.query_ball_point(one.mean, SAME_ON_AVERAGE * np.sqrt(len(one.mean)))
+                if any(one.same_as(described[place]) for place in near):
+                    found.append(index)
+    return sorted(found)
+
+
+def _kind(atoms: Atoms) -> tuple:
+    """Return composition, in least whole numbers, and number of periodic directions."""
+    elements, counts = np.unique(atoms.numbers, return_counts=True)
+    return (tuple(elements.tolist()), tuple((counts // gcd(*counts.tolist())).tolist()), int(atoms.pbc.sum()))
+
+
+def _partners(
+    train: Sequence[Atoms], test: Sequence[Atoms], trained: list[int], tested: list[int]
+) -> tuple[list[int], list[int]]:
+    """Return those whose volume per atom some structure on the other side has, too."""
+    volumes = [
+        np.array([_log_volume(structures[index]) for index in members])
+        for structures, members in ((train, trained), (test, tested))
+    ]
+    kept = []
+    for members, own, others in ((trained, *volumes), (tested, *volumes[::-1])):
+        others = np.sort(others)
+        low, high = (np.searchsorted(others, own + shift) for shift in (-SAME_VOLUME, SAME_VOLUME))
+        kept.append([members[place] for place in np.flatnonzero(high > low)])
+    return kept[0], kept[1]
+
+
+def _log_volume(atoms: Atoms) -> float:
+    return float(np.log(atoms.get_volume() / len(atoms))) if atoms.pbc.all() else 0.0
+
+
+def _limited(groups: list[tuple[list[int], list[int]]]) -> list[tuple[list[int], list[int]]]:
+    """Thin out the members of both sides, evenly, to as many as can be looked at."""
+    n_train, n_test = (sum(len(group[side]) for group in groups) for side in (0, 1))
+    steps = -(-n_train // MOST_TRAIN) or 1, -(-n_test // MOST_TEST) or 1
+    return [(trained[:: steps[0]], tested[:: steps[1]]) for trained, tested in groups]
+
+
+class _Surroundings:
+    """Sorted distances around each atom of a structure, Å."""
+
+    def __init__(self, atoms: Atoms):
+        elements, kinds = np.unique(atoms.numbers, return_inverse=True)
+        first, second, distances = neighbour_list(
+            "ijd", positions=atoms.positions, cell=complete_cell(atoms.cell), pbc=atoms.pbc, cutoff=REACH
+        )
+        # Each neighbour's place in the row of its atom, among those of its element.
+        group = first * len(elements) + kinds[second]
+        order = np.lexsort((distances, group))
+        group, distances = group[order], distances[order]
+        place = np.arange(len(group)) - np.searchsorted(group, group)
+        near = place < NEIGHBOURS
+        rows = np.full((len(atoms) * len(elements), NEIGHBOURS), REACH)
+        rows[group[near], place[near]] = distances[near]
+        rows = rows.reshape(len(atoms), -1)
+        self._of_element = [rows[kinds == kind] for kind in range(len(elements))]
+        self.mean = np.concatenate([part.mean(axis=0) for part in self._of_element])
+
+    def same_as(self, other: "_Surroundings") -> bool:
+        """Tell whether each atom has its like in the other structure, and the other way round."""
+        limit = SAME_AROUND_ATOM * np.sqrt(self._of_element[0].shape[1])
+        return all(
+            bool((cKDTree(one).query(two)[0] < limit).all() and (cKDTree(two).query(one)[0] < limit).all())
+            for one, two in zip(self._of_element, other._of_element, strict=True)
+        )
