@@ -1,4 +1,4 @@
-"""Which of energies, forces and stress is wrong, where all cells differ, frames are shuffled, molecules turn."""
+"""Which of energies, forces, stress is wrong, where all cells differ, frames are shuffled, molecules turn."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Test structures that training has in another cell, rotated, or with other atoms first; and those it has not."""
+"""Test structures that training has in another cell, rotated or reordered, and those that it has not."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,10 @@ def in_another_cell(atoms, generator, larger):
     """Return the same matter with other axes, of one or several cells, rotated, shuffled and with noise."""
     periodic = atoms.pbc.astype(int)
     axes = np.eye(3, dtype=int)
-    axes[0, 1], axes[2, 0] = generator.integers(-1, 2, size=2) * [periodic[:2].prod(), periodic[[0, 2]].prod()]
+    axes[0, 1], axes[2, 0] = generator.integers(-1, 2, size=2) * [
+        periodic[:2].prod(),
+        periodic[[0, 2]].prod(),
+    ]
     repeats = np.where(periodic, generator.integers(1, 3, size=3) if larger else 1, 1)
     other = make_supercell(atoms, axes * repeats[:, None])
     turn = Rotation.random(random_state=generator).as_matrix()
@@ -64,7 +67,9 @@ def test_a_crystal_in_its_primitive_and_conventional_cell():
     cubic = bulk("Si", "diamond", a=5.43, cubic=True)
     test = [labelled(cubic), labelled(cubic.repeat((2, 1, 1))), labelled(bulk("Si", "diamond", a=5.46))]
     (sentence,) = on_leaks(train, test, number_geometries([*train, *test]))
-    assert sentence.startswith("2 of 3 test structures are the same crystal or molecule as a training structure")
+    assert sentence.startswith(
+        "2 of 3 test structures are the same crystal or molecule as a training structure"
+    )
 
 
 def test_slabs_of_several_cells_and_molecules_that_turned():
@@ -80,7 +85,10 @@ def test_slabs_of_several_cells_and_molecules_that_turned():
 UNLIKE = {
     "strained": (bulk("Cu", a=3.60), bulk("Cu", a=3.61)),
     "sheared": (bulk("Cu", cubic=True), None),
-    "stacked otherwise": (bulk("Cu", "fcc", a=3.60), bulk("Cu", "hcp", a=3.60 / np.sqrt(2), c=3.60 * 2 / np.sqrt(3))),
+    "stacked otherwise": (
+        bulk("Cu", "fcc", a=3.60),
+        bulk("Cu", "hcp", a=3.60 / np.sqrt(2), c=3.60 * 2 / np.sqrt(3)),
+    ),
     "of other elements": (bulk("Cu", a=3.6), bulk("Au", a=3.6)),
     "of other shares": (bulk("Cu", cubic=True), None),
     "with a vacancy": (bulk("Cu", cubic=True).repeat(2), bulk("Cu", cubic=True).repeat(2)[1:]),

@@ -1,4 +1,4 @@
-"""Files named like checkpoints: pickles that can run code ask for --trust, others are named for what they are."""
+"""Files named like checkpoints: pickles that can run code ask for --trust, others what they are."""
 
 import pickle
 import zipfile

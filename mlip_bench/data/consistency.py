@@ -259,14 +259,14 @@ def _ratio(works: Sequence[Work], energies: Sequence[float], of_quantity: Sequen
     # A quantity in another unit makes work of another size: what counts is that neither side is noise.
     telling = (np.abs(work) > 1e-2 * np.abs(work).max(initial=0.0)) & (np.abs(energy) > LEAST_WORK)
     places = np.flatnonzero(telling)
-    by_distance = places[np.argsort([works[place].distance for place in places], kind="stable")]
+    by_distance = places[np.argsort([works[place].distance for place in places.tolist()], kind="stable")]
     for share in NEARER:
         chosen = by_distance[: round(share * len(places))]
         if len(chosen) < (LEAST_PAIRS if share == 1 else LEAST_NEARER):
             return None
         found = _agreed_ratio(energy[chosen], work[chosen])
         if found is not None:
-            largest = chosen[int(np.argmax(np.abs(energy[chosen])))]
+            largest = int(chosen[np.argmax(np.abs(energy[chosen]))])
             return Ratio(*found, len(chosen), works[largest].frames)
     return None
 
@@ -312,12 +312,12 @@ def _on_energies(ratio: Ratio, sizes: set[int]) -> str:
     sign = "the sign of the energies is turned; " if ratio.value < 0 else ""
     if not _is_off(abs(ratio.value), FORCES_TOLERANCE):
         return (
-            f"{told}: the sign of the energies, or those of both forces and stress, are turned; turn them in the "
-            "file (--turn-stress does so for the stress), or name others with --energy-key"
+            f"{told}: the sign of the energies, or those of both forces and stress, are turned; turn them in "
+            "the file (--turn-stress does so for the stress), or name others with --energy-key"
         )
     guesses = _units_of_energy(ratio, sizes)
-    like = f"this looks like {' or '.join(guesses)}; convert them" if guesses else "they are in another unit"
-    return f"{told}: {sign}{like} to eV of all atoms, or name others with --energy-key"
+    like = f"this looks like {' or '.join(guesses)}" if guesses else "the energies are in another unit"
+    return f"{told}: {sign}{like}; convert them to eV of all atoms, or name others with --energy-key"
 
 
 def _on_energies_per_atom(factors: Factors) -> str:
@@ -325,9 +325,9 @@ def _on_energies_per_atom(factors: Factors) -> str:
     assert ratio is not None  # one is known
     first, second = ratio.frames
     return (
-        f"over {ratio.n_pairs} pairs of like frames (as {first} and {second}) changes of the energy fit forces "
-        "and stress if they are multiplied by the number of atoms: this looks like energies per atom; give "
-        "those of all atoms, or name others with --energy-key"
+        f"over {ratio.n_pairs} pairs of like frames (as {first} and {second}) changes of the energy fit "
+        "forces and stress if they are multiplied by the number of atoms: this looks like energies per atom; "
+        "give those of all atoms, or name others with --energy-key"
     )
 
 

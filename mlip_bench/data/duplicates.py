@@ -188,9 +188,9 @@ def on_leaks(train: Sequence[Atoms], test: Sequence[Atoms], numbers: dict[int, i
         )
     if n_in_another_cell:
         found.append(
-            f"{n_in_another_cell} of {len(test)} test structures are the same crystal or molecule as a training "
-            "structure in another cell, rotated, or with its atoms in another order: their errors are those of a "
-            "fit"
+            f"{n_in_another_cell} of {len(test)} test structures are the same crystal or molecule as a "
+            "training structure in another cell, rotated, or with its atoms in another order: their errors "
+            "are those of a fit"
         )
     if near.all_but_equal:
         found.append(

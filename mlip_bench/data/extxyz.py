@@ -52,8 +52,8 @@ def read_frames(
                 raise UserError(f"{path}: an empty line {where}, and more behind it; remove the empty line")
             number += 1
             yield UserError(
-                f"cannot be read (line {block.first + end}: {_quoted(block.lines[end])} is no number of atoms; "
-                "reading goes on at the next)"
+                f"cannot be read (line {block.first + end}: {_quoted(block.lines[end])} is no number of "
+                "atoms; reading goes on at the next)"
             )
 
 
@@ -156,7 +156,11 @@ def _refuse_other_lengths(block: _Block, rows: list[str], wanted: int | None) ->
 
 def _refuse_other_words(block: _Block, rows: list[str], columns: list[str]) -> None:
     """Raise :class:`UserError` for the first word that is not what its column holds."""
-    kinds = {"R": (float, "number"), "I": (int, "whole number"), "species": (_element, "element")}
+    kinds: dict[str, tuple[Callable[[str], object], str]] = {
+        "R": (float, "number"),
+        "I": (int, "whole number"),
+        "species": (_element, "element"),
+    }
     for number, row in enumerate(rows, start=block.first + 2):
         for word, column in zip(row.split(), columns, strict=True):
             if column not in kinds:

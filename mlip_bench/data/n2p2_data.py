@@ -83,8 +83,9 @@ def units_named(comment: str) -> str | UserError | None:
     if others or len(named) > 1:
         what = ", ".join(others) or "those of both eV or Å and Hartree or Bohr"
         return UserError(
-            f"a comment names units ({what}: '{comment.strip()[:80]}'); only {NAMED[METAL]}, or {NAMED[ATOMIC]}, "
-            f"are read: convert the file, or say --units {METAL} or --units {ATOMIC} if the comment is wrong"
+            f"a comment names units ({what}: '{comment.strip()[:80]}'); only {NAMED[METAL]}, or "
+            f"{NAMED[ATOMIC]}, are read: convert the file, or say --units {METAL} or --units {ATOMIC} if the "
+            "comment is wrong"
         )
     return named.pop() if named else None
 
@@ -107,7 +108,7 @@ def on_units(structures: Sequence[Atoms], asked: str | None, name: str) -> list[
 
 
 def refuse_doubtful_units(structures: Sequence[Atoms], name: str) -> None:
-    """Raise :class:`UserError` where bonds are as long as they would be in Bohr, or short as they would in Å."""
+    """Raise :class:`UserError` where bonds are as long as in Bohr, or short as in Å, against their unit."""
     in_bohr = [atoms for atoms in structures if atoms.info.get(NAMED_UNITS) == ATOMIC]
     in_angstrom = [atoms for atoms in structures if atoms.info.get(NAMED_UNITS) != ATOMIC]
     for frames_of_unit, other in ((in_angstrom, "Bohr"), (in_bohr, "Å")):

@@ -56,7 +56,7 @@ def in_training(train: Sequence[Atoms], test: Sequence[Atoms]) -> list[int]:
 
 
 def _alike(train: Sequence[Atoms], test: Sequence[Atoms]) -> Iterator[tuple[int, list[int]]]:
-    """Yield places of test structures and those of training whose nearest neighbours are as far on average."""
+    """Yield places of test structures, and of those in training whose nearest neighbours are as far."""
     if not train or not test:
         return
     tree = cKDTree([_Surroundings(atoms, LESSER_REACH).mean for atoms in train])
@@ -78,13 +78,11 @@ def _partners(
     train: Sequence[Atoms], test: Sequence[Atoms], trained: list[int], tested: list[int]
 ) -> tuple[list[int], list[int]]:
     """Return those whose volume per atom some structure on the other side has, too."""
-    volumes = [
-        np.array([_log_volume(structures[index]) for index in members])
-        for structures, members in ((train, trained), (test, tested))
-    ]
+    of_train = np.array([_log_volume(train[index]) for index in trained])
+    of_test = np.array([_log_volume(test[index]) for index in tested])
     kept = []
-    for members, own, others in ((trained, *volumes), (tested, *volumes[::-1])):
-        others = np.sort(others)
+    for members, own, other in ((trained, of_train, of_test), (tested, of_test, of_train)):
+        others = np.sort(other)
         low, high = (np.searchsorted(others, own + shift) for shift in (-SAME_VOLUME, SAME_VOLUME))
         kept.append([members[place] for place in np.flatnonzero(high > low)])
     return kept[0], kept[1]

@@ -101,8 +101,8 @@ def content(path: Path, trust: bool = False) -> dict[str, Any]:
             raise _unreadable(path, error) from error
         if not trust:
             raise UserError(
-                f"{path}: holds {', '.join(foreign)} beside numbers, and so can run code of others when it is "
-                "read; repeat with --trust if you trust its source"
+                f"{path}: holds {', '.join(foreign)} beside numbers, and so can run code of others when it "
+                "is read; repeat with --trust if you trust its source"
             ) from error
     try:
         return torch.load(path, map_location="cpu", weights_only=False)
