@@ -39,6 +39,8 @@ def broken(kind, lines):
         return lines[:-1], 0
     if kind == "a row too many":
         return [*lines, lines[-1]], 0
+    if kind == "part of a row too many":
+        return [*lines, "Cu 0.0"], 0
     if kind == "an empty row":
         return [*lines[:3], "", *lines[4:]], 3
     if kind == "Properties":
@@ -55,6 +57,7 @@ KINDS = [
     "no element",
     "a row too few",
     "a row too many",
+    "part of a row too many",
     "an empty row",
     "Properties",
     "no number of atoms",

@@ -97,8 +97,9 @@ def _length(block: _Block) -> int:
 
 
 def _is_row(line: str) -> bool:
+    """Tell whether a line is a row of an atom, whole or not."""
     words = line.split()
-    return len(words) >= 4 and all(_is_number(word) for word in words[1:4])
+    return len(words) >= 2 and _is_number(words[1])
 
 
 def _is_number(word: str) -> bool:
