@@ -17,7 +17,8 @@ COLUMNS = "species:S:1:pos:R:3:forces:R:3"
 def frame(number, properties=COLUMNS):
     positions = np.arange(N_ATOMS)[:, None] * [2.0, 0, 0] + [0, 0, number]
     rows = [f"Cu {x} {y} {z} 0.1 0.0 -0.1" for x, y, z in positions]
-    return [str(N_ATOMS), f"Properties={properties} energy={number}.5", *rows]
+    lattice = "9.0 0.0 0.0 0.0 9.0 0.0 0.0 0.0 30.0"
+    return [str(N_ATOMS), f'Lattice="{lattice}" Properties={properties} energy={number}.5', *rows]
 
 
 def broken(kind, lines):
@@ -46,6 +47,8 @@ def broken(kind, lines):
     if kind == "Properties":
         lines[1] = lines[1].replace("pos:R:3", "pos:R")
         return lines, 1
+    if kind == "the number of atoms missing":
+        return lines[1:], 0
     assert kind == "no number of atoms"
     return ["three", *lines[1:]], 0
 
@@ -61,6 +64,7 @@ KINDS = [
     "an empty row",
     "Properties",
     "no number of atoms",
+    "the number of atoms missing",
 ]
 
 
@@ -71,7 +75,7 @@ def test_a_broken_frame_is_named_with_its_line_and_loses_no_other(
 ):
     path = tmp_path_factory.mktemp("xyz") / "mine.extxyz"
     fault, place = broken(kind, frame(before))
-    faults = fault * (1 + (twice and kind != "no number of atoms"))
+    faults = fault * (1 + (twice and "number of atoms" not in kind))
     good = [line for number in range(before) for line in frame(number)]
     good_behind = [line for number in range(after) for line in frame(before + 1 + number)]
     path.write_text("\n".join([*good, *faults, *good_behind]) + "\n")

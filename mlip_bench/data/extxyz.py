@@ -97,9 +97,9 @@ def _length(block: _Block) -> int:
 
 
 def _is_row(line: str) -> bool:
-    """Tell whether a line is a row of an atom, whole or not."""
+    """Tell whether a line is a row of an atom, whole or not; a comment may begin ``Lattice="5.4 0.0``."""
     words = line.split()
-    return len(words) >= 2 and _is_number(words[1])
+    return len(words) >= 2 and "=" not in words[0] and _is_number(words[1])
 
 
 def _is_number(word: str) -> bool:
