@@ -58,8 +58,8 @@ def test_the_same_matter_is_found(seed, larger, small_in_test, pbc):
     train, test = (large, small[1:2]) if small_in_test else (small, large[1:2])
     sentences = on_leaks(train, test, number_geometries([*train, *test]))
     assert any(sentence.startswith("1 of 1 test structures ") for sentence in sentences)
-    assert same_matter.in_training(train, test) == [0]
-    assert same_matter.in_training([train[0], train[2]], test) == []
+    assert same_matter.in_training(train, test).found == [0]
+    assert same_matter.in_training([train[0], train[2]], test).found == []
 
 
 def test_a_crystal_in_its_primitive_and_conventional_cell():
@@ -79,7 +79,7 @@ def test_slabs_of_several_cells_and_molecules_that_turned():
     turned.positions = turned.positions @ Rotation.random(random_state=generator).as_matrix()
     slab, larger = (fcc111("Cu", size, vacuum=6.0) for size in ((1, 1, 3), (2, 3, 3)))
     train = [labelled(atoms) for atoms in (water, slab)]
-    assert same_matter.in_training(train, [labelled(turned), labelled(larger)]) == [0, 1]
+    assert same_matter.in_training(train, [labelled(turned), labelled(larger)]).found == [0, 1]
 
 
 UNLIKE = {
@@ -104,7 +104,7 @@ def test_what_is_only_alike_is_not_the_same(kind):
     if kind == "of other shares":
         one, other = one.copy(), one.copy()
         one.symbols[:1], other.symbols[:2] = "Au", "Au"
-    assert same_matter.in_training([labelled(one)], [labelled(other)]) == []
+    assert same_matter.in_training([labelled(one)], [labelled(other)]).found == []
 
 
 def test_frames_of_dynamics_are_not_the_same():
@@ -114,8 +114,21 @@ def test_frames_of_dynamics_are_not_the_same():
         atoms = bulk("Cu", cubic=True).repeat(2)
         atoms.positions += 0.08 * generator.normal(size=(32, 3))
         frames.append(labelled(atoms))
-    assert same_matter.in_training(frames[::2], frames[1::2]) == []
+    assert same_matter.in_training(frames[::2], frames[1::2]).found == []
 
 
 def test_the_embedded_set_has_no_structure_twice(embedded):
-    assert same_matter.in_training(embedded.train, embedded.test) == []
+    assert same_matter.in_training(embedded.train, embedded.test).found == []
+
+
+def test_of_very_many_structures_samples_are_looked_at_and_said(monkeypatch):
+    monkeypatch.setattr(same_matter, "MOST_TRAIN", 8)
+    monkeypatch.setattr(same_matter, "MOST_TEST", 5)
+    generator = np.random.default_rng(4)
+    frames = []
+    for _ in range(40):
+        atoms = bulk("Cu", cubic=True).repeat(2)
+        atoms.positions += 0.08 * generator.normal(size=(32, 3))
+        frames.append(labelled(atoms))
+    sentences = on_leaks(frames[:20], frames[20:], number_geometries(frames))
+    assert any("one in 4 test structures among one in 3 of training" in sentence for sentence in sentences)

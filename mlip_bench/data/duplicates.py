@@ -180,17 +180,22 @@ def on_leaks(train: Sequence[Atoms], test: Sequence[Atoms], numbers: dict[int, i
     known_to_be_near = set(near.all_but_equal)
     others = [atoms for place, atoms in enumerate(rest) if place not in known_to_be_near]
     trained, _ = reference.split_off_isolated_atoms(train)
-    n_in_another_cell = len(same_matter.in_training(trained, others))
+    search = same_matter.in_training(trained, others)
     found = []
     if n_also:
         found.append(
             f"{n_also} of {len(test)} test structures are also in training: their errors are those of a fit"
         )
-    if n_in_another_cell:
+    if search.found:
         found.append(
-            f"{n_in_another_cell} of {len(test)} test structures are the same crystal or molecule as a "
+            f"{len(search.found)} of {len(test)} test structures are the same crystal or molecule as a "
             "training structure in another cell, rotated, or with its atoms in another order: their errors "
             "are those of a fit"
+        )
+    if search.one_in_train > 1 or search.one_in_test > 1:
+        found.append(
+            "training structures in another cell were looked for by samples: one in "
+            f"{search.one_in_test} test structures among one in {search.one_in_train} of training"
         )
     if near.all_but_equal:
         found.append(

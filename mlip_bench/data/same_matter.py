@@ -7,6 +7,7 @@ their atoms have the same neighbours, in the same shares. A mirror image is the 
 
 from collections.abc import Iterator, Sequence
 from math import gcd
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -32,18 +33,31 @@ MOST_LIKE = 10
 MOST_TRAIN, MOST_TEST = 6000, 2000
 
 
-def in_training(train: Sequence[Atoms], test: Sequence[Atoms]) -> list[int]:
-    """Return the indices of the test structures that are the same matter as a training structure.
+class Search(NamedTuple):
+    """What was found, and among which."""
 
-    Of very many structures of one composition and volume some are looked at, evenly spaced.
-    """
+    found: list[int]
+    """Indices of the test structures that are the same matter as a training structure."""
+    one_in_train: int
+    """Of very many structures that may be the same, every so many are looked at."""
+    one_in_test: int
+
+
+def in_training(train: Sequence[Atoms], test: Sequence[Atoms]) -> Search:
+    """Look for test structures that are the same matter as a training structure."""
     kinds: dict[tuple, tuple[list[int], list[int]]] = {}
     for side, structures in enumerate((train, test)):
         for index, atoms in enumerate(structures):
             kinds.setdefault(_kind(atoms), ([], []))[side].append(index)
     shared = {kind: sides for kind, sides in kinds.items() if all(sides)}
+    partners = [_partners(train, test, *sides) for sides in shared.values()]
+    one_in_train, one_in_test = (
+        -(-sum(len(sides[side]) for sides in partners) // most) or 1
+        for side, most in ((0, MOST_TRAIN), (1, MOST_TEST))
+    )
     found: list[int] = []
-    for trained, tested in _limited([_partners(train, test, *sides) for sides in shared.values()]):
+    for sides in partners:
+        trained, tested = sides[0][::one_in_train], sides[1][::one_in_test]
         described: dict[int, _Surroundings] = {}
         for index, places in _alike([train[one] for one in trained], [test[one] for one in tested]):
             for place in places:
@@ -52,7 +66,7 @@ def in_training(train: Sequence[Atoms], test: Sequence[Atoms]) -> list[int]:
             one = _Surroundings(test[tested[index]], REACH)
             if any(one.same_as(described[place]) for place in places):
                 found.append(tested[index])
-    return sorted(found)
+    return Search(sorted(found), one_in_train, one_in_test)
 
 
 def _alike(train: Sequence[Atoms], test: Sequence[Atoms]) -> Iterator[tuple[int, list[int]]]:
@@ -90,13 +104,6 @@ def _partners(
 
 def _log_volume(atoms: Atoms) -> float:
     return float(np.log(atoms.get_volume() / len(atoms))) if atoms.pbc.all() else 0.0
-
-
-def _limited(groups: list[tuple[list[int], list[int]]]) -> list[tuple[list[int], list[int]]]:
-    """Thin out the members of both sides, evenly, to as many as can be looked at."""
-    n_train, n_test = (sum(len(group[side]) for group in groups) for side in (0, 1))
-    steps = -(-n_train // MOST_TRAIN) or 1, -(-n_test // MOST_TEST) or 1
-    return [(trained[:: steps[0]], tested[:: steps[1]]) for trained, tested in groups]
 
 
 class _Surroundings:
