@@ -14,7 +14,7 @@ from mlip_bench.measure.direct.section import comparison, findings
 from mlip_bench.measure.scaling.section import table as table_of_sizes
 from mlip_bench.measure.stability.section import table as table_of_dynamics
 from mlip_bench.report import build, content, pair, pdf
-from mlip_bench.results import RESULTS, read_rows, write_rows
+from mlip_bench.results import RESULTS, file_name, read_rows, write_rows
 from mlip_bench.section.drawing import Figure
 
 ROOT = Path(__file__).parents[1]
@@ -168,6 +168,29 @@ def test_two_runs_stand_side_by_side(tmp_path):
     predicted = {path.stem for path in (new / "predictions").glob("*.npz")}
     assert set(read.evidence.predictions) == {f"{name} (new)" for name in predicted} != set()
     assert any("different processors" in warning for warning in read.warnings)
+
+
+def test_predictions_and_curves_of_any_name_stand_side_by_side(tmp_path):
+    """A slash in a name is no folder, and a name that begins as another is not taken for it."""
+    like = read_rows(ROOT / "reports" / "example" / RESULTS)[0]
+    rows = [
+        dataclasses.replace(like, potential=name, measure=measure)
+        for name, measure in (("a/b", "errors"), ("a/b-phonons", "errors"), ("a/b", "phonons"))
+    ]
+    old, new = copied(tmp_path / "old", rows), copied(tmp_path / "new", rows)
+    for kind, stem in (("predictions", "a/b"), ("predictions", "a/b-phonons"), ("curves", "a/b-phonons")):
+        (new / kind).mkdir(exist_ok=True)
+        (new / kind / f"{file_name(stem)}.npz").write_bytes(f"{kind} {stem}".encode())
+    pair.merge(old, new, tmp_path / "pair")
+    found = {
+        path.relative_to(tmp_path / "pair").as_posix(): path.read_text()
+        for path in (tmp_path / "pair").rglob("*.npz")
+    }
+    assert found == {
+        f"predictions/{file_name('a/b (new)')}.npz": "predictions a/b",
+        f"predictions/{file_name('a/b-phonons (new)')}.npz": "predictions a/b-phonons",
+        f"curves/{file_name('a/b (new)-phonons')}.npz": "curves a/b-phonons",
+    }
 
 
 def test_runs_on_other_data_are_kept_apart(tmp_path):

@@ -1,4 +1,4 @@
-"""How two structures of the same atoms differ: displacements within the cell, and strain of the cell."""
+"""Cells of structures; how two of the same atoms differ: displacements within the cell, and its strain."""
 
 import numpy as np
 from ase import Atoms
@@ -6,6 +6,26 @@ from ase.geometry import complete_cell
 
 # Length (Å) of a vector along an open direction, where only differences count.
 OPEN_LENGTH = 20.0
+
+
+# Vacuum put around non-periodic directions, beyond the cutoff (Å), so that periodic images do not
+# interact and every structure can be treated as fully periodic.
+VACUUM_MARGIN = 2.0
+
+
+def in_periodic_box(atoms: Atoms, cutoff: float) -> Atoms:
+    """Return a copy of ``atoms`` that can be treated as periodic in three directions.
+
+    Directions without periodicity get vacuum wider than the cutoff, so that nothing interacts across it.
+    """
+    boxed = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    if boxed.pbc.all():
+        return boxed
+    open_directions = [axis for axis in range(3) if not boxed.pbc[axis]]
+    boxed.cell = boxed.cell.complete()
+    boxed.center(vacuum=cutoff / 2 + VACUUM_MARGIN, axis=open_directions)
+    boxed.pbc = True
+    return boxed
 
 
 def effective_cell(atoms: Atoms) -> np.ndarray:
@@ -33,6 +53,19 @@ def displacement(first: Atoms, second: Atoms) -> np.ndarray:
     fractions[:, periodic] -= np.round(fractions[:, periodic])
     fractions -= fractions.mean(axis=0)
     return fractions @ (0.5 * (cells[0] + cells[1]))
+
+
+def aligned(first: Atoms, second: Atoms) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far each atom of a molecule goes to a second one, (n_atoms, 3), Å, and a rotation (3, 3).
+
+    The second is moved and rotated onto the first (Kabsch, DOI 10.1107/S0567739476001873); its vectors, in
+    rows, are rotated by multiplication with the matrix from the right.
+    """
+    one, two = (atoms.positions - atoms.positions.mean(axis=0) for atoms in (first, second))
+    left, _, right = np.linalg.svd(two.T @ one)
+    turn = np.diag([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
+    rotation = left @ turn @ right
+    return two @ rotation - one, rotation
 
 
 def strain(first: Atoms, second: Atoms) -> np.ndarray:

@@ -13,8 +13,8 @@ import pandas as pd
 from mlip_bench.measure import MEASURES, PROPERTIES, first_principles
 from mlip_bench.measure.base import Found, Measure, Metric
 from mlip_bench.results import BY_GROUP
-from mlip_bench.section.drawing import GREY
 from mlip_bench.section.evidence import Evidence
+from mlip_bench.section.looks import GREY
 from mlip_bench.section.parts import MISSING, Part, Plot, Section, Table
 
 # What the reference from first principles is called.

@@ -3,12 +3,23 @@
 import dataclasses
 import shutil
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 import tomli_w
 
 from mlip_bench.errors import UserError
-from mlip_bench.results import DESCRIPTION, DRAWN, PREDICTED, RESULTS, read_rows, write_atomically, write_rows
+from mlip_bench.results import (
+    BY_GROUP,
+    DESCRIPTION,
+    DRAWN,
+    PREDICTED,
+    RESULTS,
+    file_name,
+    read_rows,
+    write_atomically,
+    write_rows,
+)
 
 
 def merge(one: Path, other: Path, out: Path) -> None:
@@ -26,8 +37,11 @@ def merge(one: Path, other: Path, out: Path) -> None:
         except (OSError, tomllib.TOMLDecodeError) as error:
             raise UserError(f"{folder / DESCRIPTION}: cannot be read ({error})") from error
         rows += [dataclasses.replace(row, potential=_named(row.potential, label)) for row in own]
-        for kind in (PREDICTED, DRAWN):
-            _copy(folder / kind, out / kind, {row.potential for row in own}, label)
+        predicted = {row.potential: _named(row.potential, label) for row in own}
+        of_measures = {(row.potential, row.measure.removesuffix(BY_GROUP)) for row in own}
+        drawn = {f"{name}-{measure}": f"{predicted[name]}-{measure}" for name, measure in of_measures}
+        _copy(folder / PREDICTED, out / PREDICTED, predicted)
+        _copy(folder / DRAWN, out / DRAWN, drawn)
     data = [run["dataset"]["sha256"] for run in runs]
     if data[0] != data[1]:
         raise UserError(f"{one} and {other}: runs on different data, so their errors do not compare")
@@ -47,11 +61,10 @@ def _named(potential: str, label: str) -> str:
     return f"{potential} ({label})"
 
 
-def _copy(folder: Path, out: Path, potentials: set[str], label: str) -> None:
-    """Copy the files of each potential under its new name; the longest name that fits is a file's own."""
+def _copy(folder: Path, out: Path, names: Mapping[str, str]) -> None:
+    """Copy the arrays of each name that has some, under its new name."""
     out.mkdir(parents=True, exist_ok=True)
-    for path in folder.glob("*.npz"):
-        owners = [name for name in potentials if path.stem == name or path.stem.startswith(f"{name}-")]
-        if owners:
-            name = max(owners, key=len)
-            shutil.copy(path, out / f"{_named(name, label)}{path.stem[len(name) :]}.npz")
+    for old, new in names.items():
+        path = folder / f"{file_name(old)}.npz"
+        if path.is_file():
+            shutil.copy(path, out / f"{file_name(new)}.npz")

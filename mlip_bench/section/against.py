@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from mlip_bench.section import fronts
-from mlip_bench.section.drawing import GUIDE, Sketch, label_points, new_sketch, scales
+from mlip_bench.section.drawing import Sketch, label_points, new_sketch, scales
 from mlip_bench.section.evidence import Evidence
+from mlip_bench.section.looks import GUIDE
 from mlip_bench.section.parts import Axis
 
 

@@ -34,11 +34,6 @@ RC: dict[Any, Any] = {
     "text.parse_math": False,
 }
 
-# What is no family's: references, and lines that carry no number.
-GREY = "#7B8794"
-INK = "#1F2933"
-GUIDE = "#9AA5B1"
-
 PRINT_DPI = 200
 
 # A name of more letters than this is long beside a point.

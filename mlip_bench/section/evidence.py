@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlip_bench.results import BY_GROUP, DRAWN, PREDICTED
+from mlip_bench.results import BY_GROUP, DRAWN, PREDICTED, file_name
 from mlip_bench.section.looks import Look, looks
 from mlip_bench.section.parts import Axis
 
@@ -80,7 +80,7 @@ class Evidence:
     def _arrays(self, kind: str, stems: Mapping[str, str]) -> dict[str, dict[str, np.ndarray]]:
         found = {}
         for name, stem in stems.items():
-            path = self.folder / kind / f"{stem}.npz"
+            path = self.folder / kind / f"{file_name(stem)}.npz"
             if path.is_file():
                 with np.load(path) as file:
                     found[name] = dict(file)

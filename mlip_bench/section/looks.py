@@ -11,6 +11,11 @@ from mlip_bench.potentials import family, family_names
 Look = tuple[str, str]
 """Colour and marker of matplotlib."""
 
+# What is no family's: references, and lines that carry no number.
+GREY = "#7B8794"
+INK = "#1F2933"
+GUIDE = "#9AA5B1"
+
 # P. Tol, "Colour schemes", SRON/EPS/TN/09-002 (2021), scheme "muted", without those near the colours of
 # Okabe and Ito that families declare: told apart by colour-blind readers.
 SPARE_COLORS = ("#332288", "#999933", "#882255", "#44AA99", "#661100", "#AA4499", "#DDCC77", "#117733")

@@ -14,8 +14,9 @@ import pandas as pd
 from mlip_bench.measure.direct import MEASURE
 from mlip_bench.measure.errors import ranking
 from mlip_bench.potentials import family, family_names
-from mlip_bench.section.drawing import GUIDE, INK, Sketch, new_sketch, plain_numbers
+from mlip_bench.section.drawing import Sketch, new_sketch, plain_numbers
 from mlip_bench.section.evidence import Evidence
+from mlip_bench.section.looks import GUIDE, INK
 from mlip_bench.section.parts import MISSING, Part, Plot, Section, Sentences, Table
 
 # The families of the slide: conservative, direct.

@@ -16,8 +16,8 @@ import numpy as np
 from ase import Atoms, units
 
 from mlip_bench.data import reference
-from mlip_bench.errors import UserError
-from mlip_bench.lammps.session import LammpsError
+from mlip_bench.errors import LammpsError, UserError
+from mlip_bench.measure import stress_doubt
 from mlip_bench.measure.base import Measure, Metric, Subject, Value, beside
 from mlip_bench.measure.errors import ranking
 from mlip_bench.potentials.base import Potential, Prediction, Progress
@@ -105,7 +105,11 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
         values += counts(predicted, split)
         for group in _groups_of(table):
             errors = summary(table, group)
-            values += [Value(metric, value, split=split, group=group) for metric, value in errors.items()]
+            noted = {"stress_rmse": stress_doubt.doubt(table)} if group is None else {}
+            values += [
+                Value(metric, value, split=split, group=group, note=noted.get(metric))
+                for metric, value in errors.items()
+            ]
         values += _lacking(table, predicted, split)
         if not subject.fitted:
             # The training data comes first, and it alone decides.
@@ -301,6 +305,8 @@ MEASURE = Measure(
     "errors",
     METRICS,
     run,
+    revision=1,
+    packages=("ase", "numpy"),
     sections=beside(__name__),
     ranked=True,
     errors=(ranking.FORCE, ranking.ENERGY),

@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 
 from mlip_bench.measure.errors import MEASURE, ranking
 from mlip_bench.section import against, tables
-from mlip_bench.section.drawing import GUIDE, Sketch, label_points, new_sketch, scales
+from mlip_bench.section.drawing import Sketch, label_points, new_sketch, scales
 from mlip_bench.section.evidence import Evidence, wide
+from mlip_bench.section.looks import GUIDE
 from mlip_bench.section.parts import Part, Plot, Section, Table
 
 # More points than this per parity panel only make the file large; a fixed random choice is drawn.

@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 
 from mlip_bench.measure import properties
 from mlip_bench.measure.phonons import IMAGINARY, MEASURE
-from mlip_bench.section.drawing import GREY, INK, Sketch, new_sketch
+from mlip_bench.section.drawing import Sketch, new_sketch
 from mlip_bench.section.evidence import Evidence
+from mlip_bench.section.looks import GREY, INK
 from mlip_bench.section.parts import Plot, Section
 
 

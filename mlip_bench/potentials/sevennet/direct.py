@@ -19,6 +19,7 @@ class SevenNetDirect(SevenNet):
     """SevenNet with direct heads for forces and stress; not conservative."""
 
     family: ClassVar[str] = "sevennet-dfs"
+    revision: ClassVar[int] = 1
     look: ClassVar[tuple[str, str] | None] = ("#E69F00", "X")
     conservative: ClassVar[bool] = False
     native_suffix: ClassVar[str] = ""
