@@ -591,3 +591,8 @@ def test_phonons_of_silicon_agree_with_published_pbe():
     }
     for point, expected in SILICON.items():
         assert at[point] == pytest.approx(expected, rel=0.03, abs=0.05)
+
+
+def test_a_label_that_takes_too_long_is_one_line(recipe, tmp_path, journals):
+    with pytest.raises(UserError, match=r"a label of Cu4 took longer than 0.001 s, the limit \(--timeout\)"):
+        first_principles.build(recipe, PROPERTIES, sys.executable, tmp_path, journals, silent, 0.001)

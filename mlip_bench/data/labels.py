@@ -7,6 +7,7 @@ Python of its own (``--python``), because codes such as GPAW come with the syste
 import hashlib
 import io
 import json
+import select
 import subprocess
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -68,10 +69,14 @@ def read_recipe(name: str) -> Recipe:
 
 
 class Worker:
-    """A calculator in a Python of its own, asked one structure after the other."""
+    """A calculator in a Python of its own, asked one structure after the other.
 
-    def __init__(self, recipe: Recipe, python: str, log: Path):
+    ``timeout_s`` is the time that one label may take; None for no limit.
+    """
+
+    def __init__(self, recipe: Recipe, python: str, log: Path, timeout_s: float | None = None):
         self._log = log
+        self._timeout_s = timeout_s
         self._recipe = recipe
         self._settings = dict(recipe.settings)
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +117,13 @@ class Worker:
                 **geometry(atoms),
             }
         )
-        answer = self._pipe(self._process.stdout).readline()
+        pipe = self._pipe(self._process.stdout)
+        if not select.select([pipe], [], [], self._timeout_s)[0]:
+            raise UserError(
+                f"a label of {atoms.symbols} took longer than {self._timeout_s:g} s, the limit (--timeout); what "
+                "was computed before is kept"
+            )
+        answer = pipe.readline()
         if not answer:
             raise self._died()
         return json.loads(answer)
