@@ -55,6 +55,11 @@ class Recipe:
     measures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Properties of the reference, each with the settings of its measurement."""
 
+    def sha256_with(self, settings: Mapping[str, Any]) -> str:
+        """Return the SHA-256 of what decides a label: calculator, settings and magnetic moments."""
+        decides = [self.calculator, dict(settings), dict(self.magnetic_moments)]
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
 
 def read_recipe(name: str) -> Recipe:
     """Return a recipe from a file, or the one that ships for a system."""
@@ -101,8 +106,7 @@ class Worker:
     @property
     def sha256(self) -> str:
         """SHA-256 of what decides a label: calculator, present settings and magnetic moments."""
-        decides = [self._recipe.calculator, self._settings, dict(self._recipe.magnetic_moments)]
-        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+        return self._recipe.sha256_with(self._settings)
 
     def use(self, settings: Mapping[str, Any]) -> None:
         """Label with settings other than the recipe's from here on."""
@@ -120,8 +124,8 @@ class Worker:
         pipe = self._pipe(self._process.stdout)
         if not select.select([pipe], [], [], self._timeout_s)[0]:
             raise UserError(
-                f"a label of {atoms.symbols} took longer than {self._timeout_s:g} s, the limit (--timeout); what "
-                "was computed before is kept"
+                f"a label of {atoms.symbols} took longer than {self._timeout_s:g} s, the limit (--timeout); "
+                "what was computed before is kept"
             )
         answer = pipe.readline()
         if not answer:
