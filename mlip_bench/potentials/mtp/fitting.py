@@ -269,9 +269,7 @@ class Search:
         radial[:, :, : state.radial.shape[2]] = state.radial
         return State(radial, np.empty(0), level=level)
 
-    def level(
-        self, state: State, n_iterations: int, done: float, share: float, keep: bool = True
-    ) -> State:
+    def level(self, state: State, n_iterations: int, done: float, share: float, keep: bool = True) -> State:
         """Search the radial coefficients at one level, and return the best with its linear coefficients."""
         tables = self.tables(state.level)
         if not len(state.linear):
