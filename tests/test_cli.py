@@ -187,7 +187,7 @@ def check_resumed(folder, finished, undisturbed):
 
 
 def test_killed_in_the_first_fit(tmp_path, undisturbed):
-    code, _, _, finished = interrupted_run(tmp_path / "run", 1.5)
+    code, _, _, finished = interrupted_run(tmp_path / "run", 0.3)
     assert code == -signal.SIGKILL
     assert not finished
     check_resumed(tmp_path / "run", finished, undisturbed)

@@ -88,6 +88,10 @@ def entries(text):
     return [*lines[:start], "\n".join(lines[start:end]), *lines[end:]]
 
 
+def fortran(value):
+    return f"{value:.16e}".replace("e", "D")
+
+
 def numbers_in(text, form):
     return re.sub(r"-?\d\.\d+e[+-]\d+", lambda found: form(float(found[0])), text)
 
@@ -101,7 +105,7 @@ def numbers_in(text, form):
     space=st.sampled_from(["", " ", "\t", "   "]),
     comma=st.sampled_from([",", ", ", " ,\t", ",\n  "]),
     ending=st.sampled_from(["\n", "\r\n", "\n\n"]),
-    form=st.sampled_from([repr, "{:.17g}".format, "{:+.16E}".format, "{:.16e}".format]),
+    form=st.sampled_from([repr, "{:.17g}".format, "{:+.16E}".format, "{:.16e}".format, fortran]),
     tag=st.sampled_from(["Au Cu", "Au, Cu", "  Au   Cu  ", "Au,Cu"]),
     names=st.sampled_from([
         ("min_dist", "max_dist", "radial_basis_size"),

@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 from scipy.spatial import cKDTree
 
-from mlip_bench.data import reference
+from mlip_bench.data import reference, same_matter
 from mlip_bench.data.geometry import atoms_key, displacement, effective_cell, rms, strain
 
 # Atoms of equal geometries differ by less than this (Å): files have a few decimals.
@@ -168,7 +168,7 @@ def on_repeated(structures: Sequence[Atoms], numbers: dict[int, int]) -> list[st
 
 
 def on_leaks(train: Sequence[Atoms], test: Sequence[Atoms], numbers: dict[int, int]) -> list[str]:
-    """Return a sentence on test structures that are in training, and one on those that all but are.
+    """Return a sentence each on test structures that are in training, are so in another cell, or all but are.
 
     ``numbers`` are those of their geometries. Isolated atoms, which fix a zero, are left out.
     """
@@ -177,10 +177,25 @@ def on_leaks(train: Sequence[Atoms], test: Sequence[Atoms], numbers: dict[int, i
     rest = [atoms for atoms in tested if numbers[id(atoms)] not in known]
     n_also = len(tested) - len(rest)
     near = nearness(train, rest)
+    known_to_be_near = set(near.all_but_equal)
+    others = [atoms for place, atoms in enumerate(rest) if place not in known_to_be_near]
+    trained, _ = reference.split_off_isolated_atoms(train)
+    search = same_matter.in_training(trained, others)
     found = []
     if n_also:
         found.append(
             f"{n_also} of {len(test)} test structures are also in training: their errors are those of a fit"
+        )
+    if search.found:
+        found.append(
+            f"{len(search.found)} of {len(test)} test structures are the same crystal or molecule as a "
+            "training structure in another cell, rotated, or with its atoms in another order: their errors "
+            "are those of a fit"
+        )
+    if search.one_in_train > 1 or search.one_in_test > 1:
+        found.append(
+            "training structures in another cell were looked for by samples: one in "
+            f"{search.one_in_test} test structures among one in {search.one_in_train} of training"
         )
     if near.all_but_equal:
         found.append(
@@ -236,7 +251,7 @@ def _nearest(
 
     The nearest is found by projected positions, which keep distances to a tenth or so, then measured.
     """
-    project = _Projection(len(train[trained[0]]))
+    project = Projection(len(train[trained[0]]))
     known = project([train[index] for index in trained])
     sizes = np.square(known).sum(axis=1)
     for start in range(0, len(tested), BLOCK):
@@ -248,7 +263,7 @@ def _nearest(
             yield index, rms(displacement(other, atoms)), float(np.abs(strain(other, atoms)).max())
 
 
-class _Projection:
+class Projection:
     """Positions of structures of the same atoms as points whose distances are those of the structures.
 
     A coordinate in a periodic direction becomes a point on a circle, so that images are one; a random

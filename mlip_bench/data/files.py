@@ -9,7 +9,7 @@ from ase import Atoms
 from mlip_bench.data import n2p2_data
 from mlip_bench.data.mlearn_json import VASP_ORDER
 from mlip_bench.data.raw_frames import RawFrame, files_of_folder, is_input_data, raw_frames
-from mlip_bench.data.reading import METAL, Reading, ReadingOptions
+from mlip_bench.data.reading import Reading, ReadingOptions
 from mlip_bench.data.reference import refuse_impossible, refuse_unusable
 from mlip_bench.data.reference_values import take
 from mlip_bench.data.remarks import Remarks
@@ -126,6 +126,5 @@ def _read_file(
     if is_input_data(path):
         if options.units is None:
             n2p2_data.refuse_doubtful_units(structures, str(path))
-        named = n2p2_data.NAMED[options.units or METAL]
-        remarks.more.append(f"{path} does not tell its units: read in {named}; --units names others")
+        remarks.more += n2p2_data.on_units(structures, options.units, str(path))
     return structures

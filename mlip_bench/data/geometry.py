@@ -55,6 +55,19 @@ def displacement(first: Atoms, second: Atoms) -> np.ndarray:
     return fractions @ (0.5 * (cells[0] + cells[1]))
 
 
+def aligned(first: Atoms, second: Atoms) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far each atom of a molecule goes to a second one, (n_atoms, 3), Å, and a rotation (3, 3).
+
+    The second is moved and rotated onto the first (Kabsch, DOI 10.1107/S0567739476001873); its vectors, in
+    rows, are rotated by multiplication with the matrix from the right.
+    """
+    one, two = (atoms.positions - atoms.positions.mean(axis=0) for atoms in (first, second))
+    left, _, right = np.linalg.svd(two.T @ one)
+    turn = np.diag([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
+    rotation = left @ turn @ right
+    return two @ rotation - one, rotation
+
+
 def strain(first: Atoms, second: Atoms) -> np.ndarray:
     """Return the strain (3, 3) that takes the first cell to the second, relative to their mean.
 

@@ -12,6 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from mlip_bench.data.fortran import to_float
 from mlip_bench.data.voigt import from_matrix
 from mlip_bench.errors import UserError
 
@@ -89,7 +90,7 @@ def _frame(block: list[str], elements: Sequence[str]) -> Atoms:
     if "PlusStress" in fields:
         atoms.info["virial"] = fields["PlusStress"]
     for column in sorted(KEPT & set(columns)):
-        atoms.new_array(column, np.array(columns[column], dtype=float))
+        atoms.new_array(column, np.array([to_float(word) for word in columns[column]]))
     return atoms
 
 
@@ -107,7 +108,7 @@ def _fields(block: list[str]) -> dict[str, Any]:
         elif name == "AtomData":
             fields[name] = _columns(rest, [lines.popleft().split() for _ in range(size)])
         elif name == "Energy":
-            fields[name] = float(lines.popleft().split()[0])
+            fields[name] = to_float(lines.popleft().split()[0])
         elif name == "PlusStress":
             fields[name] = _virial(rest, lines.popleft().split())
         elif name == "Features":
@@ -121,12 +122,12 @@ def _vectors(lines: deque[str]) -> list[list[float]]:
     """Return the one to three vectors along which the structure is periodic, as lines of numbers."""
     vectors: list[list[float]] = []
     while lines and len(vectors) < 3 and not lines[0][0].isalpha():
-        vectors.append([float(word) for word in lines.popleft().split()])
+        vectors.append([to_float(word) for word in lines.popleft().split()])
     return vectors
 
 
 def _virial(names: list[str], words: list[str]) -> np.ndarray:
-    found = dict(zip(names, map(float, words), strict=True))
+    found = dict(zip(names, map(to_float, words), strict=True))
     matrix = np.array([[found["".join(sorted((a, b)))] for a in "xyz"] for b in "xyz"])
     return from_matrix(matrix)
 
@@ -143,16 +144,20 @@ def _columns(names: list[str], rows: list[list[str]]) -> dict[str, list[str]]:
 
 
 def _rows(columns: dict[str, list[str]], names: Sequence[str]) -> np.ndarray:
-    return np.array([[float(word) for word in columns[name]] for name in names]).reshape(3, -1).T
+    return np.array([[to_float(word) for word in columns[name]] for name in names]).reshape(3, -1).T
 
 
 def _symbols(types: Sequence[str], elements: Sequence[str]) -> list[str]:
-    numbers = [int(number) for number in types]
     if not elements:
         raise UserError(
             "types are numbers (0, 1, ...) in a .cfg of MLIP; name their elements in this order with "
             "--elements, for example --elements Mo,Si"
         )
-    if min(numbers) < 0 or max(numbers) >= len(elements):
-        raise UserError(f"type {max(numbers)}, but --elements names {len(elements)}: {','.join(elements)}")
-    return [elements[number] for number in numbers]
+    known = {str(number): element for number, element in enumerate(elements)}
+    for row, word in enumerate(types, start=1):
+        if word not in known:
+            raise UserError(
+                f"type {word}, but --elements names {len(elements)}: {','.join(elements)} (types are whole "
+                f"numbers from 0 on; see atom {row})"
+            )
+    return [known[word] for word in types]

@@ -17,6 +17,7 @@ from ase import Atoms, units
 
 from mlip_bench.data import reference
 from mlip_bench.errors import LammpsError, UserError
+from mlip_bench.measure import stress_doubt
 from mlip_bench.measure.base import Measure, Metric, Subject, Value
 from mlip_bench.potentials.base import Potential, Prediction, Progress
 
@@ -103,7 +104,11 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
         values += counts(predicted, split)
         for group in _groups_of(table):
             errors = summary(table, group)
-            values += [Value(metric, value, split=split, group=group) for metric, value in errors.items()]
+            noted = {"stress_rmse": stress_doubt.doubt(table)} if group is None else {}
+            values += [
+                Value(metric, value, split=split, group=group, note=noted.get(metric))
+                for metric, value in errors.items()
+            ]
         values += _lacking(table, predicted, split)
         if not subject.fitted:
             # The training data comes first, and it alone decides.

@@ -19,7 +19,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
 from mlip_bench.errors import UserError, is_disk_full
@@ -71,6 +71,7 @@ def run_in_child(
     context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, list(cores), dict(os.environ), os.getcwd()))
+    resource_tracker.ensure_running()  # by itself it would let Ctrl-C through again
     with _starting, _environment(dict.fromkeys(THREAD_VARIABLES, "1")), _no_interrupt():
         forkserver.ensure_running()
         process.start()

@@ -6,6 +6,7 @@ potential from ``#MVS`` on is the state of active learning, which energies do no
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ase.data import atomic_numbers
 from motep.io.mlip.mtp import write_mtp
 from motep.potentials.mtp.data import BasisData, MTPData
 
+from mlip_bench.data.fortran import to_float
 from mlip_bench.errors import UserError, did_you_mean
 from mlip_bench.potentials.mtp.basis import Basis
 from mlip_bench.potentials.mtp.tables import Tables
@@ -164,7 +166,7 @@ def _refuse_foreign(given: dict[str, str]) -> None:
 def _value(key: str, text: str) -> np.ndarray:
     """Return the numbers behind a key, in one row."""
     is_single = key in COUNTS or key in LENGTHS
-    kind = int if key in COUNTS or key in TABLES else float
+    kind = int if key in COUNTS or key in TABLES else to_float
     numbers = _numbers(key, text if is_single else _inner(key, text), kind)
     if is_single and numbers.shape != (1,):
         raise ValueError(f"{key} is {text!r}, not one number")
@@ -186,7 +188,7 @@ def _inner(key: str, text: str) -> str:
     return inner
 
 
-def _numbers(key: str, text: str, kind: type) -> np.ndarray:
+def _numbers(key: str, text: str, kind: Callable[[str], float]) -> np.ndarray:
     words = text.replace(",", " ").split()
     try:
         found = np.array([kind(word) for word in words], dtype=np.int64 if kind is int else float)
@@ -264,7 +266,7 @@ def _radial(text: str, counts: dict[str, int]) -> np.ndarray:
     n, functions, size = (counts[key] for key in ("species_count", "radial_funcs_count", "radial_basis_size"))
     found: dict[tuple[int, int], list[np.ndarray]] = {}
     for one, other, block in re.findall(r"(\d+)\s*-\s*(\d+)((?:\s*\{[^{}]*\})+)", text):
-        rows = [_numbers("radial_coeffs", row, float) for row in re.findall(r"\{([^{}]*)\}", block)]
+        rows = [_numbers("radial_coeffs", row, to_float) for row in re.findall(r"\{([^{}]*)\}", block)]
         if len(rows) != functions or any(len(row) != size for row in rows):
             raise ValueError(
                 f"radial_coeffs of {one}-{other} are not {functions} rows (radial_funcs_count) of {size} "

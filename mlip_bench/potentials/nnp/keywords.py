@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from mlip_bench.data.fortran import to_float
 from mlip_bench.errors import UserError, did_you_mean
 
 OTHER_NAMES = {
@@ -379,7 +380,7 @@ def _accepted(word: str, line: Line) -> str:
 def number(where: str, word: str) -> float:
     """Return a finite number, also in Fortran's form (1.0d-3)."""
     try:
-        value = float(word.lower().replace("d", "e"))
+        value = to_float(word)
     except ValueError:
         raise UserError(f"{where}: '{word}' is not a number") from None
     if value - value != 0:

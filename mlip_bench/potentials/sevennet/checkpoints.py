@@ -5,8 +5,6 @@ hold tensors, plain values and NumPy arrays, so nothing else is made of one unle
 """
 
 import copy
-import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mlip_bench.errors import UserError
+from mlip_bench.potentials.sevennet import pickles
 from mlip_bench.potentials.sevennet.package import (
     AtomGraphSequential,
     IrrepsLinear,
@@ -93,16 +92,18 @@ def content(path: Path, trust: bool = False) -> dict[str, Any]:
     try:
         with torch.serialization.safe_globals(_harmless()):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if not zipfile.is_zipfile(path):
+    except Exception as error:  # bytes of anything: torch raises whatever its parser falls over
+        other = pickles.other_than_torch(path)
+        if other:
+            raise _unreadable(path, other) from error
+        foreign = pickles.foreign(path, error)
+        if not foreign:
             raise _unreadable(path, error) from error
         if not trust:
             raise UserError(
-                f"{path}: holds {', '.join(_foreign(path))} beside numbers, and so can run code of others "
-                "when it is read; repeat with --trust if you trust its source"
+                f"{path}: holds {', '.join(foreign)} beside numbers, and so can run code of others when it "
+                "is read; repeat with --trust if you trust its source"
             ) from error
-    except Exception as error:  # bytes of anything: torch raises whatever its parser falls over
-        raise _unreadable(path, error) from error
     try:
         return torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:  # code of the file's author: it may raise anything
@@ -119,16 +120,7 @@ def _harmless() -> list[Any]:
     return found
 
 
-def _foreign(path: Path) -> list[str]:
-    """Return the names in a file that are neither torch's nor NumPy's."""
-    try:
-        found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # as in reading: the bytes may be anything
-        return ["Python objects"]
-    return sorted(name for name in found if not name.startswith("numpy.")) or ["Python objects"]
-
-
-def _unreadable(path: Path | str, error: Exception) -> UserError:
+def _unreadable(path: Path | str, error: Exception | str) -> UserError:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     # torch names what does not fit in its second line.
     words = " ".join(line.strip() for line in lines[:2])
@@ -146,8 +138,12 @@ def read(checkpoint: str | Path, modal: str, trust: bool) -> tuple[dict[str, Any
         # What sevenn ships, or fetches itself, is trusted as the package is.
         path, trust = _pretrained(str(checkpoint)), True
     found = content(path, trust)
-    if not isinstance(found, dict) or not isinstance(found.get("config"), dict):
-        raise _unreadable(checkpoint, KeyError("config"))
+    if not isinstance(found, dict):
+        raise _unreadable(
+            checkpoint, f"it holds a whole {type(found).__name__}; a dict with 'config' and weights is needed"
+        )
+    if not isinstance(found.get("config"), dict):
+        raise _unreadable(checkpoint, "it has no 'config', which tells how the network is built")
     refuse_unknown(found["config"], checkpoint)
     try:
         read_in = _Checkpoint(path, found)
