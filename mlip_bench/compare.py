@@ -19,8 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from mlip_bench.errors import UserError
-from mlip_bench.results import RESULTS, read_rows
-from mlip_bench.study import DESCRIPTION
+from mlip_bench.results import DESCRIPTION, RESULTS, read_rows
 
 SIGNIFICANCE = 3.0
 NORMAL_QUARTILE = 0.6745

@@ -16,6 +16,10 @@ class NotFinite(UserError):
     """A potential predicted a number that is NaN or infinite."""
 
 
+class LammpsError(Exception):
+    """LAMMPS stopped with an error of its own; the message is LAMMPS's."""
+
+
 def is_disk_full(error: OSError) -> bool:
     """Tell whether an error means that no more can be written: disk, quota, or limit of file size."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

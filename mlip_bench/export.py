@@ -8,8 +8,9 @@ from ase import Atoms
 from ase.build import bulk
 from ase.data import atomic_masses, atomic_numbers, covalent_radii, reference_states
 
-from mlip_bench.lammps.session import LammpsStyle, in_periodic_box
-from mlip_bench.measure.crystals import repeated_to
+from mlip_bench.data.geometry import in_periodic_box
+from mlip_bench.lammps.style import LammpsStyle
+from mlip_bench.md.boxes import repeated_to
 from mlip_bench.potentials.base import Potential
 
 INPUT = "in.lammps"
@@ -117,7 +118,7 @@ def to_lammps(potential: Potential, folder: Path) -> None:
         atom_style="atomic",
     )
     (folder / INPUT).write_text(_input(potential, style))
-    commands = "\n".join(f"    {line}" for line in style.commands(".", potential.elements_))
+    commands = "\n".join(f"    {line}" for line in style.commands(potential.elements_))
     (folder / "README.md").write_text(NATIVE_README.format(**words, commands=commands))
 
 
@@ -170,7 +171,7 @@ def _input(potential: Potential, style: LammpsStyle) -> str:
         "box tilt large",
         "# Replace by your own structure, with the elements in the same order.",
         f"read_data {DATA}",
-        *style.commands(".", potential.elements_),
+        *style.commands(potential.elements_),
         "thermo 10",
         "thermo_modify lost error",
         "# To rest, within small steps: what is left of the forces would heat the atoms.",

@@ -4,20 +4,32 @@ The keys are fixed (outside scripts read them): see :class:`Row`.
 """
 
 import dataclasses
+import fcntl
+import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from mlip_bench.errors import UserError
 
+if TYPE_CHECKING:  # it takes half a second to import, which those who only write rows need not wait for
+    import pandas as pd
+
+# The files and folders of a run.
 RESULTS = "results.jsonl"
+DESCRIPTION = "run.toml"
+POTENTIALS = "potentials"
+PREDICTED = "predictions"
+DRAWN = "curves"
+
+# A name of a file can have this many bytes; what is appended to a name needs a few of them.
+LONGEST_NAME = 200
 
 # Packages whose version can change a result.
 PACKAGES = (
@@ -68,6 +80,10 @@ class Row:
     """Where a value is a median of repeats: half the interquartile range, in the value's unit."""
     note: str | None = None
     """What a reader must know of how a good value came about."""
+    revision: int | None = None
+    """Revision of the measure's code that the value was measured with; None in rows older than this key."""
+    family_revision: int | None = None
+    """Revision of the family's code that the potential was fitted with; None likewise."""
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
@@ -89,8 +105,10 @@ def read_rows(path: Path) -> list[Row]:
         raise UserError(f"{path}: not a results file of this version ({error})") from error
 
 
-def table(rows: Iterable[Row]) -> pd.DataFrame:
+def table(rows: Iterable[Row]) -> "pd.DataFrame":
     """Return the rows as a data frame with one column per key."""
+    import pandas as pd
+
     columns = [field.name for field in dataclasses.fields(Row)]
     return pd.DataFrame([dataclasses.asdict(row) for row in rows], columns=columns)
 
@@ -110,25 +128,64 @@ def write_atomically(path: Path, text: str) -> None:
         partial.unlink(missing_ok=True)
 
 
-@cache
-def device_name(device: str) -> str:
-    """Return ``cpu``, or ``cuda:`` and the name of the GPU."""
-    if device == "cpu":
-        return device
-    import torch
-
-    return f"{device}:{torch.cuda.get_device_name()}"
-
-
-def cpu_name() -> str:
-    """Return the name of the processor."""
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk and survive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def file_name(name: str) -> str:
+    """Return a name as a file or folder can have it: without slashes or a leading dot, and not too long.
+
+    Other names stay as they are, so that people find their files. Different names stay different.
+    """
+    plain = name.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
+    if plain.startswith("."):
+        plain = "%2E" + plain[1:]
+    if len(plain.encode()) <= LONGEST_NAME:
+        return plain
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return f"{plain.encode()[: LONGEST_NAME - 18].decode(errors='ignore')}~{digest}"
+
+
+class Journal:
+    """A file of records, one JSON object per line, that several processes append to.
+
+    A record counts when it is on the disk. A last line that is not whole, of a process that was killed, is
+    passed over, and cut off by the next that writes.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return all records; a line that is not one is a :class:`UserError`."""
+        if not self.path.is_file():
+            return []
+        whole, newline, _ = self.path.read_text(errors="replace").rpartition("\n")
+        found = []
+        for number, line in enumerate(whole.split("\n") if newline else [], 1):
+            try:
+                found.append(json.loads(line))
+            except ValueError as error:
+                raise UserError(f"{self.path}, line {number}: damaged ({error}); remove that line") from error
+        return found
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write one record, and return when it is on the disk."""
+        line = json.dumps(record, ensure_ascii=False) + "\n"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a+b") as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+            file.seek(0)
+            whole = file.read().rfind(b"\n") + 1
+            file.truncate(whole)
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
 
 
 @cache

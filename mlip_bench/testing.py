@@ -89,6 +89,17 @@ class Case:
         check(self)
 
 
+def states_its_revision(case: Case) -> None:
+    """The class says which revision its results are of, and which packages decide them."""
+    revision = vars(case.family).get("revision")
+    assert type(revision) is int, f"{case.family.__name__} has no 'revision: ClassVar[int]' of its own"
+    assert revision >= 1
+    packages = getattr(case.family, "packages", None)
+    assert isinstance(packages, tuple), f"{case.family.__name__} has no 'packages: ClassVar[tuple[str, ...]]'"
+    assert list(packages) == sorted(set(packages))
+    assert all(isinstance(package, str) for package in packages)
+
+
 def shapes(case: Case) -> None:
     """Energy is a number, forces are (n_atoms, 3), stress is (6,), all finite."""
     for atoms, prediction in zip(case.probes, case.potential.predict(case.probes), strict=True):
@@ -275,6 +286,7 @@ def calculator_agrees(case: Case) -> None:
 
 
 CHECKS: tuple[Check, ...] = (
+    states_its_revision,
     shapes,
     empty_list,
     one_atom,

@@ -11,6 +11,11 @@ from hypothesis import settings
 
 from mlip_bench.data import records
 from mlip_bench.data.reference import labelled
+from mlip_bench.run import schedule
+from mlip_bench.run.executor import LocalExecutor
+from mlip_bench.run.folder import describe
+from mlip_bench.run.plan import Data
+from mlip_bench.run.store import STORE, Store, sole_writer
 
 # The same examples in every run: what fails in CI fails here too. --hypothesis-profile=default tries others.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -47,6 +52,22 @@ def alloys():
         energy, forces, stress = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
         structures.append(labelled(atoms.copy(), energy, forces, stress))
     return structures
+
+
+@pytest.fixture(scope="session")
+def do_plan():
+    """Do a plan as ``mlip-bench run`` does, with the store beside the folder; returns what came of it."""
+
+    def do(plan, folder, jobs=2):
+        with sole_writer(folder):
+            store = Store(folder.parent / STORE)
+            tasks = plan.tasks(Data.of(plan.dataset, store.put_structures))
+            with LocalExecutor(store, jobs) as executor:
+                outcome = schedule.run(tasks, executor, folder)
+            describe(plan, folder, ["mlip-bench", "run"], {})
+        return outcome
+
+    return do
 
 
 @pytest.fixture(autouse=True)

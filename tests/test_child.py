@@ -7,11 +7,13 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 
-from mlip_bench.child import ChildFailed, available_cores, pinned_pool, run_in_child
 from mlip_bench.errors import UserError
+from mlip_bench.hardware import available_cores
 from mlip_bench.potentials.base import silent
+from mlip_bench.run.child import ChildFailed, run_in_child
 
 
 def surroundings(progress):
@@ -110,7 +112,8 @@ def test_arguments_larger_than_a_pipe():
 
 PARENT = """
 import sys
-from mlip_bench.child import available_cores, run_in_child
+from mlip_bench.hardware import available_cores
+from mlip_bench.run.child import run_in_child
 from test_child import sleep_with_grandchild
 if __name__ == "__main__":
     run_in_child(sleep_with_grandchild, sys.argv[1], cores=available_cores()[:1], progress=print)
@@ -161,7 +164,7 @@ def test_locks_of_a_finished_child_are_given_back(tmp_path):
     """Else Python warns of leaked semaphores when the command ends."""
     script = tmp_path / "parent.py"
     script.write_text(
-        "from mlip_bench.child import run_in_child\n"
+        "from mlip_bench.run.child import run_in_child\n"
         "from test_child import keep_a_lock\n"
         "if __name__ == '__main__':\n"
         "    run_in_child(keep_a_lock, cores=[0], progress=print)\n"
@@ -172,17 +175,56 @@ def test_locks_of_a_finished_child_are_given_back(tmp_path):
     assert "leaked" not in ended.stderr
 
 
-def own_cores(_):
-    # Long enough for the other process to get the next one.
-    time.sleep(0.5)
-    return sorted(os.sched_getaffinity(0)), os.environ["OMP_NUM_THREADS"]
+def threads_of_libraries(progress):
+    """Threads that NumPy's BLAS, numba and torch work with; numba has started its own by then."""
+    import threadpoolctl
+    import torch
+
+    np.linalg.svd(np.ones((50, 50)))
+    return (
+        {pool["num_threads"] for pool in threadpoolctl.threadpool_info()},
+        numba_threads(),
+        torch.get_num_threads(),
+    )
 
 
-def test_processes_of_a_pool_have_cores_of_their_own():
-    """Two trials of a search had all cores each, and their threads waited for each other."""
-    cores = available_cores()
-    jobs = min(2, len(cores))
-    with pinned_pool(2) as pool:
-        found = list(pool.map(own_cores, range(2 * jobs)))
-    assert sorted(core for share in {tuple(share) for share, _ in found} for core in share) == cores
-    assert {threads for _, threads in found} == {str(len(cores) // jobs)}
+def numba_threads():
+    import numba
+
+    @numba.njit(parallel=True)
+    def count():
+        found = np.zeros(64, dtype=np.int64)
+        for index in numba.prange(64):
+            found[index] = numba.get_thread_id()
+        return found
+
+    return len(set(count().tolist()))
+
+
+@pytest.mark.parametrize("n_cores", [1, 2])
+def test_libraries_that_were_loaded_before_the_fork_have_the_threads_of_their_cores(n_cores):
+    """The server of children has loaded them with one thread; a child of two cores works on both."""
+    cores = available_cores()[:n_cores]
+    pools, numba_found, torch_found = run_in_child(threads_of_libraries, cores=cores, progress=silent)
+    assert pools == {len(cores)}
+    assert numba_found == len(cores)
+    assert torch_found == len(cores)
+
+
+def test_a_child_that_takes_too_long_is_ended(tmp_path):
+    start = time.monotonic()
+    with pytest.raises(ChildFailed, match=r"stopped after 0.5 s, the limit for a task \(--timeout\)"):
+        run_in_child(sleep, cores=available_cores()[:1], progress=silent, timeout_s=0.5)
+    assert time.monotonic() - start < 30
+
+
+def test_a_child_sees_the_environment_and_the_folder_of_its_parent(tmp_path, monkeypatch):
+    """Also where the server of children was started before."""
+    monkeypatch.setenv("SOME_VARIABLE", "of the parent")
+    monkeypatch.chdir(tmp_path)
+    found = run_in_child(of_the_process, cores=available_cores()[:1], progress=silent)
+    assert found == ("of the parent", str(tmp_path))
+
+
+def of_the_process(progress):
+    return os.environ.get("SOME_VARIABLE"), os.getcwd()

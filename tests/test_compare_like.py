@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlip_bench import compare
-from mlip_bench.results import RESULTS, Row, write_rows
-from mlip_bench.study import DESCRIPTION
+from mlip_bench.results import DESCRIPTION, RESULTS, Row, write_rows
 
 ROW = Row(
     system="Mo",

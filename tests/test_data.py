@@ -11,7 +11,8 @@ from ase.build import bulk
 from conftest import needs_mlearn
 
 from mlip_bench.data import download, records, reference
-from mlip_bench.data.dataset import most_stable_periodic, own_data, refuse_new_elements, split
+from mlip_bench.data.base import most_stable_periodic
+from mlip_bench.data.dataset import own_data, refuse_new_elements, split
 from mlip_bench.data.files import read_structures
 from mlip_bench.data.shipped import shipped_folder
 from mlip_bench.errors import UserError
@@ -65,7 +66,7 @@ def test_every_table_of_the_presets_is_read():
 @needs_mlearn
 def test_mlearn_stress_has_the_sign_and_order_of_ase():
     """The published qSNAP was not fitted to stress, and still agrees with it in our sign and order."""
-    from mlip_bench.lammps.session import potentials_folder
+    from mlip_bench.lammps.loading import potentials_folder
     from mlip_bench.potentials import load
 
     data = records.load("mlearn", "Mo")
@@ -82,7 +83,7 @@ def test_mlearn_stress_has_the_sign_and_order_of_ase():
 def test_shear_components_of_mlearn_are_in_the_order_that_the_record_says(element):
     """The published SNAP knows nothing of the file's order, and agrees with each shear component."""
     from mlip_bench.data.download import find
-    from mlip_bench.lammps.session import potentials_folder
+    from mlip_bench.lammps.loading import potentials_folder
     from mlip_bench.potentials import load
 
     record = records.records()["mlearn"].content["systems"][element]

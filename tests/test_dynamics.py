@@ -7,10 +7,10 @@ from ase.calculators.emt import EMT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlip_bench.data.dataset import Dataset, most_stable_periodic
+from mlip_bench.data.base import Dataset, most_stable_periodic
 from mlip_bench.data.reference import labelled
-from mlip_bench.errors import NotFinite
-from mlip_bench.lammps.session import LammpsError, potentials_folder
+from mlip_bench.errors import LammpsError, NotFinite
+from mlip_bench.lammps.loading import potentials_folder
 from mlip_bench.md.driver import DynamicsFailed, Simulation, did_not_hold
 from mlip_bench.measure import cost, direct, stability
 from mlip_bench.measure.base import Subject

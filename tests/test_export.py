@@ -18,7 +18,7 @@ from mlip_bench.potentials import family
 from mlip_bench.potentials.presets import hypers
 
 LAMMPS = """
-from mlip_bench.lammps.session import lammps_module
+from mlip_bench.lammps.loading import lammps_module
 lammps_module().lammps(cmdargs=["-screen", "none", "-log", "run.log"]).file("in.lammps")
 """
 

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlip_bench.data.reference import labelled
-from mlip_bench.errors import NotFinite, UserError
-from mlip_bench.lammps.session import LammpsError
+from mlip_bench.errors import LammpsError, NotFinite, UserError
 from mlip_bench.measure import errors
 from mlip_bench.potentials.base import Prediction
 

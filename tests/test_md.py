@@ -6,9 +6,11 @@ from ase import units
 from ase.build import bulk
 from ase.md.verlet import VelocityVerlet
 
-from mlip_bench.lammps.session import LammpsSession, potentials_folder
+from mlip_bench.lammps.loading import potentials_folder
+from mlip_bench.lammps.session import LammpsSession
+from mlip_bench.md import boxes
 from mlip_bench.md.driver import Bridge, Simulation
-from mlip_bench.measure import cost, crystals
+from mlip_bench.measure import cost
 from mlip_bench.measure.base import Subject
 from mlip_bench.potentials import load
 from mlip_bench.potentials.base import silent
@@ -181,4 +183,4 @@ def test_ratio_is_taken_per_atom():
     ],
 )
 def test_supercell_sizes(crystal, n_atoms, expected):
-    assert len(crystals.repeated_to(crystal, n_atoms)) == expected
+    assert len(boxes.repeated_to(crystal, n_atoms)) == expected

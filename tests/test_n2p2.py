@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from mlip_bench.cli import app
+from mlip_bench.cli.choices import plan_files
 from mlip_bench.errors import UserError
-from mlip_bench.options import plan_files
 from mlip_bench.potentials import load
 from mlip_bench.potentials.nnp.keywords import HONOURED, REFUSED, WITHOUT_EFFECT
 

@@ -119,7 +119,7 @@ from ase.build import bulk
 from mlip_bench.data.reference import labelled
 from mlip_bench.potentials import load
 from mlip_bench.potentials.nnp import NNP
-from mlip_bench.lammps.session import potentials_folder
+from mlip_bench.lammps.loading import potentials_folder
 
 snap = load(Path(potentials_folder()) / "Mo_Zuo_JPCA2020.snapcoeff")
 generator = np.random.default_rng(0)

@@ -17,7 +17,7 @@ from mlip_bench.data import records
 from mlip_bench.data.labels import SETTINGS, Labels, Recipe, Worker, read_recipe
 from mlip_bench.data.shipped import shipped_folder
 from mlip_bench.errors import UserError
-from mlip_bench.lammps.session import potentials_folder
+from mlip_bench.lammps.loading import potentials_folder
 from mlip_bench.measure import (
     PROPERTIES,
     crystals,
@@ -30,6 +30,7 @@ from mlip_bench.measure import (
 )
 from mlip_bench.potentials import load
 from mlip_bench.potentials.base import PotentialCalculator, Prediction, silent
+from mlip_bench.run.store import Store
 
 THZ_PER_EV = 1e-12 / (2 * np.pi * 6.582119569e-16)
 
@@ -434,17 +435,23 @@ def recipe():
     )
 
 
-def test_a_worker_labels_as_its_calculator_does(recipe, tmp_path):
+@pytest.fixture
+def journals(tmp_path):
+    return Store(tmp_path / "store").labels
+
+
+def test_a_worker_labels_as_its_calculator_does(recipe, tmp_path, journals):
     atoms = bulk("Cu", cubic=True)
     atoms.rattle(0.1, seed=0)
     worker = Worker(recipe, sys.executable, tmp_path / "log")
-    atoms.calc = Labels(tmp_path / "labels.extxyz", worker)
+    atoms.calc = labels = Labels(tmp_path / "labels.extxyz", worker, journals)
     found = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
     worker.close()
     atoms.calc = EMT()
     expected = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
     for one, other in zip(found, expected, strict=True):
         assert one == pytest.approx(other, abs=1e-9)
+    labels.write()
     # What was asked once is in the file: no worker is needed any more.
     atoms.calc = Labels(tmp_path / "labels.extxyz")
     assert atoms.get_potential_energy() == pytest.approx(expected[0], abs=1e-7)
@@ -453,8 +460,8 @@ def test_a_worker_labels_as_its_calculator_does(recipe, tmp_path):
         atoms.get_potential_energy()
 
 
-def test_a_reference_is_that_of_its_calculator_and_is_resumed(recipe, tmp_path, monkeypatch):
-    built = first_principles.build(recipe, PROPERTIES, sys.executable, tmp_path, silent)
+def test_a_reference_is_that_of_its_calculator_and_is_resumed(recipe, tmp_path, journals, monkeypatch):
+    built = first_principles.build(recipe, PROPERTIES, sys.executable, tmp_path, journals, silent)
     expected = elastic.compute(bulk("Cu", cubic=True), EMT(), silent)
     assert built.properties["elastic"].value("c11") == pytest.approx(expected.value("c11"), rel=1e-3)
     read = first_principles.read(tmp_path / first_principles.PROPERTIES)
@@ -462,20 +469,24 @@ def test_a_reference_is_that_of_its_calculator_and_is_resumed(recipe, tmp_path, 
     n_labels = len(Labels(tmp_path / first_principles.LABELS).known)
     # A second time, every label is there: nobody is asked.
     monkeypatch.setattr(Worker, "label", lambda *arguments: pytest.fail("asked again"))
-    first_principles.build(recipe, PROPERTIES, sys.executable, tmp_path, silent)
+    first_principles.build(recipe, PROPERTIES, sys.executable, tmp_path, journals, silent)
     assert len(Labels(tmp_path / first_principles.LABELS).known) == n_labels
 
 
-def test_labels_of_other_settings_are_refused(recipe, tmp_path):
-    first_principles.build(recipe, PROPERTIES, sys.executable, tmp_path, silent)
+def test_labels_of_other_settings_are_made_anew(recipe, tmp_path, journals):
+    """They are kept apart: whoever goes back to the first settings finds those again."""
+    first = first_principles.build(recipe, PROPERTIES, sys.executable, tmp_path, journals, silent)
     other = dataclasses.replace(recipe, settings={"asap_cutoff": True})
-    with pytest.raises(UserError, match=r"labels\.extxyz: its labels come from other settings .* --out"):
-        first_principles.build(other, PROPERTIES, sys.executable, tmp_path, silent)
+    changed = first_principles.build(other, PROPERTIES, sys.executable, tmp_path, journals, silent)
+    assert changed.properties["elastic"].value("c11") != first.properties["elastic"].value("c11")
+    assert len({atoms.info[SETTINGS] for atoms in Labels(tmp_path / first_principles.LABELS).known}) == 1
+    again = first_principles.build(recipe, PROPERTIES, sys.executable, tmp_path, journals, silent)
+    assert again.properties["elastic"].value("c11") == first.properties["elastic"].value("c11")
 
 
-def test_one_measure_of_a_reference_can_have_settings_of_its_own(recipe, tmp_path):
+def test_one_measure_of_a_reference_can_have_settings_of_its_own(recipe, tmp_path, journals):
     own = dataclasses.replace(recipe, settings_of={"elastic": {"asap_cutoff": True}})
-    first_principles.build(own, PROPERTIES, sys.executable, tmp_path, silent)
+    first_principles.build(own, PROPERTIES, sys.executable, tmp_path, journals, silent)
     strained = [
         atoms for atoms in Labels(tmp_path / first_principles.LABELS).known if not atoms.cell.orthorhombic
     ]
@@ -487,17 +498,17 @@ def test_one_measure_of_a_reference_can_have_settings_of_its_own(recipe, tmp_pat
     assert strained[-1].get_potential_energy() == pytest.approx(expected[True], abs=1e-6)
     assert strained[-1].get_potential_energy() != pytest.approx(expected[False], abs=1e-4)
     eos_only = dataclasses.replace(own, measures={"eos": {"structures": False}})
-    found = first_principles.build(eos_only, PROPERTIES, sys.executable, tmp_path / "eos", silent)
+    found = first_principles.build(eos_only, PROPERTIES, sys.executable, tmp_path / "eos", journals, silent)
     plain = eos.compute(bulk("Cu", cubic=True, a=3.6), EMT(), silent, structures=False)
     assert found.properties["eos"].curves["energy"] == pytest.approx(plain.curves["energy"], abs=1e-6)
 
 
-def test_a_calculator_that_fails_is_one_line(recipe, tmp_path):
+def test_a_calculator_that_fails_is_one_line(recipe, tmp_path, journals):
     broken = dataclasses.replace(recipe, calculator="no-such-calculator")
     with pytest.raises(UserError, match=r"the calculator ended: .*no_such_calculator|no-such-calculator"):
-        first_principles.build(broken, PROPERTIES, sys.executable, tmp_path / "a", silent)
+        first_principles.build(broken, PROPERTIES, sys.executable, tmp_path / "a", journals, silent)
     with pytest.raises(UserError, match=r"cannot be started .* see --python"):
-        first_principles.build(recipe, PROPERTIES, "/no/such/python", tmp_path / "b", silent)
+        first_principles.build(recipe, PROPERTIES, "/no/such/python", tmp_path / "b", journals, silent)
 
 
 def test_a_recipe_is_checked(tmp_path):
@@ -509,10 +520,10 @@ def test_a_recipe_is_checked(tmp_path):
         read_recipe(str(wrong))
 
 
-def test_what_a_recipe_asks_for_is_checked(recipe, tmp_path):
+def test_what_a_recipe_asks_for_is_checked(recipe, tmp_path, journals):
     misspelt = dataclasses.replace(recipe, measures={"eoss": {}})
     with pytest.raises(UserError, match=r"recipe of Cu: unknown property 'eoss' \(did you mean 'eos'\?\)"):
-        first_principles.build(misspelt, PROPERTIES, sys.executable, tmp_path, silent)
+        first_principles.build(misspelt, PROPERTIES, sys.executable, tmp_path, journals, silent)
     for crystal in ({}, {"lattice": "cubicle", "a": 3.6}, {"lattice": "fcc", "a": "long"}):
         with pytest.raises(UserError, match=r"recipe of Cu: \[crystal\] needs"):
             first_principles.start(dataclasses.replace(recipe, crystal=crystal))

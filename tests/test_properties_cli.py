@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from mlip_bench.lammps.session import potentials_folder
+from mlip_bench.lammps.loading import potentials_folder
 from mlip_bench.measure import first_principles
 from mlip_bench.report import content, properties
 

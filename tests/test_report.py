@@ -10,7 +10,6 @@ import pandas as pd
 import pypdfium2 as pdfium
 import pytest
 
-from mlip_bench import study
 from mlip_bench.data import records
 from mlip_bench.errors import UserError
 from mlip_bench.potentials.presets import hypers
@@ -18,24 +17,22 @@ from mlip_bench.report import build, drawing
 from mlip_bench.report.content import read
 from mlip_bench.report.fronts import on_front
 from mlip_bench.results import read_rows, write_rows
+from mlip_bench.run.plan import Plan, PotentialPlan
 
 
 @pytest.fixture(scope="module")
-def run_folder(tmp_path_factory):
+def run_folder(tmp_path_factory, do_plan):
     """A real quick run of SNAP and qSNAP, cost included."""
     folder = tmp_path_factory.mktemp("report") / "run"
     data = records.load("embedded", "Mo")
     names = ("snap", "qsnap")
-    plan = study.Plan(
+    plan = Plan(
         data,
-        tuple(study.PotentialPlan(n, n, hypers(n, "quick", "Mo")) for n in names),
+        tuple(PotentialPlan(n, n, hypers(n, "quick", "Mo")) for n in names),
         ("errors", "cost"),
         preset="quick",
     )
-    with study.sole_writer(folder):
-        outcome = study.Study(plan, folder, jobs=2).run()
-        study.describe(plan, folder, ["mlip-bench", "run"])
-    assert not outcome.failures
+    assert not do_plan(plan, folder).failures
     build(folder)
     return folder
 
@@ -128,15 +125,14 @@ def test_direct_forces_are_pointed_out(run_folder, tmp_path):
     assert not any(text.startswith("snap predicts") for text in warnings)
 
 
-def test_structures_that_extrapolate_are_listed(tmp_path):
+def test_structures_that_extrapolate_are_listed(tmp_path, do_plan):
     """A network fitted to the first structures only, with a real test set that leaves their range."""
     data = records.load("embedded", "Mo")
     data = dataclasses.replace(data, train=data.train[:6])
     settings = {"hidden": [4, 4], "epochs": 1, "lbfgs_iterations": 0, "cutoff": 4.5}
-    plan = study.Plan(data, (study.PotentialPlan("nnp", "nnp", settings),), ("errors",), preset="quick")
-    with study.sole_writer(tmp_path):
-        assert not study.Study(plan, tmp_path).run().failures
-        study.describe(plan, tmp_path, ["mlip-bench", "run"])
+    plan = Plan(data, (PotentialPlan("nnp", "nnp", settings),), ("errors",), preset="quick")
+    tmp_path = tmp_path / "run"
+    assert not do_plan(plan, tmp_path).failures
     build(tmp_path)
     content = read(tmp_path)
     total = sum(

@@ -15,9 +15,8 @@ from ase import Atoms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlip_bench import study
 from mlip_bench.data.reference import labelled
-from mlip_bench.lammps.session import potentials_folder
+from mlip_bench.lammps.loading import potentials_folder
 from mlip_bench.measure import cost, errors
 from mlip_bench.measure.base import Subject
 from mlip_bench.potentials import family, family_names
@@ -25,6 +24,8 @@ from mlip_bench.potentials.base import Potential, Prediction, silent
 from mlip_bench.potentials.presets import hypers
 from mlip_bench.report import build, content, direct, figures, ruler, tables
 from mlip_bench.results import RESULTS, read_rows, table, write_rows
+from mlip_bench.run.folder import describe
+from mlip_bench.run.plan import Plan, PotentialPlan
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "reports" / "example"
@@ -56,15 +57,15 @@ def test_every_family_says_whether_it_fits_stress():
 
 
 def described(data, plans, folder):
-    study.describe(study.Plan(data, plans, ("errors",)), folder, ["mlip-bench", "run"])
+    describe(Plan(data, plans, ("errors",)), folder, ["mlip-bench", "run"], {})
     return tomllib.loads((folder / "run.toml").read_text())["potentials"]
 
 
 def test_a_run_says_which_potentials_are_fitted_to_stress(embedded, tmp_path):
     plans = (
-        study.PotentialPlan("snap", "snap", {}),
-        study.PotentialPlan("mtp", "mtp", {}),
-        study.PotentialPlan("read", "snap", {}, source=potentials_folder() / cost.RULER),
+        PotentialPlan("snap", "snap", {}),
+        PotentialPlan("mtp", "mtp", {}),
+        PotentialPlan("read", "snap", {}, source=potentials_folder() / cost.RULER),
     )
     said = {name: entry.get("fits_stress") for name, entry in described(embedded, plans, tmp_path).items()}
     assert said == {"snap": True, "mtp": False, "read": None}
@@ -297,17 +298,15 @@ def test_an_element_without_a_shift_is_left_out_and_named(embedded, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def with_read(tmp_path_factory, embedded):
+def with_read(tmp_path_factory, embedded, do_plan):
     """A run of a fitted SNAP and of the published one, with energies of another zero."""
     folder = tmp_path_factory.mktemp("read") / "run"
     plans = (
-        study.PotentialPlan("snap", "snap", hypers("snap", "quick", "Mo")),
-        study.PotentialPlan("published", "snap", {}, source=potentials_folder() / cost.RULER),
+        PotentialPlan("snap", "snap", hypers("snap", "quick", "Mo")),
+        PotentialPlan("published", "snap", {}, source=potentials_folder() / cost.RULER),
     )
-    plan = study.Plan(embedded, plans, ("errors",), preset="quick")
-    with study.sole_writer(folder):
-        assert not study.Study(plan, folder, jobs=2).run().failures
-        study.describe(plan, folder, ["mlip-bench", "run"])
+    plan = Plan(embedded, plans, ("errors",), preset="quick")
+    assert not do_plan(plan, folder).failures
     build(folder)
     return folder
 

@@ -14,16 +14,19 @@ from ase.build import molecule, mx2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlip_bench import study
-from mlip_bench.data.dataset import most_stable, own_data, with_crystal
+from mlip_bench.data.base import most_stable
+from mlip_bench.data.dataset import own_data, with_crystal
 from mlip_bench.data.files import read_crystal
 from mlip_bench.data.reference import labelled
 from mlip_bench.errors import UserError
-from mlip_bench.lammps.session import potentials_folder
-from mlip_bench.measure import cost, crystals, direct, elastic, scaling, stability
+from mlip_bench.lammps.loading import potentials_folder
+from mlip_bench.md import boxes
+from mlip_bench.measure import cost, direct, elastic, scaling, stability
 from mlip_bench.measure.base import Subject
 from mlip_bench.potentials import family, load
 from mlip_bench.potentials.base import silent
+from mlip_bench.run.plan import Data, Plan, PotentialPlan
+from mlip_bench.run.store import Store
 
 TINY = {"twojmax": 2, "cutoff": 4.0}
 
@@ -95,7 +98,7 @@ def test_a_box_of_copies_keeps_them_apart(data, tmp_path):
     box = Subject(None, data, tmp_path).sample("cost")
     assert box.pbc.all()
     assert len(box) == len(data.sample)
-    repeated = crystals.repeated_to(box, 300)
+    repeated = boxes.repeated_to(box, 300)
     open_directions = [axis for axis in range(3) if not data.sample.pbc[axis]]
     for axis in open_directions:
         width = np.ptp(box.positions[:, axis])
@@ -128,11 +131,12 @@ def test_the_sample_decides_a_timing_and_nothing_else(data, tmp_path):
     moved.positions[0] += 0.01
     ase.io.write(other, moved, format="extxyz")
 
-    def folders(dataset):
-        plan = study.Plan(dataset, (study.PotentialPlan("snap", "snap", {}),), ("errors", "cost"))
-        return [task.folder for task in plan.tasks(tmp_path)]
+    def keys(dataset):
+        plan = Plan(dataset, (PotentialPlan("snap", "snap", {}),), ("errors", "cost"))
+        store = Store(tmp_path / "store")
+        return [task.key for task in plan.tasks(Data.of(dataset, store.put_structures))]
 
-    before, after = folders(data), folders(with_crystal(data, other))
+    before, after = keys(data), keys(with_crystal(data, other))
     assert before[:2] == after[:2]
     assert before[2] != after[2]
 

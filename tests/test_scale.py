@@ -19,7 +19,7 @@ MAKE = Path(__file__).parent / "scale" / "make_frames.py"
 READ = """
 import json, resource, sys, time
 from pathlib import Path
-from mlip_bench.options import read_dataset
+from mlip_bench.cli.choices import read_dataset
 start = time.perf_counter()
 data = read_dataset(None, "auto", Path(sys.argv[1]), None, 0)
 usage = resource.getrusage(resource.RUSAGE_SELF)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlip_bench.lammps.session import potentials_folder
+from mlip_bench.lammps.loading import potentials_folder
 from mlip_bench.measure import cost, scaling
 from mlip_bench.measure.base import Subject, Value
 from mlip_bench.potentials import load

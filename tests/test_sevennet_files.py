@@ -13,7 +13,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from mlip_bench import cli, study
+from mlip_bench import cli
 from mlip_bench.data.dataset import own_data
 from mlip_bench.errors import UserError
 from mlip_bench.potentials import load
@@ -24,6 +24,7 @@ from mlip_bench.potentials.sevennet.package import (
     keys,
     pretrained_name_to_path,
 )
+from mlip_bench.run.plan import Plan, PotentialPlan
 
 SMALL = {"channels": 4, "lmax": 2, "layers": 2, "cutoff": 4.0, "epochs": 1, "batch": 4}
 LEVELS = ["PBE", "R2SCAN", "SCAN"]
@@ -348,16 +349,15 @@ def test_evaluate_and_export_ask_for_trust(foreign, data):
         ran.unlink()
 
 
-def test_trust_reaches_the_tasks_of_a_run(foreign, levels, data, tmp_path):
+def test_trust_reaches_the_tasks_of_a_run(foreign, levels, data, tmp_path, do_plan):
     """Fits from a checkpoint and potentials of files, in child processes."""
     dataset = own_data(data, data, 0, None)
     hypers = {"checkpoint": str(foreign), "epochs": 0}
     plans = (
-        study.PotentialPlan("tuned", "sevennet", hypers),
-        study.PotentialPlan("levels", "sevennet", {"modal": "R2SCAN"}, levels),
+        PotentialPlan("tuned", "sevennet", hypers),
+        PotentialPlan("levels", "sevennet", {"modal": "R2SCAN"}, levels),
     )
     for trust, n_failures in ((False, 1), (True, 0)):
-        plan = study.Plan(dataset, plans, (), trust=trust)
-        (tmp_path / "run").mkdir(exist_ok=True)
-        outcome = study.Study(plan, tmp_path / "run").run()
+        plan = Plan(dataset, plans, (), trust=trust)
+        outcome = do_plan(plan, tmp_path / "run")
         assert [failure.potential for failure in outcome.failures] == ["tuned"] * n_failures

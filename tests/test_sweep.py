@@ -11,13 +11,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlip_bench import sweep
+from mlip_bench.cli.choices import parse_duration
 from mlip_bench.data import records
 from mlip_bench.errors import UserError
 from mlip_bench.potentials import family_names, presets
 from mlip_bench.report import content, figures, fronts, tables
 from mlip_bench.results import RESULTS, read_rows, write_rows
-from mlip_bench.study import Plan, PotentialPlan
+from mlip_bench.run import sweep
+from mlip_bench.run.executor import LocalExecutor
+from mlip_bench.run.plan import Data, Plan, PotentialPlan
+from mlip_bench.run.schedule import Results
+from mlip_bench.run.store import Store
 
 COMMAND = [sys.executable, "-m", "mlip_bench", "sweep", "--system", "Mo", "--dataset", "embedded"]
 EXAMPLE = Path(__file__).parents[1] / "reports" / "example"
@@ -33,13 +37,13 @@ def mlip_bench(*arguments, folder):
     ("text", "seconds"), [("90s", 90), ("90", 90), ("30min", 1800), ("1.5h", 5400), ("30m", 1800)]
 )
 def test_budgets_are_read(text, seconds):
-    assert sweep.parse_budget(text) == seconds
+    assert parse_duration(text, "--budget") == seconds
 
 
 @pytest.mark.parametrize("text", ["", "soon", "2d", "-1h", "0s"])
 def test_a_budget_that_is_none_is_refused(text):
     with pytest.raises(UserError, match="--budget"):
-        sweep.parse_budget(text)
+        parse_duration(text, "--budget")
 
 
 def test_every_family_has_a_ladder_from_cheap_to_dear():
@@ -73,7 +77,7 @@ def test_own_sizes_may_be_lists():
 def test_cheap_sizes_of_all_families_come_first():
     """One size of each family at a time let the smallest networks take the time of what was cheaper."""
     ladders = [sweep.ladder(name, "Mo", {}, {}) for name in family_names()]
-    order = [size for sizes in sweep.batches(ladders, 1, 0) for size in sizes]
+    order = sweep.in_order(ladders, 1, 0)
     assert sorted(size.potential.name for size in order) == sorted(
         size.potential.name for sizes in ladders for size in sizes
     )
@@ -83,7 +87,7 @@ def test_cheap_sizes_of_all_families_come_first():
 
 def test_other_seeds_come_last_and_only_where_there_is_chance():
     ladders = [sweep.ladder(name, "Mo", {}, {}) for name in ("snap", "nnp")]
-    order = [size for sizes in sweep.batches(ladders, 2, 5) for size in sizes]
+    order = sweep.in_order(ladders, 2, 5)
     repeated = order[sum(map(len, ladders)) :]
     assert [size.potential.name for size in repeated] == [
         f"{size.potential.name}-seed6" for size in ladders[1]
@@ -103,16 +107,61 @@ def sizes_of(*seconds):
     ]
 
 
-def test_what_fits_into_the_budget_is_chosen_cheap_ones_first(plan, tmp_path):
-    estimates = sweep.Estimates(plan.dataset)
-    chosen, too_dear = sweep.affordable(sizes_of(50, 10, 30), estimates, plan, tmp_path, 45, 1)
-    assert [size.seconds for size in chosen] == [10, 30]
-    assert [size.seconds for size in too_dear] == [50]
-    # Side by side, two jobs take half of their sum, but the dearest one is not shared.
-    chosen, _ = sweep.affordable(sizes_of(50, 10, 30), estimates, plan, tmp_path, 50, 2)
-    assert len(chosen) == 3
-    chosen, _ = sweep.affordable(sizes_of(50, 10, 30), estimates, plan, tmp_path, 45, 2)
-    assert len(chosen) == 2
+@pytest.fixture
+def swept(plan, tmp_path):
+    """A function that does sizes within a budget, and what was said and done so far."""
+
+    def do(sizes, budget_s, plan=plan):
+        store = Store(tmp_path / "store")
+        with LocalExecutor(store, 2) as executor:
+            results = Results(tmp_path / "sweep")
+            data = Data.of(plan.dataset, store.put_structures)
+            return sweep.Sweep(plan, data, executor, results, budget_s, print).run(sizes)
+
+    return do
+
+
+def rows_of(*seconds):
+    """Rows of tasks that took so long."""
+    example = read_rows(EXAMPLE / RESULTS)[0]
+    return [
+        dataclasses.replace(example, started=str(index), wall_s=value) for index, value in enumerate(seconds)
+    ]
+
+
+def test_what_the_budget_does_not_pay_for_is_left_out(plan, tmp_path):
+    data = Data.of(plan.dataset, Store(tmp_path / "store").put_structures)
+    with LocalExecutor(Store(tmp_path / "store"), 2) as executor:
+        one = sweep.Sweep(plan, data, executor, Results(tmp_path / "sweep"), 45, print)
+        assert [size.seconds for size in one.affordable(sizes_of(10, 30, 50))] == [10, 30]
+        # Timings of sizes that are fitted side by side follow each other, so their seconds add up.
+        assert [size.seconds for size in one.affordable(sizes_of(30, 30))] == [30]
+
+
+def test_every_size_is_whole_or_named(swept, tmp_path):
+    """Sizes were fitted that nobody timed, and the recommendation came from the others, in silence."""
+    sizes = sizes_of(1, 2, 1000)
+    done = swept(sizes, 300)
+    rows = read_rows(tmp_path / "sweep" / RESULTS)
+    names = {row.potential for row in rows}
+    assert names == {"snap-0", "snap-1"}
+    for name in names:
+        assert {row.measure for row in rows if row.potential == name} >= {"fit", "errors", "cost"}
+    assert [size.potential.name for size in done.left_out] == ["snap-2"]
+    assert done.notes == ["Left out, the budget does not pay for them: snap-2."]
+    # Within a budget that would allow nothing: what is finished stays.
+    again = swept(sizes, 0.01)
+    assert again.outcome.n_done == 0
+    assert [potential.name for potential in again.plan.potentials] == ["snap-0", "snap-1"]
+
+
+def test_a_size_that_fails_is_tried_once_and_named(swept):
+    broken = sweep.Size(PotentialPlan("broken", "gap", {"n_max": 80, "l_max": 1}), 1)
+    done = swept([broken, *sizes_of(2, 3)], 300)
+    (failure,) = done.outcome.failures
+    assert (failure.potential, failure.measure) == ("broken", "fit")
+    assert failure.wall_s > 0
+    assert {potential.name for potential in done.plan.potentials} == {"broken", "snap-0", "snap-1"}
 
 
 def test_estimates_learn_from_what_was_measured(plan):
@@ -120,15 +169,15 @@ def test_estimates_learn_from_what_was_measured(plan):
     (size,) = sizes_of(10)
     assert estimates.of(size) == 10
     other = sweep.Size(dataclasses.replace(size.potential, family="nnp"), 100)
-    estimates.learn(other, 300)
+    estimates.learn(other, rows_of(300))
     assert estimates.of(size) == pytest.approx(30)  # the machine seems three times slower
-    estimates.learn(size, 20)
+    estimates.learn(size, rows_of(15, 5))
     assert estimates.of(size) == pytest.approx(20)  # but the family itself says it better
 
 
-def test_a_budget_too_small_for_anything_names_the_least(plan, tmp_path):
+def test_a_budget_too_small_for_anything_names_the_least(swept):
     with pytest.raises(UserError, match=r"too small: snap-1, the cheapest, takes about 10 s"):
-        sweep.refuse_too_small([sizes_of(50, 10)], sweep.Estimates(plan.dataset), plan, tmp_path, 5)
+        swept(sizes_of(50, 10), 5)
 
 
 # -- fronts ----------------------------------------------------------------------------------------------

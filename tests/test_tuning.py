@@ -7,12 +7,15 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from mlip_bench import tuning
 from mlip_bench.data import records, reference
 from mlip_bench.errors import UserError
 from mlip_bench.measure import elastic, first_principles
 from mlip_bench.potentials import presets
 from mlip_bench.potentials.base import silent
+from mlip_bench.run import tuning
+from mlip_bench.run.executor import LocalExecutor
+from mlip_bench.run.plan import Data
+from mlip_bench.run.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +24,25 @@ def data():
 
 
 @pytest.fixture
-def task(data):
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+def problem(data, store):
     hypers = presets.hypers("snap", "standard", "Mo") | {"twojmax": 2}
-    return tuning.problem("snap", hypers, dataclasses.replace(data, crystal=None), 2, 0)
+    return tuning.problem("snap", hypers, data, Data.of(data, store.put_structures), 2, 0)
+
+
+@pytest.fixture
+def task(data, store):
+    return problem(dataclasses.replace(data, crystal=None), store)
+
+
+def tune(task, store, n_trials, say=print):
+    """Search, and return the first score, the best one and the number of trials in the store."""
+    with LocalExecutor(store, 2) as executor:
+        start, best = tuning.tune(task, executor, n_trials, say)
+    return start, best, len(list((store.folder / tuning.TRIAL).glob(f"*/{tuning.OUTCOME}")))
 
 
 def test_factors_of_one_are_the_values_that_one_starts_from(task):
@@ -41,23 +60,24 @@ def test_factors_multiply(task):
 
 
 def test_the_score_is_the_equation():
-    start = tuning.Trial({}, 10.0, 300.0, 0.1)
-    assert start.score(start) == pytest.approx(1 + 1 + 0.5 * 0.1 / 0.05)
-    better = tuning.Trial({}, 5.0, 150.0, 0.02)
-    assert better.score(start) == pytest.approx(0.5 + 0.5 + 0.5 * 0.02 / 0.05)
-    assert tuning.Trial({}, 5.0, 150.0, None).score(start) == tuning.FAILED
-    without = tuning.Trial({}, 10.0, 300.0, None)
-    assert without.score(without) == 2
+    start = tuning.Score({}, 10.0, 300.0, 0.1)
+    assert start.beside(start) == pytest.approx(1 + 1 + 0.5 * 0.1 / 0.05)
+    better = tuning.Score({}, 5.0, 150.0, 0.02)
+    assert better.beside(start) == pytest.approx(0.5 + 0.5 + 0.5 * 0.02 / 0.05)
+    assert tuning.Score({}, 5.0, 150.0, None).beside(start) == tuning.FAILED
+    without = tuning.Score({}, 10.0, 300.0, None)
+    assert without.beside(without) == 2
 
 
-def test_held_out_errors_are_those_of_structures_that_were_not_fitted(task):
-    trial = tuning.evaluate(task, [1.0] * len(task.dimensions))
+def test_held_out_errors_are_those_of_structures_that_were_not_fitted(task, data):
+    train = data.train
+    trial = tuning.evaluate(task, task.start, train, None)
     # By hand, with the family itself.
-    folds = np.array(tuning.stratified_folds(task.train, 2, 0))
+    folds = np.array(tuning.stratified_folds(train, 2, 0))
     squares = defaultdict(list)
     for fold in range(2):
-        fitted = [atoms for atoms, place in zip(task.train, folds, strict=True) if place != fold]
-        held_out = [atoms for atoms, place in zip(task.train, folds, strict=True) if place == fold]
+        fitted = [atoms for atoms, place in zip(train, folds, strict=True) if place != fold]
+        held_out = [atoms for atoms, place in zip(train, folds, strict=True) if place == fold]
         potential = tuning.family("snap")(**trial.hypers).fit(fitted, seed=0)
         for prediction, atoms in zip(potential.predict(held_out), held_out, strict=True):
             squares[reference.group(atoms)] += (
@@ -69,47 +89,56 @@ def test_held_out_errors_are_those_of_structures_that_were_not_fitted(task):
     assert trial.force_rmse == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_search_finds_something_better_and_is_not_repeated(task, tmp_path, monkeypatch):
+def test_a_search_finds_something_better_and_is_not_repeated(task, store):
     said = []
-    start, best = tuning.tune(task, tmp_path, 1, 1, said.append)
-    assert best.score(start) < start.score(start)
+    start, best, n_trials = tune(task, store, 1, said.append)
+    assert best.beside(start) < start.beside(start)
     assert said[0].startswith("start: ")
-    lines = (tmp_path / tuning.KEPT).read_text().splitlines()
-    assert len(lines) == tuning.POPULATION * len(task.dimensions)
-
-    def never(*_):
-        raise AssertionError("a trial was repeated")
-
-    monkeypatch.setattr(tuning, "evaluate", never)
-    again = tuning.tune(task, tmp_path, 1, 1, said.append)
-    assert again == (start, best)
+    assert n_trials == tuning.POPULATION * len(task.dimensions)
+    entries = {path: path.stat().st_mtime_ns for path in store.folder.rglob(tuning.OUTCOME)}
+    assert tune(task, store, 1, said.append) == (start, best, n_trials)
+    assert {path: path.stat().st_mtime_ns for path in store.folder.rglob(tuning.OUTCOME)} == entries
 
 
-def test_a_trust_region_goes_on_where_evolution_ends(task, tmp_path):
+def test_a_trust_region_goes_on_where_evolution_ends(task, store):
     """With a third of the trials left it improves on the same generation, within the number asked for."""
     narrow = dataclasses.replace(task, dimensions=task.dimensions[:2])
     members = tuning.POPULATION * 2
-    start, evolved = tuning.tune(narrow, tmp_path, members, 1, print)
-    assert len((tmp_path / tuning.KEPT).read_text().splitlines()) == members
-    _, refined = tuning.tune(narrow, tmp_path, members + 12, 1, print)
-    n_trials = len((tmp_path / tuning.KEPT).read_text().splitlines())
+    start, evolved, n_evolved = tune(narrow, store, members)
+    assert n_evolved == members
+    _, refined, n_trials = tune(narrow, store, members + 12)
     assert members + 5 < n_trials <= members + 12
-    assert refined.score(start) < evolved.score(start)
+    assert refined.beside(start) < evolved.beside(start)
 
 
-def test_a_trial_that_cannot_be_fitted_is_passed_over(task, tmp_path, monkeypatch):
-    def broken(*_):
-        raise UserError("no")
-
-    monkeypatch.setattr(tuning, "evaluate", broken)
+def test_values_to_start_from_that_do_not_fit_are_refused(task, store):
+    far = dataclasses.replace(task, start=dict(task.start) | {"cutoff": -1.0})
     with pytest.raises(UserError, match="the values to start from do not fit"):
-        tuning.tune(task, tmp_path, 1, 1, print)
+        tune(far, store, 1)
 
 
-def test_the_winner_is_a_table_of_its_family(task, data):
-    start = tuning.Trial(dict(task.start), 10.0, 300.0, None)
+def test_a_trial_that_fails_is_passed_over(task, store):
+    """Half of the values are none that SNAP takes: one such trial ended the whole search."""
+    said = []
+    wide = tuning.Dimension("rfac0", 0.5, 2.0)
+    start, best, n_trials = tune(dataclasses.replace(task, dimensions=(wide,)), store, 6, said.append)
+    assert n_trials < 6
+    assert f"({6 - n_trials} failed)" in said[-1]
+    assert best.beside(start) <= start.beside(start)
+
+
+def test_a_trial_that_takes_too_long_is_a_failed_trial(task, store):
+    with (
+        LocalExecutor(store, 2, timeout_s=0.01) as executor,
+        pytest.raises(UserError, match=r"do not fit the data \(stopped after 0.01 s, the limit"),
+    ):
+        tuning.tune(task, executor, 1, print)
+
+
+def test_the_winner_is_a_table_of_its_family(task):
+    start = tuning.Score(dict(task.start), 10.0, 300.0, None)
     best = dataclasses.replace(start, hypers=dict(task.start) | {"cutoff": 4.2}, energy_rmse=5.0)
-    table = tomllib.loads(tuning.entry(task, data, start, best))["tuned"]["Mo"]
+    table = tomllib.loads(tuning.entry(task, start, best))["tuned"]["Mo"]
     assert set(table) == {"cutoff"}
     assert table["cutoff"]["value"] == 4.2
     assert "5.00 meV/atom" in table["cutoff"]["source"]
@@ -120,16 +149,16 @@ def test_the_preset_tuned_is_standard_where_nothing_is_tuned():
     assert presets.hypers("mtp", "tuned", "Cu") == presets.hypers("mtp", "standard", "Cu")
 
 
-def test_elastic_constants_count_where_a_reference_ships(data, task):
-    with_crystal = dataclasses.replace(task, crystal=data.crystal)
-    trial = tuning.evaluate(with_crystal, [1.0] * len(task.dimensions))
+def test_elastic_constants_count_where_a_reference_ships(data, store):
+    task = problem(data, store)
+    trial = tuning.evaluate(task, task.start, data.train, data.crystal)
     # They are those of the potential that the values lead to: fitted to all training data.
-    calculator = tuning.family("snap")(**trial.hypers).fit(task.train).calculator()
+    calculator = tuning.family("snap")(**trial.hypers).fit(data.train).calculator()
     found = elastic.compute(data.crystal, calculator, silent)
     expected = first_principles.shipped("Mo").properties["elastic"]
     deviations = [found.value(name) / expected.value(name) - 1 for name in ("c11", "c12", "c44")]
     assert trial.elastic_deviation == pytest.approx(np.max(np.abs(deviations)), rel=1e-3)
-    assert tuning.evaluate(task, [1.0] * len(task.dimensions)).elastic_deviation is None
+    assert tuning.evaluate(task, task.start, data.train, None).elastic_deviation is None
 
 
 @pytest.mark.parametrize("name", ["snap", "qsnap", "mtp"])

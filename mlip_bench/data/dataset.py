@@ -1,80 +1,16 @@
-"""A dataset: training and test structures of one system, and where they come from."""
+"""Datasets of a user's own data."""
 
 import dataclasses
-import hashlib
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from ase import Atoms
 
 from mlip_bench.data import consistency, duplicates, reference
+from mlip_bench.data.base import Dataset, most_stable_periodic
 from mlip_bench.data.files import AS_THE_FILE_SAYS, is_crystal, read_sample, read_structures
 from mlip_bench.data.reading import ReadingOptions
 from mlip_bench.data.splits import DESCRIPTION, RANDOM, split
 from mlip_bench.errors import UserError
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Training and test structures with reference values, and their provenance."""
-
-    name: str
-    """Identifier of the record, or the file name of own data."""
-    system: str
-    """Chemical system, for example ``Mo`` or ``Li-P-S``."""
-    train: list[Atoms]
-    test: list[Atoms]
-    crystal: Atoms | None
-    """The crystal that properties are measured of, and dynamics are run on; None for slabs and molecules."""
-    origin: str
-    """One line on which files were taken, for the terminal and the report."""
-    notes: tuple[str, ...] = ()
-    """What is to be said of the data, a sentence each, for the terminal and the report."""
-    named: Atoms | None = None
-    """A slab or molecule that the user named to run dynamics on, instead of a crystal."""
-    level_of_theory: str = "not stated"
-    licence: str = "not stated"
-    citation: str = "not stated"
-
-    @cached_property
-    def sha256(self) -> str:
-        """SHA-256 of all structures and reference values, training and test."""
-        parts = (reference.fingerprint(self.train), reference.fingerprint(self.test))
-        return hashlib.sha256("".join(parts).encode()).hexdigest()
-
-    @property
-    def crystal_sha256(self) -> str:
-        """SHA-256 of the crystal that properties are measured of."""
-        return _geometry_sha256(self.crystal)
-
-    @cached_property
-    def sample(self) -> Atoms | None:
-        """The structure that dynamics are run on, repeated to the size asked for; None of isolated atoms.
-
-        The crystal; else the slab or molecule that the user named, or the most stable one in training.
-        """
-        if self.crystal is not None:
-            return self.crystal
-        return self.named if self.named is not None else most_stable(self.train)
-
-    @property
-    def sample_sha256(self) -> str:
-        """SHA-256 of the structure that dynamics are run on."""
-        return _geometry_sha256(self.sample)
-
-    @property
-    def on_copies(self) -> str | None:
-        """Say what dynamics are run on where that is no crystal; None elsewhere."""
-        if self.crystal is not None or self.sample is None:
-            return None
-        why = "no crystal in the data" if self.named is None else "given with --crystal"
-        return f"on a box of copies of {self.sample.get_chemical_formula()} ({why})"
-
-    @property
-    def elements(self) -> tuple[str, ...]:
-        """The chemical symbols of the training structures, in alphabetical order."""
-        return reference.elements(self.train)
 
 
 def own_data(
@@ -125,10 +61,6 @@ def own_data(
     )
 
 
-def _geometry_sha256(atoms: Atoms | None) -> str:
-    return "none" if atoms is None else reference.geometry_fingerprint(atoms)
-
-
 def _same_file(one: Path, other: Path) -> bool:
     return one.is_file() and other.is_file() and one.samefile(other)
 
@@ -175,33 +107,3 @@ def refuse_new_elements(train: list[Atoms], test: list[Atoms], name: str) -> Non
                 f"{name}, test frame {index + 1}: {', '.join(foreign)} does not occur in training "
                 f"({', '.join(sorted(known))}); add it there or remove the frame"
             )
-
-
-def most_stable_periodic(structures: list[Atoms]) -> Atoms | None:
-    """Return the most stable of the structures that are periodic in three directions, None of none."""
-    best = most_stable(structures)
-    return best if best is not None and best.pbc.all() else None
-
-
-def most_stable(structures: list[Atoms]) -> Atoms | None:
-    """Return the structure of least energy per atom, without its values; None where all are isolated atoms.
-
-    Energies are counted from those per element that fit the data best, so that compositions compare. Only
-    structures that are periodic in the most directions count, and of these those with the most elements.
-    """
-    structures, _ = reference.split_off_isolated_atoms(structures)
-    if not structures:
-        return None
-    species = reference.elements(structures)
-    zero = reference.energies_per_element(structures, species)
-
-    def formation_energy(atoms: Atoms) -> float:
-        counts = reference.composition([atoms], species)[0]
-        return (reference.energy(atoms) - float(counts @ zero)) / len(atoms)
-
-    def kind(atoms: Atoms) -> tuple[int, int]:
-        return int(atoms.pbc.sum()), len(set(atoms.numbers))
-
-    foremost = max(map(kind, structures))
-    best = min((atoms for atoms in structures if kind(atoms) == foremost), key=formation_energy)
-    return Atoms(best.numbers, best.positions, cell=best.cell, pbc=best.pbc)

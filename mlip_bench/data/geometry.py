@@ -1,4 +1,4 @@
-"""How two structures of the same atoms differ: displacements within the cell, and strain of the cell."""
+"""Cells of structures; how two of the same atoms differ: displacements within the cell, and its strain."""
 
 import numpy as np
 from ase import Atoms
@@ -6,6 +6,26 @@ from ase.geometry import complete_cell
 
 # Length (Å) of a vector along an open direction, where only differences count.
 OPEN_LENGTH = 20.0
+
+
+# Vacuum put around non-periodic directions, beyond the cutoff (Å), so that periodic images do not
+# interact and every structure can be treated as fully periodic.
+VACUUM_MARGIN = 2.0
+
+
+def in_periodic_box(atoms: Atoms, cutoff: float) -> Atoms:
+    """Return a copy of ``atoms`` that can be treated as periodic in three directions.
+
+    Directions without periodicity get vacuum wider than the cutoff, so that nothing interacts across it.
+    """
+    boxed = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    if boxed.pbc.all():
+        return boxed
+    open_directions = [axis for axis in range(3) if not boxed.pbc[axis]]
+    boxed.cell = boxed.cell.complete()
+    boxed.center(vacuum=cutoff / 2 + VACUUM_MARGIN, axis=open_directions)
+    boxed.pbc = True
+    return boxed
 
 
 def effective_cell(atoms: Atoms) -> np.ndarray:

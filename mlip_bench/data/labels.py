@@ -5,10 +5,11 @@ Python of its own (``--python``), because codes such as GPAW come with the syste
 """
 
 import hashlib
+import io
 import json
 import subprocess
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -22,11 +23,15 @@ from mlip_bench.data import label_worker
 from mlip_bench.data.reference import labelled
 from mlip_bench.data.shipped import shipped_folder
 from mlip_bench.errors import UserError, did_you_mean
+from mlip_bench.results import Journal, write_atomically
 
 RECIPES = "recipes"
 
 # The note of a label (``info``) that tells which calculator and settings it comes from.
 SETTINGS = "settings_sha256"
+
+# The journal of the labels that were made with some settings, by their SHA-256.
+Journals = Callable[[str], Journal]
 
 # Two structures whose positions and cell agree to this (Å) are the same: files keep eight decimals.
 SAME = 1e-5
@@ -49,12 +54,6 @@ class Recipe:
     measures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Properties of the reference, each with the settings of its measurement."""
 
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of what decides a label: calculator, settings and magnetic moments."""
-        decides = [self.calculator, self.settings, self.magnetic_moments]
-        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
-
 
 def read_recipe(name: str) -> Recipe:
     """Return a recipe from a file, or the one that ships for a system."""
@@ -73,7 +72,7 @@ class Worker:
 
     def __init__(self, recipe: Recipe, python: str, log: Path):
         self._log = log
-        self.sha256 = recipe.sha256
+        self._recipe = recipe
         self._settings = dict(recipe.settings)
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a") as output:
@@ -94,6 +93,12 @@ class Worker:
             }
         )
 
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of what decides a label: calculator, present settings and magnetic moments."""
+        decides = [self._recipe.calculator, self._settings, dict(self._recipe.magnetic_moments)]
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
     def use(self, settings: Mapping[str, Any]) -> None:
         """Label with settings other than the recipe's from here on."""
         self._settings = dict(settings)
@@ -104,10 +109,7 @@ class Worker:
             {
                 "settings": self._settings,
                 "stress": stress,
-                "numbers": atoms.numbers.tolist(),
-                "positions": atoms.positions.tolist(),
-                "cell": np.array(atoms.cell).tolist(),
-                "pbc": atoms.pbc.tolist(),
+                **geometry(atoms),
             }
         )
         answer = self._pipe(self._process.stdout).readline()
@@ -140,24 +142,25 @@ class Worker:
 
 
 class Labels(Calculator):
-    """An ASE calculator that knows the structures of a file, and asks a worker for others, if it has one.
+    """An ASE calculator that knows structures, and asks a worker for others, if it has one.
 
-    Each answer is appended to the file at once, so what was computed is never computed again. Energy in eV,
-    forces in eV/Å, stress in eV/Å³ (ASE's sign and order).
+    Without a worker it knows those of a file. With one, each answer goes into the journal of the settings it
+    was made with, before it counts, so what was computed once is never computed again. Energy in eV, forces
+    in eV/Å, stress in eV/Å³ (ASE's sign and order).
     """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012  # ASE asks for a list
 
-    def __init__(self, path: Path, worker: Worker | None = None):
+    def __init__(self, path: Path, worker: Worker | None = None, journals: Journals | None = None):
         super().__init__()
         self.path = path
         self.worker = worker
-        self.known: list[Atoms] = list(ase.io.iread(path, index=":")) if path.is_file() else []
-        origins = {atoms.info[SETTINGS] for atoms in self.known if SETTINGS in atoms.info}
-        if worker is not None and origins - {worker.sha256}:
-            raise UserError(
-                f"{path}: its labels come from other settings than the recipe's; choose another --out"
-            )
+        self._journals = journals
+        self.known: list[Atoms] = []
+        """The labels of the file, or those that were asked for so far."""
+        self._of_settings: dict[str, list[Atoms]] = {}
+        if worker is None and path.is_file():
+            self.known = list(ase.io.iread(path, index=":"))
 
     def calculate(
         self,
@@ -169,23 +172,59 @@ class Labels(Calculator):
         super().calculate(atoms, properties, system_changes)
         # Of supercells only forces are asked for: the stress of a large cell takes a code a while.
         stress = "stress" in (properties or ())
-        found = next((known for known in self.known if _answers(known, self.atoms, stress)), None)
+        found = _find(self.known if self.worker is None else self._made(), self.atoms, stress)
         if found is None:
             found = self._ask(self.atoms, stress)
+        if self.worker is not None and not any(found is known for known in self.known):
+            self.known.append(found)
         self.results = dict(found.calc.results)
         self.results["free_energy"] = self.results["energy"]
+
+    def write(self) -> None:
+        """Write the labels that were asked for to the file, as a whole."""
+        text = io.StringIO()
+        ase.io.write(text, self.known, format="extxyz")
+        write_atomically(self.path, text.getvalue())
+
+    def _made(self) -> list[Atoms]:
+        """Return the labels that were made with the worker's present settings, now or before."""
+        assert self.worker is not None
+        sha256 = self.worker.sha256
+        if sha256 not in self._of_settings:
+            records = self._journals(sha256).records() if self._journals else []
+            self._of_settings[sha256] = [_from_record(record) for record in records]
+        return self._of_settings[sha256]
 
     def _ask(self, atoms: Atoms, stress: bool) -> Atoms:
         if self.worker is None:
             raise UserError(f"{self.path} lacks a structure of {atoms.symbols}: label it first")
         values = self.worker.label(atoms, stress)
-        bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-        bare.info[SETTINGS] = self.worker.sha256
-        answer = labelled(bare, values["energy"], np.array(values["forces"]), values.get("stress"))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        ase.io.write(self.path, answer, format="extxyz", append=True)
-        self.known.append(answer)
+        record = {**geometry(atoms), **values, SETTINGS: self.worker.sha256}
+        if self._journals is not None:
+            self._journals(self.worker.sha256).append(record)
+        answer = _from_record(record)
+        self._made().append(answer)
         return answer
+
+
+def geometry(atoms: Atoms) -> dict[str, Any]:
+    """Return numbers, positions (Å), cell (Å) and periodicity of a structure as JSON."""
+    return {
+        "numbers": atoms.numbers.tolist(),
+        "positions": atoms.positions.tolist(),
+        "cell": np.array(atoms.cell).tolist(),
+        "pbc": atoms.pbc.tolist(),
+    }
+
+
+def _from_record(record: Mapping[str, Any]) -> Atoms:
+    bare = Atoms(record["numbers"], record["positions"], cell=record["cell"], pbc=record["pbc"])
+    bare.info[SETTINGS] = record[SETTINGS]
+    return labelled(bare, record["energy"], np.array(record["forces"]), record.get("stress"))
+
+
+def _find(labels: Sequence[Atoms], atoms: Atoms, stress: bool) -> Atoms | None:
+    return next((known for known in labels if _answers(known, atoms, stress)), None)
 
 
 def _answers(known: Atoms, atoms: Atoms, stress: bool) -> bool:

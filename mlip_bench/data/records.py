@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ase import Atoms
-from ase.build import bulk
 
 from mlip_bench.data import consistency
-from mlip_bench.data.dataset import Dataset, on_likeness
+from mlip_bench.data.base import Dataset
+from mlip_bench.data.dataset import on_likeness
 from mlip_bench.data.download import OWN_FOLDER, Found, find, verify
 from mlip_bench.data.files import read_structures
 from mlip_bench.data.mlearn_json import VASP_ORDER
@@ -54,6 +54,8 @@ class Record:
 
     def crystal(self, system: str) -> Atoms:
         """Return the conventional cell of a system's ground state."""
+        from ase.build import bulk  # it takes long to import, and lists of records do without
+
         entry = self.content["systems"][system]
         return bulk(system, entry["crystal"], a=entry["lattice_constant"]["value"], cubic=True)
 

@@ -9,7 +9,7 @@ from ase import Atoms, units
 from matplotlib.figure import Figure
 
 from mlip_bench.data import reference
-from mlip_bench.data.dataset import Dataset
+from mlip_bench.data.base import Dataset
 from mlip_bench.errors import UserError
 
 # Distances are looked for up to here (Å); beyond it the closest pair says nothing of interest.

@@ -10,8 +10,8 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from mlip_bench.errors import NotFinite, UserError
-from mlip_bench.lammps.session import LammpsError, LammpsSession
+from mlip_bench.errors import LammpsError, NotFinite, UserError
+from mlip_bench.lammps.session import LammpsSession
 from mlip_bench.potentials.base import Potential
 
 TIMESTEP_FS = 1.0
@@ -106,10 +106,8 @@ class Simulation:
             if style is None:
                 self._bridge = Bridge(self.session, atoms, potential.calculator())
             else:
-                style.write_files(self.session.folder)
-                self._commands(
-                    f"neighbor {SKIN} bin", *style.commands(str(self.session.folder), potential.elements_)
-                )
+                self.session.command(f"neighbor {SKIN} bin")
+                self.session.interact(style)
             self._commands(
                 f"timestep {timestep * 1e-3}",
                 f"velocity all create {temperature} {seed} mom yes rot no dist gaussian",

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from mlip_bench.data.dataset import Dataset
+from mlip_bench.data.base import Dataset
+from mlip_bench.data.geometry import in_periodic_box
 from mlip_bench.errors import UserError
-from mlip_bench.lammps.session import in_periodic_box
 from mlip_bench.potentials.base import Potential, Progress
 
 Curves = dict[str, np.ndarray]
@@ -122,6 +122,10 @@ class Measure:
     name: str
     metrics: dict[str, Metric]
     run: Callable[[Subject, Progress], list[Value]]
+    revision: int
+    """Raised whenever a result changes: values of one revision are never taken for those of another."""
+    packages: tuple[str, ...]
+    """Distributions whose version decides the values, beside those of the potential."""
     alone: bool = False
     """True where nothing else of the run may work meanwhile, because dynamics are run and timed."""
     by_preset: bool = False

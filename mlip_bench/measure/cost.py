@@ -17,13 +17,13 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
-from mlip_bench.lammps.session import potentials_folder
+from mlip_bench.lammps.loading import potentials_folder
+from mlip_bench.md import boxes
 from mlip_bench.md.driver import STILL_FS, TIMESTEP_FS, DynamicsFailed, Simulation
-from mlip_bench.measure import crystals
 from mlip_bench.measure.base import Measure, Metric, Subject, Value
 from mlip_bench.measure.gpu import refuse_busy_gpu
-from mlip_bench.potentials import load
 from mlip_bench.potentials.base import Potential, Progress, silent
+from mlip_bench.potentials.snap import SNAP
 
 N_ATOMS = 2000
 
@@ -65,7 +65,7 @@ def timed(
     try:
         return values_of(*timed_blocks(potential, sample, n_atoms, progress, least))
     except DynamicsFailed as failure:
-        atoms = crystals.rattled(crystals.repeated_to(sample, n_atoms))
+        atoms = boxes.rattled(boxes.repeated_to(sample, n_atoms))
         blocks = timed_blocks(potential, atoms, n_atoms, progress, least, STILL_FS)
         note = f"{failure}; {TIMED_STILL}"
         return [dataclasses.replace(value, note=note) for value in values_of(*blocks)]
@@ -85,10 +85,10 @@ def timed_blocks(
     """
     if potential.device == "cuda":
         refuse_busy_gpu()
-    atoms = crystals.repeated_to(sample, n_atoms)
+    atoms = boxes.repeated_to(sample, n_atoms)
     ruler_atoms = bcc_molybdenum(len(atoms))
     with (
-        Simulation(load(potentials_folder() / RULER), ruler_atoms) as ruler,
+        Simulation(SNAP.from_native(potentials_folder() / RULER), ruler_atoms) as ruler,
         Simulation(potential, atoms, timestep=timestep) as simulation,
     ):
         for one in (ruler, simulation):
@@ -144,7 +144,14 @@ def time_per_step(simulation: Simulation, n_steps: int) -> float:
 
 def bcc_molybdenum(n_atoms: int) -> Atoms:
     """Return at least ``n_atoms`` atoms of bcc Mo, the structure that the ruler runs on."""
-    return crystals.repeated_to(bulk("Mo", "bcc", a=RULER_LATTICE_CONSTANT, cubic=True), n_atoms)
+    return boxes.repeated_to(bulk("Mo", "bcc", a=RULER_LATTICE_CONSTANT, cubic=True), n_atoms)
 
 
-MEASURE = Measure("cost", METRICS, run, alone=True)
+MEASURE = Measure(
+    "cost",
+    METRICS,
+    run,
+    revision=1,
+    packages=("ase", "lammps", "numpy"),
+    alone=True,
+)

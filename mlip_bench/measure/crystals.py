@@ -25,9 +25,6 @@ LARGEST_STEP = 0.05
 # A volume per atom that relaxing changes by more than this factor has collapsed or come apart.
 LARGEST_VOLUME_CHANGE = 2.0
 
-# How far (Å, standard deviation) atoms are moved at random, about as far as heat moves them.
-RATTLE = 0.05
-
 # A supercell is at least this wide (Å): 54 atoms of a bcc metal, 64 of silicon, 108 of an fcc metal.
 SUPERCELL_WIDTH = 9.0
 
@@ -133,22 +130,6 @@ def repeats(atoms: Atoms) -> tuple[int, int, int]:
 def supercell(crystal: Crystal) -> Atoms:
     """Return the conventional cell repeated to at least ``SUPERCELL_WIDTH`` between opposite faces."""
     return crystal.conventional.repeat(repeats(crystal.conventional))
-
-
-def repeated_to(atoms: Atoms, n_atoms: int) -> Atoms:
-    """Repeat a cell, always along its shortest direction, until it has at least ``n_atoms`` atoms."""
-    times = np.ones(3, dtype=int)
-    lengths = atoms.cell.lengths()
-    while len(atoms) * times.prod() < n_atoms:
-        times[np.argmin(lengths * times)] += 1
-    return atoms.repeat(tuple(int(time) for time in times))
-
-
-def rattled(atoms: Atoms) -> Atoms:
-    """Return a structure with its atoms moved at random (seed 0)."""
-    moved = atoms.copy()
-    moved.rattle(RATTLE, seed=0)
-    return moved
 
 
 def per_atom(atoms: Atoms) -> float:

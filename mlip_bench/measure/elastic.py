@@ -109,4 +109,11 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     return subject.keep(compute(subject.crystal("elastic"), subject.potential.calculator(), progress))
 
 
-MEASURE = Measure("elastic", METRICS, run, of_crystal=True)
+MEASURE = Measure(
+    "elastic",
+    METRICS,
+    run,
+    revision=1,
+    packages=("ase", "matscipy", "numpy", "spglib"),
+    of_crystal=True,
+)

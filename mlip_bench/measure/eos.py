@@ -141,4 +141,11 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     return subject.keep(compute(subject.crystal("eos"), subject.potential.calculator(), progress))
 
 
-MEASURE = Measure("eos", METRICS, run, of_crystal=True)
+MEASURE = Measure(
+    "eos",
+    METRICS,
+    run,
+    revision=1,
+    packages=("ase", "numpy", "spglib"),
+    of_crystal=True,
+)

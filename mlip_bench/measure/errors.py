@@ -16,8 +16,7 @@ import numpy as np
 from ase import Atoms, units
 
 from mlip_bench.data import reference
-from mlip_bench.errors import UserError
-from mlip_bench.lammps.session import LammpsError
+from mlip_bench.errors import LammpsError, UserError
 from mlip_bench.measure import stress_doubt
 from mlip_bench.measure.base import Measure, Metric, Subject, Value
 from mlip_bench.potentials.base import Potential, Prediction, Progress
@@ -301,4 +300,10 @@ def summary(table: dict[str, np.ndarray], group: str | None = None) -> dict[str,
     return found
 
 
-MEASURE = Measure("errors", METRICS, run)
+MEASURE = Measure(
+    "errors",
+    METRICS,
+    run,
+    revision=1,
+    packages=("ase", "numpy"),
+)

@@ -6,6 +6,7 @@ was asked for, and ``properties.json`` with the numbers and curves that follow f
 
 import dataclasses
 import hashlib
+import io
 import json
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -16,7 +17,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
-from mlip_bench.data.labels import Labels, Recipe, Worker, label_structures
+from mlip_bench.data.labels import Journals, Labels, Recipe, Worker, label_structures
 from mlip_bench.data.shipped import shipped_folder
 from mlip_bench.errors import UserError, did_you_mean
 from mlip_bench.measure import crystals
@@ -105,20 +106,29 @@ def compute(
 
 
 def build(
-    recipe: Recipe, properties: Mapping[str, Compute], python: str, folder: Path, progress: Progress
+    recipe: Recipe,
+    properties: Mapping[str, Compute],
+    python: str,
+    folder: Path,
+    journals: Journals,
+    progress: Progress,
 ) -> Reference:
-    """Make a reference in a folder, asking the recipe's calculator for every label that it lacks."""
+    """Make a reference in a folder, asking the recipe's calculator for every label that no journal has."""
     worker = Worker(recipe, python, folder / LOG)
+    labels = Labels(folder / LABELS, worker, journals)
     try:
-        reference = compute(recipe, Labels(folder / LABELS, worker), properties, progress)
+        reference = compute(recipe, labels, properties, progress)
     finally:
         worker.close()
+    labels.write()
     write(reference, folder / PROPERTIES)
     return reference
 
 
-def label_file(path: Path, recipe: Recipe, python: str, out: Path, progress: Progress) -> None:
-    """Label the structures of a file, keeping their notes; answers are kept beside ``out`` as they come."""
+def label_file(
+    path: Path, recipe: Recipe, python: str, out: Path, journals: Journals, progress: Progress
+) -> None:
+    """Label the structures of a file, keeping their notes; answers are kept in journals as they come."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
@@ -127,8 +137,8 @@ def label_file(path: Path, recipe: Recipe, python: str, out: Path, progress: Pro
         raise UserError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
     if any(atoms.has("initial_magmoms") for atoms in structures):
         raise UserError(f"{path}: magnetic moments are given per element, by the recipe; take them out of it")
-    worker = Worker(recipe, python, out.with_suffix(".log"))
-    labels = Labels(out.with_suffix(".labels.extxyz"), worker)
+    worker = Worker(recipe, python, out.with_name(f"{out.name}.log"))
+    labels = Labels(out, worker, journals)
     try:
         answers = []
         for index, atoms in enumerate(structures):
@@ -136,7 +146,9 @@ def label_file(path: Path, recipe: Recipe, python: str, out: Path, progress: Pro
             progress((index + 1) / len(structures), f"structure {index + 1} of {len(structures)}")
     finally:
         worker.close()
-    ase.io.write(out, answers, format="extxyz")
+    text = io.StringIO()
+    ase.io.write(text, answers, format="extxyz")
+    write_atomically(out, text.getvalue())
 
 
 def start(recipe: Recipe) -> Atoms:

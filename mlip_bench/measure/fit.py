@@ -1,13 +1,20 @@
 """Fitting as a measurement: wall time and peak memory of the process that fits."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from mlip_bench.data.dataset import Dataset
+from ase import Atoms
+
 from mlip_bench.measure.base import Metric, Value
 from mlip_bench.measure.memory import peak_rss_mib
 from mlip_bench.potentials.base import Potential, Progress
 from mlip_bench.results import write_atomically
+
+REVISION = 1
+"""Raised whenever what is measured of a fit changes; what the fit finds is of the family's revision."""
+PACKAGES: tuple[str, ...] = ()
+"""Distributions whose version decides the values, beside those of the family."""
 
 # How often the time of an unfinished fit is written down (s).
 NOTE_SECONDS = 5.0
@@ -20,7 +27,7 @@ METRICS = {
 
 def fit(
     potential: Potential,
-    dataset: Dataset,
+    train: Sequence[Atoms],
     seed: int,
     folder: Path,
     checkpoint: Path | None,
@@ -36,7 +43,7 @@ def fit(
         clock.note()
         progress(share, message)
 
-    potential.fit(dataset.train, seed=seed, progress=ticking, checkpoint=checkpoint)
+    potential.fit(train, seed=seed, progress=ticking, checkpoint=checkpoint)
     seconds = clock.seconds()
     potential.save(folder)
     note = "; ".join(potential.notes_) or None

@@ -189,4 +189,11 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     return values
 
 
-MEASURE = Measure("phonons", METRICS, run, of_crystal=True)
+MEASURE = Measure(
+    "phonons",
+    METRICS,
+    run,
+    revision=1,
+    packages=("ase", "numpy", "phonopy", "spglib"),
+    of_crystal=True,
+)

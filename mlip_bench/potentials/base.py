@@ -28,7 +28,7 @@ import mlip_bench
 from mlip_bench.data import reference
 from mlip_bench.data.reference import LARGEST_NUMBER
 from mlip_bench.errors import NotFinite, UserError, did_you_mean
-from mlip_bench.lammps.session import LammpsStyle
+from mlip_bench.lammps.style import LammpsStyle
 
 Progress = Callable[[float, str], None]
 """Called with the share that is done (0 to 1) and a few words on what is being done."""
@@ -64,6 +64,10 @@ class Potential(ABC):
     """
 
     family: ClassVar[str]
+    revision: ClassVar[int]
+    """Raised whenever a fit or a prediction changes: one of another revision is never taken for it."""
+    packages: ClassVar[tuple[str, ...]]
+    """Distributions whose version decides the result of a fit or a prediction."""
     conservative: ClassVar[bool] = True
     """False where forces are predicted directly and are not the gradient of the energy."""
     stochastic: ClassVar[bool] = True
@@ -85,6 +89,8 @@ class Potential(ABC):
     """True where such a file can run code when it is read; ``from_native`` then takes ``trust``."""
     set_on_reading: ClassVar[tuple[str, ...]] = ()
     """Hyper-parameters that such a file leaves open; ``from_native`` takes them by name."""
+    file_hypers: ClassVar[tuple[str, ...]] = ()
+    """Hyper-parameters that name a file or a folder, whose content decides the result."""
 
     @dataclass(frozen=True)
     class Hypers:

@@ -8,7 +8,7 @@ from ase.data import atomic_numbers
 from matscipy.neighbours import neighbour_list
 from numba import njit
 
-from mlip_bench.lammps.session import in_periodic_box
+from mlip_bench.data.geometry import in_periodic_box
 
 
 @njit(cache=True)

@@ -8,8 +8,8 @@ import numpy as np
 import psutil
 from ase import Atoms
 
+from mlip_bench.data.geometry import in_periodic_box
 from mlip_bench.errors import UserError
-from mlip_bench.lammps.session import in_periodic_box
 
 # Share of available memory that a fit may plan for; the rest is for everything else on the machine.
 MEMORY_SHARE = 0.9

@@ -27,8 +27,10 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 from mlip_bench.data import reference, voigt
+from mlip_bench.data.geometry import in_periodic_box
 from mlip_bench.errors import UserError, did_you_mean
-from mlip_bench.lammps.session import LammpsSession, LammpsStyle, in_periodic_box
+from mlip_bench.lammps.session import LammpsSession
+from mlip_bench.lammps.style import LammpsStyle
 from mlip_bench.potentials import snap_files
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require, silent
 from mlip_bench.potentials.linear_fit import NormalEquations, at_edge, stratified_folds
@@ -68,6 +70,8 @@ class SNAP(Potential):
     """Spectral neighbour analysis potential, linear in the bispectrum components."""
 
     family: ClassVar[str] = "snap"
+    revision: ClassVar[int] = 1
+    packages: ClassVar[tuple[str, ...]] = ("ase", "lammps", "matscipy", "numpy", "scipy")
     native_suffix: ClassVar[str] = ".snapcoeff"
     more_suffixes: ClassVar[tuple[str, ...]] = snap_files.DEFINITIONS
     stochastic: ClassVar[bool] = False
@@ -157,23 +161,20 @@ class SNAP(Potential):
     def _style(self, zero: np.ndarray) -> LammpsStyle:
         """Return the pair style with these β0, (n_elements,), eV."""
         style = "snap " if self.hypers.zbl else ""
-        # In quotes: a folder may have spaces, # and $ in its name.
-        files = f'* * {style}"{{folder}}/{COEFFICIENTS}" "{{folder}}/{PARAMETERS}" {{elements}}'
         interaction = LammpsStyle(
             pair_style=f"hybrid/overlay {self._zbl_style()} snap" if self.hypers.zbl else "snap",
-            pair_coeff=(files,),
+            pair_coeff=(f"* * {style}{COEFFICIENTS} {PARAMETERS} {{elements}}",),
             cutoff=self._largest_cutoff(),
             files={COEFFICIENTS: self._coefficients_text(zero), PARAMETERS: self._parameters_text()},
             pair_coeff_of_pairs=ZBL_OF_PAIR if self.hypers.zbl else "",
         )
-        commands = [self._title(), *interaction.commands(".", self.elements_)]
-        interaction.files[DEFINITION] = "\n".join(commands).replace("./", "") + "\n"
+        commands = [self._title(), *interaction.commands(self.elements_)]
+        interaction.files[DEFINITION] = "\n".join(commands) + "\n"
         return interaction
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
         style = self._style(np.zeros(len(self.elements_)))
         with LammpsSession(self.elements_) as session:
-            style.write_files(session.folder)
             return [Prediction(*session.single_point(atoms, style)) for atoms in structures]
 
     # -- fitting ---------------------------------------------------------------------------------------
@@ -468,6 +469,7 @@ class QSNAP(SNAP):
     """SNAP with all products of two bispectrum components as further terms."""
 
     family: ClassVar[str] = "qsnap"
+    revision: ClassVar[int] = 1
     quadratic: ClassVar[bool] = True
 
 

@@ -6,7 +6,7 @@ changes the physics and is not honoured is refused by name.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from mlip_bench.errors import UserError, did_you_mean
-from mlip_bench.lammps.session import lammps_module
+from mlip_bench.lammps.input import commands, is_number, text_of, types_of, words_of
 
 DEFINITIONS = (".snap", ".mod")
 
@@ -84,11 +84,11 @@ def read_coefficients(path: Path) -> Coefficients:
     """Read a ``.snapcoeff`` file."""
     lines = _content(path)
     try:
-        n_elements, n_coefficients = (int(word) for word in _words(lines[0])[:2])
+        n_elements, n_coefficients = (int(word) for word in words_of(lines[0])[:2])
         blocks = [
             lines[1 + index * (n_coefficients + 1) :][: n_coefficients + 1] for index in range(n_elements)
         ]
-        headers = [_words(block[0]) for block in blocks]
+        headers = [words_of(block[0]) for block in blocks]
         values = np.array([[float(value) for value in block[1:]] for block in blocks])
         radii = {header[0]: float(header[1]) for header in headers}
         weights = {header[0]: float(header[2]) for header in headers}
@@ -108,7 +108,7 @@ def read_parameters(path: Path) -> Parameters:
     """Read a ``.snapparam`` file; a keyword or value that is not honoured is refused by name."""
     found: dict[str, list[str]] = {}
     for line in _content(path):
-        keyword, *values = _words(line)
+        keyword, *values = words_of(line)
         if keyword not in KEYWORDS:
             raise UserError(f"{path}: unknown keyword '{keyword}'{did_you_mean(keyword, KEYWORDS)}")
         if keyword in found:
@@ -169,7 +169,7 @@ def read_definition(path: Path) -> Definition:
     zbl: tuple[float, ...] = ()
     snap: list[str] | None = None
     charges: list[list[str]] = []
-    for words in _commands(path):
+    for words in commands(path):
         command, arguments = words[0], words[1:]
         if command == "pair_style":
             styles, zbl = _styles(path, arguments)
@@ -216,7 +216,7 @@ def _styles(path: Path, arguments: Sequence[str]) -> tuple[list[str], tuple[floa
     styles: list[str] = []
     numbers: dict[str, list[str]] = {}
     for word in arguments[1:] if overlay else arguments:
-        if styles and _is_number(word):
+        if styles and is_number(word):
             numbers[styles[-1]].append(word)
             continue
         style = ACCELERATED.sub("", word)
@@ -258,9 +258,9 @@ def _refuse_other_charges(path: Path, elements: Sequence[str], given: Sequence[S
     covered = set()
     for arguments in given:
         text = f"pair_coeff {' '.join(arguments)}"
-        if len(arguments) != 4 or not all(_is_number(word) for word in arguments[2:]):
+        if len(arguments) != 4 or not all(is_number(word) for word in arguments[2:]):
             raise UserError(f"{path}: '{text}' is not two types and two charges of zbl")
-        first, second = (_types(path, word, len(elements)) for word in arguments[:2])
+        first, second = (types_of(path, word, len(elements)) for word in arguments[:2])
         charges = (float(arguments[2]), float(arguments[3]))
         for i in first:
             for j in second:
@@ -278,124 +278,16 @@ def _refuse_other_charges(path: Path, elements: Sequence[str], given: Sequence[S
                 raise UserError(f"{path}: zbl is missing for {elements[i]}-{elements[j]}; not supported")
 
 
-def _types(path: Path, word: str, n_types: int) -> range:
-    """Return the atom types, from 0, that LAMMPS means by ``2``, ``*``, ``2*`` or ``1*3``."""
-    found = re.fullmatch(r"(\d*)(\*?)(\d*)", word)
-    if not found or not word:
-        raise UserError(f"{path}: '{word}' is not a range of atom types")
-    low, star, high = found.groups()
-    first = int(low or 1)
-    last = int(high or n_types) if star else first
-    if not 1 <= first <= last <= n_types:
-        raise UserError(f"{path}: atom types '{word}' of {n_types}")
-    return range(first - 1, last)
-
-
-# -- LAMMPS's input ------------------------------------------------------------------------------------
-
-
 def _names(path: Path, name: str) -> bool:
     """Tell whether a pair_coeff of a file names this file of coefficients; the file may be anything."""
     try:
-        commands = list(_commands(path, strict=False))
+        found = list(commands(path, strict=False))
     except UserError:
         return False
-    return any(
-        words[0] == "pair_coeff" and any(Path(word).name == name for word in words) for words in commands
-    )
-
-
-def _commands(path: Path, strict: bool = True) -> Iterator[list[str]]:
-    """Yield the words of each command with its variables put in; ``strict`` refuses what it does not know."""
-    variables: dict[str, str] = {}
-    for line in _joined_lines(path):
-        filled = _filled(path, line, variables, strict)
-        words = _words(filled)
-        if not words:
-            continue
-        if words[0] != "variable":
-            yield words
-        elif strict or len(words) > 3:
-            _set(path, words[1:], variables, strict)
-
-
-def _joined_lines(path: Path) -> list[str]:
-    """Return the lines of LAMMPS input, those that end in ``&`` joined with the next, without comments."""
-    joined = re.sub(r"&[ \t\r]*\n", " ", _text(path))
-    return [
-        re.split(r"#(?=(?:[^\"']|\"[^\"]*\"|'[^']*')*$)", line, maxsplit=1)[0] for line in joined.splitlines()
-    ]
-
-
-def _set(path: Path, words: Sequence[str], variables: dict[str, str], strict: bool) -> None:
-    """Take a variable of style index, string or equal; an index that is set already keeps its value."""
-    if len(words) < 3:
-        raise UserError(f"{path}: 'variable {' '.join(words)}' is not a name, a style and a value")
-    name, style, *values = words
-    if style == "index":
-        variables.setdefault(name, values[0])
-    elif style == "string" or (style == "equal" and all(_is_number(value) for value in values[:1])):
-        variables[name] = values[0]
-    elif style == "equal" and strict:
-        variables[name] = _evaluated(path, "".join(values), variables)
-    elif strict:
-        raise UserError(
-            f"{path}: 'variable {name} {style}' is not supported, only index, string and equal are"
-        )
-
-
-def _filled(path: Path, line: str, variables: dict[str, str], strict: bool) -> str:
-    """Put the values of ``$x``, ``${name}`` and ``$(formula)`` into a line."""
-
-    def value(found: re.Match[str]) -> str:
-        if found["formula"] is not None:
-            return _evaluated(path, found["formula"], variables) if strict else found[0]
-        name = found["name"] or found["letter"]
-        if name in variables:
-            return variables[name]
-        if strict:
-            raise UserError(f"{path}: the variable '{name}' has no value before it is used")
-        return found[0]
-
-    return re.sub(r"\$(?:\{(?P<name>\w+)\}|\((?P<formula>[^()]*)\)|(?P<letter>\w))", value, line)
-
-
-def _evaluated(path: Path, formula: str, variables: dict[str, str]) -> str:
-    """Let LAMMPS evaluate the formula of an equal-style variable."""
-    lmp = lammps_module().lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
-    try:
-        for name, value in variables.items():
-            if _is_number(value):
-                lmp.command(f"variable {name} equal {value}")
-        lmp.command(f'variable mlip_bench_value equal "{formula}"')
-        return repr(float(lmp.extract_variable("mlip_bench_value")))
-    except Exception as error:  # LAMMPS raises its own
-        raise UserError(f"{path}: LAMMPS cannot evaluate '{formula}' ({error})") from error
-    finally:
-        lmp.close()
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
-
-
-def _words(line: str) -> list[str]:
-    """Return the words of a line as LAMMPS takes them: quotes hold together and go."""
-    return [word.strip("\"'") for word in re.findall(r"\"[^\"]*\"|'[^']*'|[^\s\"']+", line)]
+    return any(words[0] == "pair_coeff" and any(Path(word).name == name for word in words) for words in found)
 
 
 def _content(path: Path) -> list[str]:
     """Return the lines of a file without comments and blank lines."""
-    lines = [line.split("#")[0].strip() for line in _text(path).splitlines()]
+    lines = [line.split("#")[0].strip() for line in text_of(path).splitlines()]
     return [line for line in lines if line]
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from mlip_bench.report import figures, html, pdf
 from mlip_bench.report.content import read
-from mlip_bench.results import RESULTS
-from mlip_bench.study import DESCRIPTION
+from mlip_bench.results import DESCRIPTION, RESULTS
 
 __all__ = ["HTML", "PDF", "build", "is_current"]
 

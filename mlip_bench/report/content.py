@@ -23,8 +23,7 @@ from mlip_bench.measure import (
 from mlip_bench.measure.base import Curves, Found
 from mlip_bench.potentials import family, family_names
 from mlip_bench.report import fronts, ruler
-from mlip_bench.results import RESULTS, read_rows, table
-from mlip_bench.study import DESCRIPTION, DRAWN, PREDICTED
+from mlip_bench.results import DESCRIPTION, DRAWN, PREDICTED, RESULTS, read_rows, table
 
 # Test sets smaller than this give errors that are themselves uncertain: said in the report.
 FEW_TEST_STRUCTURES = 50

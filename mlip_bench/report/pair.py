@@ -8,8 +8,7 @@ from pathlib import Path
 import tomli_w
 
 from mlip_bench.errors import UserError
-from mlip_bench.results import RESULTS, read_rows, write_atomically, write_rows
-from mlip_bench.study import DESCRIPTION, DRAWN, PREDICTED
+from mlip_bench.results import DESCRIPTION, DRAWN, PREDICTED, RESULTS, read_rows, write_atomically, write_rows
 
 
 def merge(one: Path, other: Path, out: Path) -> None:

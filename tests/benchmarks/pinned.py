@@ -4,12 +4,13 @@ import time
 
 import numpy as np
 
-from mlip_bench.child import available_cores, run_in_child
 from mlip_bench.data import records
+from mlip_bench.hardware import available_cores
 from mlip_bench.measure.cost import timed_blocks
 from mlip_bench.potentials import family, load
 from mlip_bench.potentials.base import silent
 from mlip_bench.potentials.presets import hypers
+from mlip_bench.run.child import run_in_child
 
 PRESET = "quick"
 

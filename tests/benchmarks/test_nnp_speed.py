@@ -7,8 +7,8 @@ import pytest
 from ase.build import bulk
 from threadpoolctl import threadpool_limits
 
-from mlip_bench.child import available_cores
 from mlip_bench.data import records
+from mlip_bench.hardware import available_cores
 from mlip_bench.potentials.nnp import NNP, samples
 from mlip_bench.potentials.nnp.geometry import tables
 from mlip_bench.potentials.nnp.model import SKIN, Evaluator

@@ -40,8 +40,8 @@ from ase.calculators.calculator import Calculator
 from ase.data import atomic_numbers
 
 from mlip_bench.data import reference, voigt
+from mlip_bench.data.geometry import in_periodic_box
 from mlip_bench.errors import UserError
-from mlip_bench.lammps.session import in_periodic_box
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.gap import files, pairs
 from mlip_bench.potentials.gap.evaluation import Evaluator
@@ -65,6 +65,8 @@ class GAP(Potential):
     """Gaussian approximation potential with SOAP descriptors."""
 
     family: ClassVar[str] = "gap"
+    revision: ClassVar[int] = 1
+    packages: ClassVar[tuple[str, ...]] = ("ase", "matscipy", "numba", "numpy", "quippy-ase", "scipy")
     native_suffix: ClassVar[str] = ".xml"
     centred: ClassVar[bool] = False
 

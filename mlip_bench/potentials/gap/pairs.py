@@ -12,7 +12,7 @@ from ase.data import covalent_radii
 from matscipy.neighbours import neighbour_list
 
 from mlip_bench.data import reference
-from mlip_bench.lammps.session import in_periodic_box
+from mlip_bench.data.geometry import in_periodic_box
 
 # Distances (Å) beyond which atoms are no neighbours.
 NEIGHBOURHOOD = 6.0

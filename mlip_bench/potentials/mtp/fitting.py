@@ -76,6 +76,8 @@ class State:
     iteration: int = 0
     cost: float = np.inf
     """Weighted sum of squares with the best linear coefficients."""
+    starts_left: int = 0
+    """Starts that are still to be searched; this is the best of those before them."""
 
     def write(self, path: Path) -> None:
         """Keep it."""
@@ -95,6 +97,7 @@ class State:
                 int(kept["level"]),
                 int(kept["iteration"]),
                 float(kept["cost"]),
+                int(kept["starts_left"]),
             )
 
 
@@ -224,20 +227,31 @@ class Search:
             done = number / len(schedule.levels)
             is_last = number == len(schedule.levels) - 1
             most = schedule.iterations if is_last else schedule.iterations_below
-            if state is None:
-                starts = [
-                    self.level(
-                        self._start(level, n_species, size, seed, n), schedule.iterations_below, done, 0.0
-                    )
-                    for n in range(schedule.starts)
-                ]
-                state = min(starts, key=lambda start: start.cost)
-                self.keep(state)
+            if state is None or state.starts_left:
+                state = self._best_start(schedule, n_species, size, seed, state)
             elif state.level < level:
                 state = self._raised(state, level, seed)
-            state = self.level(state, most, done, 1 / len(schedule.levels))
+            state = self.level(state, most, done, 1 / len(schedule.levels), self.keep)
         assert state is not None
         return state
+
+    def _best_start(
+        self, schedule: Schedule, n_species: int, size: int, seed: int, best: State | None
+    ) -> State:
+        """Search from one start after the other, or from those that ``best`` leaves, and return the best.
+
+        What is kept is whole starts: one that is interrupted is searched again.
+        """
+        level, most = schedule.levels[0], schedule.iterations_below
+        done = 0 if best is None else schedule.starts - best.starts_left
+        for number in range(done, schedule.starts):
+            first = self._start(level, n_species, size, seed, number)
+            start = self.level(first, most, 0.0, 0.0, lambda state: None)
+            best = start if best is None or start.cost < best.cost else best
+            best.starts_left = schedule.starts - number - 1
+            self.keep(best)
+        assert best is not None
+        return best
 
     def _start(self, level: int, n_species: int, size: int, seed: int, number: int) -> State:
         """Draw radial coefficients around the polynomials themselves."""
@@ -255,7 +269,9 @@ class Search:
         radial[:, :, : state.radial.shape[2]] = state.radial
         return State(radial, np.empty(0), level=level)
 
-    def level(self, state: State, n_iterations: int, done: float, share: float) -> State:
+    def level(
+        self, state: State, n_iterations: int, done: float, share: float, keep: Callable[[State], None]
+    ) -> State:
         """Search the radial coefficients at one level, and return the best with its linear coefficients."""
         tables = self.tables(state.level)
         if not len(state.linear):
@@ -279,7 +295,7 @@ class Search:
             self._report(state, equations.errors(linear), done + share * state.iteration / n_iterations)
             if gain < SMALLEST_GAIN:
                 break
-            self.keep(state)
+            keep(state)
         state.linear = linear
         return state
 

@@ -23,9 +23,9 @@ import numpy as np
 from ase import Atoms
 from threadpoolctl import threadpool_limits
 
-from mlip_bench.child import available_cores
 from mlip_bench.data import reference, voigt
 from mlip_bench.errors import UserError
+from mlip_bench.hardware import available_cores
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.edges import Edges
 from mlip_bench.potentials.memory import DOUBLE, expected_edges, refuse_too_much
@@ -62,6 +62,8 @@ class MTP(Potential):
     """Moment tensor potential."""
 
     family: ClassVar[str] = "mtp"
+    revision: ClassVar[int] = 2
+    packages: ClassVar[tuple[str, ...]] = ("ase", "matscipy", "motep", "numba", "numpy", "scipy")
     native_suffix: ClassVar[str] = ".mtp"
 
     @dataclass(frozen=True)

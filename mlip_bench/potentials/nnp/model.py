@@ -23,8 +23,8 @@ from ase import Atoms
 from scipy import linalg
 from threadpoolctl import threadpool_limits
 
-from mlip_bench.child import available_cores
 from mlip_bench.data import reference, voigt
+from mlip_bench.hardware import available_cores
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.memory import DOUBLE, refuse_too_much
 from mlip_bench.potentials.nnp import fitting, kernel, n2p2
@@ -53,6 +53,16 @@ class NNP(Potential):
     """Behler-Parrinello neural network potential with symmetry functions."""
 
     family: ClassVar[str] = "nnp"
+    revision: ClassVar[int] = 1
+    packages: ClassVar[tuple[str, ...]] = (
+        "array-api-compat",
+        "ase",
+        "matscipy",
+        "numba",
+        "numpy",
+        "scipy",
+        "torch",
+    )
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     native_suffix: ClassVar[str] = "input.nn"
     set_on_reading: ClassVar[tuple[str, ...]] = ("units",)

@@ -19,6 +19,7 @@ class SevenNetDirect(SevenNet):
     """SevenNet with direct heads for forces and stress; not conservative."""
 
     family: ClassVar[str] = "sevennet-dfs"
+    revision: ClassVar[int] = 1
     conservative: ClassVar[bool] = False
     native_suffix: ClassVar[str] = ""
     exemptions: ClassVar[dict[str, str]] = {

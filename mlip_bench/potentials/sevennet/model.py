@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from ase import Atoms
 
-from mlip_bench.child import available_cores
 from mlip_bench.data import reference
 from mlip_bench.errors import UserError
+from mlip_bench.hardware import available_cores
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.memory import expected_edges, refuse_too_much
 
@@ -54,10 +54,24 @@ class SevenNet(Potential):
     """Equivariant graph network with forces and stress as the gradient of the energy."""
 
     family: ClassVar[str] = "sevennet"
+    revision: ClassVar[int] = 1
+    packages: ClassVar[tuple[str, ...]] = (
+        "ase",
+        "e3nn",
+        "llvmlite",
+        "matscipy",
+        "numba",
+        "numpy",
+        "scipy",
+        "sevenn",
+        "torch",
+        "torch-geometric",
+    )
     native_suffix: ClassVar[str] = ".pth"
     reads_pickles: ClassVar[bool] = True
     set_on_reading: ClassVar[tuple[str, ...]] = ("modal", "double_precision", "accelerator")
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+    file_hypers: ClassVar[tuple[str, ...]] = ("checkpoint",)
 
     @dataclass(frozen=True)
     class Hypers:

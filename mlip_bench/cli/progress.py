@@ -5,7 +5,8 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from mlip_bench.study import Task, Watcher
+from mlip_bench.run.executor import Watcher
+from mlip_bench.run.plan import Task
 
 
 def watcher(console: Console) -> "Bars | Lines":

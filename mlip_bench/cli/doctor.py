@@ -1,5 +1,6 @@
 """What is installed and what works on this machine."""
 
+import dataclasses
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -9,10 +10,10 @@ from importlib.metadata import distributions
 import numpy as np
 from ase.build import bulk
 
-from mlip_bench.child import available_cores
 from mlip_bench.data import records
+from mlip_bench.hardware import available_cores, cpu_name
 from mlip_bench.potentials import family, family_names
-from mlip_bench.results import cpu_name, versions
+from mlip_bench.results import versions
 
 # An unrelated client of a web service installs a package and a command of our name.
 CLASHING_DISTRIBUTION = "mlip-bench"
@@ -24,6 +25,8 @@ class Finding:
 
     good: bool
     text: str
+    check: str = ""
+    """Name of what was looked at."""
 
 
 def examine() -> list[Finding]:
@@ -43,10 +46,11 @@ def examine() -> list[Finding]:
 
 
 def _guarded(check: Callable[[], Finding]) -> Finding:
+    name = check.__name__.strip("_")
     try:
-        return check()
+        return dataclasses.replace(check(), check=name)
     except Exception as error:  # a broken installation may fail in any way, and that is the finding
-        return Finding(False, f"{check.__name__.strip('_')}: {type(error).__name__}: {error}")
+        return Finding(False, f"{name}: {type(error).__name__}: {error}", name)
 
 
 def _versions() -> Finding:

@@ -1,19 +1,25 @@
 """Functions in child processes, pinned to cores; one alone cannot hurt its parent.
 
-A crash, a memory limit or an interrupt ends the child and everything it started, and comes back as an
-exception. If the parent dies, even by SIGKILL, the child ends itself.
+A crash, a memory limit, a time limit or an interrupt ends the child and everything it started, and comes back
+as an exception. If the parent dies, even by SIGKILL, the child ends itself.
+
+Children are forked from a server that has loaded what they import (``preload``). It has one thread and has
+not run anything parallel, so that each child can set its own number of threads before it does.
 """
 
 import contextlib
 import errno
+import importlib
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
 from mlip_bench.errors import UserError, is_disk_full
@@ -40,14 +46,12 @@ _starting = threading.Lock()
 
 
 class ChildFailed(Exception):
-    """The function raised, or its process died; the message is one line."""
+    """The function raised, its process died or took too long; the message is one line."""
 
 
-def available_cores() -> list[int]:
-    """Return the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
+def preload(modules: Sequence[str]) -> None:
+    """Name the modules that children will import; it counts where no child was started yet."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list(modules))
 
 
 def run_in_child(
@@ -56,47 +60,38 @@ def run_in_child(
     cores: Sequence[int],
     progress: Progress,
     stop: threading.Event | None = None,
+    timeout_s: float | None = None,
 ) -> Any:
     """Return ``function(*arguments, progress)``, run in a new process on these cores with as many threads.
 
-    Raises :class:`ChildFailed` where the function raises or the process dies; :class:`OSError` where the
-    disk is full. The child is ended when the caller is interrupted, or ``stop`` is set by another thread.
+    Raises :class:`ChildFailed` where the function raises, or the process dies or takes longer than
+    ``timeout_s``; :class:`OSError` where the disk is full. The child is ended when the caller is interrupted,
+    or ``stop`` is set by another thread.
     """
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, list(cores)))
-    with _starting, _environment({name: str(len(cores)) for name in THREAD_VARIABLES}), _no_interrupt():
+    process = context.Process(target=_serve, args=(theirs, list(cores), dict(os.environ), os.getcwd()))
+    resource_tracker.ensure_running()  # by itself it would let Ctrl-C through again
+    with _starting, _environment(dict.fromkeys(THREAD_VARIABLES, "1")), _no_interrupt():
+        forkserver.ensure_running()
         process.start()
     theirs.close()
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
     try:
         # The work goes through our own pipe, which breaks when the child dies; the one that start() uses
         # would wait for ever.
         with contextlib.suppress(BrokenPipeError):
             ours.send((function, arguments))
-        return _receive(ours, process, progress, stop)
+        return _receive(ours, process, progress, stop, deadline)
+    except _TooLong:
+        raise ChildFailed(f"stopped after {timeout_s:g} s, the limit for a task (--timeout)") from None
     finally:
         _end(process)
         ours.close()
 
 
-@contextlib.contextmanager
-def pinned_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Give a pool of processes, each on its share of the cores with as many threads.
-
-    Threads that share cores with those of another process wait for each other: a network trained beside one
-    more fit takes more than three times as long as on a core of its own.
-    """
-    cores = available_cores()
-    jobs = min(jobs, len(cores))
-    context = multiprocessing.get_context("spawn")
-    shares = context.Queue()
-    for index in range(jobs):
-        shares.put(cores[index::jobs])
-    with (
-        _environment({name: str(len(cores) // jobs) for name in THREAD_VARIABLES}),
-        ProcessPoolExecutor(jobs, mp_context=context, initializer=_pin, initargs=(shares,)) as pool,
-    ):
-        yield pool
+class _TooLong(Exception):
+    """The deadline has passed."""
 
 
 def _receive(
@@ -104,18 +99,19 @@ def _receive(
     process: Any,
     progress: Progress,
     stop: threading.Event | None,
+    deadline: float | None,
 ) -> Any:
     while True:
         try:
             while not connection.poll(POLL_SECONDS):
-                if stop is not None and stop.is_set():
-                    raise ChildFailed("stopped")
+                _check(stop, deadline)
             kind, content = connection.recv()
         except (EOFError, ConnectionResetError):
-            process.join()
+            process.join(EXIT_SECONDS)
             raise ChildFailed(_cause_of_death(process.exitcode)) from None
         if kind == "progress":
             progress(*content)
+            _check(stop, deadline)
             continue
         # Locks that a library made are given back at the child's own exit; killed, they would be reported as
         # leaked when the parent ends.
@@ -127,10 +123,17 @@ def _receive(
         raise ChildFailed(content)
 
 
-def _cause_of_death(exit_code: int) -> str:
+def _check(stop: threading.Event | None, deadline: float | None) -> None:
+    if stop is not None and stop.is_set():
+        raise ChildFailed("stopped")
+    if deadline is not None and time.monotonic() > deadline:
+        raise _TooLong
+
+
+def _cause_of_death(exit_code: int | None) -> str:
     if exit_code == -signal.SIGKILL:
         return "the process was killed, most likely because memory ran out"
-    if exit_code < 0:
+    if exit_code is not None and exit_code < 0:
         return f"the process crashed ({signal.Signals(-exit_code).name})"
     return f"the process ended without a result (code {exit_code})"
 
@@ -171,18 +174,21 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 # -- in the child --------------------------------------------------------------------------------------
 
 
-def _pin(shares: Any) -> None:
-    cores = shares.get()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, cores)
-
-
-def _serve(connection: multiprocessing.connection.Connection, cores: list[int]) -> None:
+def _serve(
+    connection: multiprocessing.connection.Connection,
+    cores: list[int],
+    environment: dict[str, str],
+    folder: str,
+) -> None:
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    os.environ.clear()
+    os.environ.update(environment | dict.fromkeys(THREAD_VARIABLES, str(len(cores))))
+    os.chdir(folder)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
+    set_threads(len(cores))
     function, arguments = connection.recv()
     try:
         result = function(*arguments, lambda share, text: connection.send(("progress", (share, text))))
@@ -199,6 +205,17 @@ def _serve(connection: multiprocessing.connection.Connection, cores: list[int]) 
     else:
         connection.send(("result", result))
     connection.close()
+
+
+def set_threads(number: int) -> None:
+    """Set the threads of libraries that were loaded with one; those loaded later read the environment."""
+    import threadpoolctl
+
+    threadpoolctl.threadpool_limits(number)
+    if "numba" in sys.modules:
+        importlib.import_module("numba.core.config").reload_config()
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(number)
 
 
 def _die_with_parent() -> None:

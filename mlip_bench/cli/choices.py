@@ -3,21 +3,24 @@
 import dataclasses
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
-from mlip_bench.data import records
-from mlip_bench.data.dataset import Dataset, own_data
-from mlip_bench.data.files import AS_THE_FILE_SAYS
-from mlip_bench.data.reading import ReadingOptions
-from mlip_bench.data.splits import KINDS, RANDOM
+from mlip_bench.cli.arguments import RANDOM
+from mlip_bench.cli.completion import FILE
+from mlip_bench.cli.printing import say
 from mlip_bench.errors import UserError, did_you_mean
-from mlip_bench.potentials import Potential, kind_of, load, presets, whole
 
-if TYPE_CHECKING:  # it takes most of a second to import, which `mlip-bench list` need not wait for
-    from mlip_bench.study import PotentialPlan
+if TYPE_CHECKING:  # what takes long to import, ``--help`` does without
+    from mlip_bench.data.dataset import Dataset
+    from mlip_bench.data.reading import ReadingOptions
+    from mlip_bench.potentials import Potential
+    from mlip_bench.run.plan import PotentialPlan
 
-# A potential of a run that is read from a file rather than fitted.
-FILE = "file:"
+# Units of a time, in seconds.
+UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+# Where a family can compute.
+DEVICES = ("cpu", "cuda")
 
 
 def read_dataset(
@@ -26,14 +29,20 @@ def read_dataset(
     train: Path | None,
     test: Path | None,
     seed: int,
-    reading: ReadingOptions = AS_THE_FILE_SAYS,
+    reading: "ReadingOptions | None" = None,
     split: str = RANDOM,
     whole: bool = False,
-) -> Dataset:
+) -> "Dataset":
     """Return the data that the options name: own files, or a named dataset.
 
     ``split`` says how own data without a test file is split; ``whole`` keeps it together instead.
     """
+    from mlip_bench.data import records
+    from mlip_bench.data.dataset import own_data
+    from mlip_bench.data.files import AS_THE_FILE_SAYS
+    from mlip_bench.data.splits import KINDS
+
+    reading = reading or AS_THE_FILE_SAYS
     is_file = Path(dataset).suffix or Path(dataset).exists()
     if train is None and is_file and dataset not in records.records():
         train = Path(dataset)
@@ -51,8 +60,10 @@ def read_dataset(
     return records.load(dataset, system)
 
 
-def refuse_reading_options(reading: ReadingOptions) -> None:
+def refuse_reading_options(reading: "ReadingOptions") -> None:
     """Raise :class:`UserError` where options of reading are given, but no file of one's own to read."""
+    from mlip_bench.data.files import AS_THE_FILE_SAYS
+
     if reading != AS_THE_FILE_SAYS:
         given = [field.name for field in dataclasses.fields(reading) if getattr(reading, field.name)]
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
@@ -101,7 +112,8 @@ def plan_potentials(
     names: list[str], preset: str, system: str, overrides: dict[str, dict[str, Any]]
 ) -> tuple["PotentialPlan", ...]:
     """Return the potentials of a plan, with their hyper-parameters checked."""
-    from mlip_bench.study import PotentialPlan
+    from mlip_bench.potentials import presets
+    from mlip_bench.run.plan import PotentialPlan
 
     planned = []
     for name in names:
@@ -119,8 +131,10 @@ def apart(potentials: str) -> tuple[list[Path], str]:
     return files, rest if files else potentials
 
 
-def read_potential(path: Path, settings: list[str], trust: bool) -> Potential:
+def read_potential(path: Path, settings: list[str], trust: bool) -> "Potential":
     """Read a saved potential, or a file with the hyper-parameters that ``settings`` give it."""
+    from mlip_bench.potentials import kind_of, load
+
     name = kind_of(path).family
     return load(path, trust=trust, **parse_settings(settings, [name])[name])
 
@@ -136,7 +150,8 @@ def plan_files(
 
     Of the settings of a family that is fitted as well, files take those that they leave open.
     """
-    from mlip_bench.study import PotentialPlan
+    from mlip_bench.potentials import kind_of, load, whole
+    from mlip_bench.run.plan import PotentialPlan
 
     planned, names = [], set(taken)
     for path in map(whole, files):
@@ -145,7 +160,8 @@ def plan_files(
         if kind.family in taken:
             given = {key: value for key, value in given.items() if key in kind.set_on_reading}
         potential = load(path, trust=trust, **given).on(device)
-        name = path.stem
+        # A dot in a folder's name begins no ending.
+        name = path.absolute().name if path.is_dir() else path.stem
         if name in names:
             raise UserError(
                 f"{path}: another potential of this run is called '{name}' already; rename the file"
@@ -157,12 +173,56 @@ def plan_files(
     return tuple(planned)
 
 
-def _value(text: str) -> Any:
-    """Read a value as TOML does; what is no TOML value is a word."""
+def with_device(names: list[str], device: str) -> list[str]:
+    """Return the families that can compute on a device, and say which cannot; raises where none can."""
+    from mlip_bench.potentials import family
+    from mlip_bench.potentials.base import refuse_missing_gpu
+
+    if device not in DEVICES:
+        raise UserError(f"unknown device '{device}'{did_you_mean(device, DEVICES)}")
+    if device == "cpu":
+        return names
+    able = [name for name in names if device in family(name).devices]
+    others = [name for name in names if name not in able]
+    if not able:
+        raise UserError(f"--device cuda: no code for GPUs in {', '.join(names)}; use cpu")
+    refuse_missing_gpu()
+    if others:
+        say(f"left out, without code for GPUs: {', '.join(others)}")
+    return able
+
+
+@overload
+def parse_duration(text: str, option: str) -> float: ...
+
+
+@overload
+def parse_duration(text: None, option: str) -> None: ...
+
+
+def parse_duration(text: str | None, option: str) -> float | None:
+    """Return a time in seconds from ``90s``, ``30min``, ``30m`` or ``2h``; None of nothing."""
+    if text is None:
+        return None
+    number = text.rstrip("abcdefghijklmnopqrstuvwxyz ")
+    unit = text[len(number) :].strip() or "s"
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        seconds = float(number) * UNITS[unit]
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{option} {text}: write it as 90s, 30min or 2h") from error
+    if not 0 < seconds < float("inf"):
+        raise UserError(f"{option} {text}: it must be longer than nothing, and end")
+    return seconds
+
+
+def _value(text: str) -> Any:
+    """Read a value as TOML does; what is no TOML value, a path with ``#`` for example, is a word."""
+    try:
+        # In brackets, so that nothing of the text is taken for a comment.
+        values = tomllib.loads(f"values = [{text}]")["values"]
     except tomllib.TOMLDecodeError:
         return text
+    return values[0] if len(values) == 1 else text
 
 
 def _values(value: Any) -> list[Any]:

@@ -1,0 +1,192 @@
+"""Commands that measure one potential: evaluate, measure."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from mlip_bench.cli import completion
+from mlip_bench.cli.answers import Answer, answering
+from mlip_bench.cli.arguments import (
+    CrystalFile,
+    DatasetName,
+    OfFile,
+    Saved,
+    System,
+    Trust,
+    with_reading_options,
+)
+from mlip_bench.cli.choices import chosen, read_dataset, read_potential
+from mlip_bench.cli.printing import say, say_of_data
+from mlip_bench.errors import UserError
+
+if TYPE_CHECKING:  # what takes long to import, ``--help`` does without
+    from ase import Atoms
+
+    from mlip_bench.data.reading import ReadingOptions
+    from mlip_bench.measure.base import Found
+
+
+@answering
+@with_reading_options
+def evaluate(
+    path: Saved,
+    system: System = None,
+    dataset: DatasetName = "auto",
+    test: Annotated[Path | None, typer.Option("--test", help="Own structures to evaluate on.")] = None,
+    settings: OfFile = None,
+    trust: Trust = False,
+    *,
+    reading: "ReadingOptions",
+) -> Answer:
+    """Print the errors of a saved or published potential on test data."""
+    from mlip_bench.measure.errors import METRICS, comparison, counts, predict_each, summary
+
+    potential = read_potential(path, settings or [], trust)
+    for note in potential.notes_:
+        say(f"{path}: {note}")
+    structures, origin, said = _test_data(system, dataset, test, reading)
+    say_of_data(said)
+    predicted = predict_each(potential, structures)
+    if predicted.failed and not predicted.structures:
+        number, reason = next(iter(predicted.failed.items()))
+        raise UserError(f"{origin}: no structure can be predicted; structure {number}: {reason}")
+    errors: list[dict[str, Any]] = [
+        {"metric": name, "description": METRICS[name].description, "value": value, "unit": METRICS[name].unit}
+        for name, value in summary(comparison(predicted.structures, predicted.predictions)).items()
+    ]
+    counted = [
+        {
+            "metric": count.metric,
+            "description": METRICS[count.metric].description,
+            "value": int(count.value),
+            "note": count.note,
+        }
+        for count in counts(predicted)
+    ]
+    document = {
+        "potential": path,
+        "family": potential.family,
+        "data": origin,
+        "n_structures": len(structures),
+        "errors": errors,
+        "counts": counted,
+        "notes": [*potential.notes_, *said],
+    }
+    table = Table(
+        "error", "value", "unit", title=f"{potential.family} on {len(structures)} structures, {origin}"
+    )
+    for error in errors:
+        table.add_row(error["description"], f"{error['value']:.3f}", error["unit"])
+    sentences = [
+        f"{count['value']} {count['description']}" + (f" ({count['note']})" if count["note"] else "")
+        for count in counted
+    ]
+    return Answer(document, [table], sentences)
+
+
+def _test_data(
+    system: str | None, dataset: str, test: Path | None, reading: "ReadingOptions"
+) -> tuple[Sequence["Atoms"], str, Sequence[str]]:
+    """Return the structures to evaluate on, where they are from, and what is to be said of them."""
+    from mlip_bench.data import consistency
+    from mlip_bench.data.files import read_structures
+
+    if test is None:
+        data = read_dataset(system, dataset, None, None, 0, reading)
+        return data.test, data.origin, data.notes
+    found = read_structures(test, reading)
+    return found.structures, str(test), (*found.notes, *consistency.findings(found.structures))
+
+
+@answering
+def measure(
+    path: Saved,
+    measures: Annotated[
+        str,
+        typer.Option(
+            "--measure",
+            help="Properties, separated by commas: eos, elastic, phonons, defects.",
+            autocompletion=completion.some_of(completion.properties),
+        ),
+    ] = "all",
+    system: System = None,
+    crystal: CrystalFile = None,
+    settings: OfFile = None,
+    trust: Trust = False,
+) -> Answer:
+    """Print properties of a saved or published potential beside those of first principles."""
+    from mlip_bench.data import records
+    from mlip_bench.data.files import read_crystal
+    from mlip_bench.measure import PROPERTIES, first_principles, property_of
+    from mlip_bench.report import properties
+
+    names = chosen(measures, list(PROPERTIES), "property")
+    potential = read_potential(path, settings or [], trust)
+    for note in potential.notes_:
+        say(f"{path}: {note}")
+    name = system or "-".join(potential.elements_)
+    atoms = records.crystal(name) if crystal is None else read_crystal(crystal)
+    failures: list[str] = []
+    findings: list[str] = []
+    values: list[dict[str, Any]] = []
+    tables = []
+    for title in names:
+        try:
+            found = property_of(potential, title, atoms)
+        except UserError as error:
+            failures.append(str(error))
+            continue
+        expected = first_principles.of(name, atoms, title)
+        table = Table("property", "potential", "reference", "deviation", title=f"{title} of {atoms.symbols}")
+        for cells in properties.beside_reference(title, found, expected):
+            table.add_row(*cells)
+        tables.append(table)
+        values += _beside_reference(title, found, expected)
+        findings += found.errors
+    # What does not hold within a property is a finding; one that cannot be measured at all is a failure.
+    failed = list(dict.fromkeys(findings + failures))
+    document = {
+        "potential": path,
+        "family": potential.family,
+        "crystal": str(atoms.symbols),
+        "properties": values,
+        "failed": failed,
+        "notes": potential.notes_,
+    }
+    return Answer(document, tables, [f"failed: {sentence}" for sentence in failed], failed=bool(failures))
+
+
+def _beside_reference(title: str, found: "Found", expected: "Found | None") -> list[dict[str, Any]]:
+    """Return each number of a property with that of the reference and the deviation from it."""
+    from mlip_bench.measure import metric
+    from mlip_bench.report.properties import Property, deviation
+
+    known = (
+        {(one.metric, one.group): one.value for one in expected.values if one.error is None}
+        if expected
+        else {}
+    )
+    values = []
+    for value in found.values:
+        reference = known.get((value.metric, value.group))
+        declared = metric(title, value.metric)
+        values.append(
+            {
+                "measure": title,
+                "metric": value.metric,
+                "description": declared.description,
+                "group": value.group,
+                "value": value.value,
+                "unit": declared.unit,
+                "reference": reference,
+                "deviation_percent": deviation(
+                    value.value, reference, Property(title, value.metric, value.group)
+                ),
+                "error": value.error,
+                "note": value.note,
+            }
+        )
+    return values

@@ -1,0 +1,391 @@
+"""Commands of several potentials: run, sweep, tune."""
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlip_bench.cli.arguments import (
+    RANDOM,
+    CrystalFile,
+    DatasetName,
+    Device,
+    Families,
+    Family,
+    Fresh,
+    Jobs,
+    Measures,
+    Potentials,
+    Preset,
+    Seed,
+    Settings,
+    Split,
+    StoreFolder,
+    System,
+    Test,
+    Timeout,
+    Train,
+    Trust,
+    with_reading_options,
+)
+from mlip_bench.cli.choices import (
+    apart,
+    chosen,
+    parse_duration,
+    parse_settings,
+    parse_varied,
+    plan_files,
+    plan_potentials,
+    with_device,
+)
+from mlip_bench.cli.printing import SOMETHING_FAILED, complain, console, say, say_of_data
+from mlip_bench.errors import UserError
+
+if TYPE_CHECKING:  # what takes long to import, ``--help`` does without
+    from mlip_bench.cli.requests import DataRequest
+    from mlip_bench.data.reading import ReadingOptions
+    from mlip_bench.run.executor import LocalExecutor
+    from mlip_bench.run.plan import Plan, PotentialPlan, Task
+    from mlip_bench.run.schedule import Outcome
+    from mlip_bench.run.store import Store
+    from mlip_bench.run.sweep import Size
+
+# The folder in which a sweep leaves the potential that it recommends.
+RECOMMENDED = "recommended"
+
+# What can be given beside --from: nothing that decides a result.
+BESIDE_FROM = ("from_", "out", "store", "fresh", "jobs", "timeout", "trust")
+
+
+@with_reading_options
+def run(
+    context: typer.Context,
+    potential: Potentials = "all",
+    system: System = None,
+    dataset: DatasetName = "auto",
+    train: Train = None,
+    test: Test = None,
+    split: Split = RANDOM,
+    preset: Preset = "standard",
+    measure: Measures = "errors,cost",
+    settings: Settings = None,
+    device: Device = "cpu",
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; default reports/<system>.")] = None,
+    from_: Annotated[
+        Path | None,
+        typer.Option("--from", help="Repeat a run: its run.toml, with the same data and hyper-parameters."),
+    ] = None,
+    store: StoreFolder = None,
+    fresh: Fresh = False,
+    jobs: Jobs = None,
+    timeout: Timeout = None,
+    crystal: CrystalFile = None,
+    trust: Trust = False,
+    *,
+    reading: "ReadingOptions",
+) -> None:
+    """Fit potentials, measure them, and write the report; what is done already is kept."""
+    from mlip_bench.cli.requests import DataRequest, repeated
+    from mlip_bench.measure import MEASURES
+    from mlip_bench.potentials import family_names, kind_of
+    from mlip_bench.run.plan import Plan
+
+    if from_ is not None:
+        refuse_beside_from(context)
+        request, plan, said = repeated(from_, trust)
+        say_of_data(said)
+    else:
+        files, potential = apart(potential)
+        names = with_device(chosen(potential, family_names(), "potential"), device) if potential else []
+        measures = chosen(measure, list(MEASURES), "measure")
+        of_files = [kind_of(path).family for path in files]
+        overrides = parse_settings(settings or [], list(dict.fromkeys(names + of_files)))
+        published = plan_files(files, names, device, overrides, trust)
+        plan_potentials(names, preset, system or "", overrides)  # before any download: are they right?
+        request = DataRequest(system, dataset, train, test, split, seed, crystal, reading)
+        data = request.read()
+        fitted = plan_potentials(names, preset, data.system, overrides)
+        plan = Plan(data, fitted + published, tuple(measures), seed, device, preset, trust)
+    folder = out or Path("reports") / plan.dataset.system
+    say_of(plan)
+    limit = parse_duration(timeout, "--timeout")
+    with prepared(folder, store) as kept:
+        perform(plan, request, folder, kept, fresh, jobs, limit)
+
+
+def perform(
+    plan: "Plan",
+    request: "DataRequest",
+    folder: Path,
+    store: "Store",
+    fresh: bool,
+    jobs: int | None,
+    timeout_s: float | None,
+) -> None:
+    """Do a plan and write its report."""
+    from mlip_bench.report import build, is_current
+    from mlip_bench.run import schedule
+    from mlip_bench.run.folder import describe
+    from mlip_bench.run.plan import Data
+
+    tasks = plan.tasks(Data.of(plan.dataset, store.put_structures))
+    describe(plan, folder, command_line(), request.as_table())
+    with working(store, tasks, jobs, timeout_s) as executor:
+        if fresh:
+            forget(executor, tasks)
+        outcome = schedule.run(tasks, executor, folder)
+    say_kept(outcome, store)
+    say_notes(folder, plan.potentials)
+    if not is_current(folder):
+        build(folder)
+    say_report(folder)
+    finish(outcome)
+
+
+@with_reading_options
+def sweep(
+    potential: Families = "all",
+    system: System = None,
+    dataset: DatasetName = "auto",
+    train: Train = None,
+    test: Test = None,
+    split: Split = RANDOM,
+    budget: Annotated[str, typer.Option(help="Time that the sweep may take: 30min, 2h.")] = "2h",
+    seeds: Annotated[int, typer.Option(min=1, help="Fits of each size of a family with random choices.")] = 1,
+    vary: Annotated[
+        list[str] | None, typer.Option(help="Sizes of your own: snap.twojmax=2,4,6; repeatable.")
+    ] = None,
+    settings: Settings = None,
+    device: Device = "cpu",
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder; default reports/<system>-sweep.")] = None,
+    store: StoreFolder = None,
+    fresh: Fresh = False,
+    jobs: Jobs = None,
+    timeout: Timeout = None,
+    crystal: CrystalFile = None,
+    trust: Trust = False,
+    *,
+    reading: "ReadingOptions",
+) -> None:
+    """Fit sizes of every family within a budget of time; what is done already is kept."""
+    from mlip_bench.cli.requests import DataRequest
+    from mlip_bench.potentials import family_names
+    from mlip_bench.run.plan import Plan
+    from mlip_bench.run.sweep import MEASURES, in_order, ladder
+
+    names = with_device(chosen(potential, family_names(), "potential"), device)
+    overrides, varied = parse_settings(settings or [], names), parse_varied(vary or [], names)
+    budget_s, limit = parse_duration(budget, "--budget"), parse_duration(timeout, "--timeout")
+    for name in names:  # before any download: are they right?
+        ladder(name, system or "", overrides[name], varied[name])
+    request = DataRequest(system, dataset, train, test, split, seed, crystal, reading)
+    data = request.read()
+    ladders = [ladder(name, data.system, overrides[name], varied[name]) for name in names]
+    plan = Plan(data, (), MEASURES, seed, device, trust=trust)
+    folder = out or Path("reports") / f"{data.system}-sweep"
+    say_of(plan)
+    with prepared(folder, store) as kept:
+        sizes = in_order(ladders, seeds, seed)
+        perform_sweep(plan, sizes, request, folder, kept, fresh, jobs, limit, budget_s)
+
+
+def perform_sweep(
+    plan: "Plan",
+    sizes: "Sequence[Size]",
+    request: "DataRequest",
+    folder: Path,
+    store: "Store",
+    fresh: bool,
+    jobs: int | None,
+    timeout_s: float | None,
+    budget_s: float,
+) -> None:
+    """Do what a budget pays for, write the report, and export what it recommends."""
+    from mlip_bench.report import build, is_current
+    from mlip_bench.run.folder import describe
+    from mlip_bench.run.plan import Data
+    from mlip_bench.run.schedule import Results
+    from mlip_bench.run.sweep import Sweep
+
+    data = Data.of(plan.dataset, store.put_structures)
+    tasks = [task for size in sizes for task in plan.tasks_of(size.potential, data)]
+    with working(store, tasks, jobs, timeout_s) as executor:
+        if fresh:
+            forget(executor, tasks)
+        done = Sweep(plan, data, executor, Results(folder), budget_s, say).run(sizes)
+    describe(done.plan, folder, command_line(), request.as_table(), done.notes)
+    say_kept(done.outcome, store)
+    say_notes(folder, done.plan.potentials)
+    for note in done.notes:
+        say(note)
+    if not is_current(folder):
+        build(folder)
+    recommend(folder)
+    say_report(folder)
+    finish(done.outcome)
+
+
+@with_reading_options
+def tune(
+    potential: Family,
+    system: System = None,
+    dataset: DatasetName = "auto",
+    train: Train = None,
+    trials: Annotated[int, typer.Option(min=1, help="Fits to spend, about.")] = 200,
+    folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 3,
+    settings: Settings = None,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder; default reports/<system>-tune-<family>.")] = None,
+    store: StoreFolder = None,
+    jobs: Jobs = None,
+    timeout: Timeout = None,
+    trust: Trust = False,
+    *,
+    reading: "ReadingOptions",
+) -> None:
+    """Search cutoff and weights on the training data; what was tried is kept."""
+    from mlip_bench.cli.requests import DataRequest
+    from mlip_bench.potentials import family_names
+    from mlip_bench.results import write_atomically
+    from mlip_bench.run import tuning
+    from mlip_bench.run.plan import Data
+
+    (name,) = chosen(potential, family_names(), "potential")
+    overrides = parse_settings(settings or [], [name])
+    limit = parse_duration(timeout, "--timeout")
+    plan_potentials([name], "standard", system or "", overrides)
+    data = DataRequest(system, dataset, train, None, RANDOM, seed, None, reading).read(whole=True)
+    (planned,) = plan_potentials([name], "standard", data.system, overrides)
+    folder = out or Path("reports") / f"{data.system}-tune-{name}"
+    with prepared(folder, store) as kept:
+        known = Data.of(data, kept.put_structures)
+        task = tuning.problem(name, planned.hypers, data, known, folds, seed, trust)
+        say(f"data: {data.origin} ({len(data.train)} training); {len(task.dimensions)} numbers to tune")
+        say_of_data(data.notes)
+        with working(kept, tuning.first(task), jobs, limit, quiet=True) as executor:
+            start, best = tuning.tune(task, executor, trials, say)
+        table = folder / f"{name}.toml"
+        write_atomically(table, tuning.entry(task, start, best))
+    say(f"winner: {table}; put it into potentials/{name}.toml and run with --preset tuned")
+
+
+# -- what these commands share -------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def prepared(folder: Path, store: Path | None) -> "Iterator[Store]":
+    """Hold the folder of a run, and give the store: the one named, or the one beside the folder."""
+    from mlip_bench.run.store import STORE, Store, sole_writer
+
+    with sole_writer(folder):
+        yield Store(store or folder.absolute().parent / STORE)
+
+
+@contextlib.contextmanager
+def working(
+    store: "Store", tasks: "Sequence[Task]", jobs: int | None, timeout_s: float | None, quiet: bool = False
+) -> "Iterator[LocalExecutor]":
+    """Give an executor that shows on the terminal what it does; ``quiet`` only what takes long."""
+    from mlip_bench.cli.progress import watcher
+    from mlip_bench.hardware import available_cores
+    from mlip_bench.run.executor import LocalExecutor, Watcher, prepare
+
+    prepare(tasks)
+    side_by_side = sum(not task.alone and not task.needs for task in tasks)
+    if jobs is None:  # each fit on a core of its own, as far as there are fits and cores
+        jobs = len(available_cores()) if quiet else min(len(available_cores()), max(1, side_by_side))
+    watching: contextlib.AbstractContextManager[Watcher]
+    watching = contextlib.nullcontext(Watcher()) if quiet else watcher(console)
+    with watching as shown, LocalExecutor(store, jobs, timeout_s, shown) as executor:
+        yield executor
+
+
+def forget(executor: "LocalExecutor", tasks: "Sequence[Task]") -> None:
+    """Take tasks out of the store, so that they are done anew."""
+    for task in tasks:
+        executor.forget(task)
+
+
+def refuse_beside_from(context: typer.Context) -> None:
+    """Raise :class:`UserError` where an option is given beside --from that would change the run."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name not in BESIDE_FROM and source is not None and source.name == "COMMANDLINE":
+            raise UserError(f"--from repeats a run as it was: leave --{name.replace('_', '-')} out")
+
+
+def say_of(plan: "Plan") -> None:
+    """Print what there is to be said of the data, and what the measures that run dynamics are done on."""
+    from mlip_bench.measure import MEASURES
+
+    data = plan.dataset
+    say(f"data: {data.origin} ({len(data.train)} training, {len(data.test)} test)")
+    say_of_data(data.notes)
+    names = [name for name in plan.measures if MEASURES[name].alone]
+    if names and data.on_copies is not None:
+        say(f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} timed {data.on_copies}")
+
+
+def say_kept(outcome: "Outcome", store: "Store") -> None:
+    """Print what was taken from the store."""
+    say_taken(outcome.n_kept, outcome.n_kept + outcome.n_done + len(outcome.failures), store)
+
+
+def say_taken(n_kept: int, n_tasks: int, store: "Store") -> None:
+    """Print how many of the tasks of a command were finished before."""
+    if n_kept and n_kept == n_tasks:
+        say(f"nothing had to be done: all {n_kept} tasks were finished before ({store.folder})")
+    elif n_kept:
+        say(f"{n_kept} of {n_tasks} tasks were finished before ({store.folder})")
+
+
+def say_report(folder: Path) -> None:
+    """Print where the report is."""
+    from mlip_bench.report import HTML, PDF
+
+    say(f"report: {folder / HTML} and {PDF}")
+
+
+def recommend(folder: Path) -> None:
+    """Leave the potential that the report recommends ready for LAMMPS in the folder of a sweep."""
+    from mlip_bench.export import to_lammps
+    from mlip_bench.potentials import load
+    from mlip_bench.report import content, fronts
+    from mlip_bench.results import POTENTIALS, file_name
+
+    name = fronts.recommended(content.read(folder).ranking)
+    if name is not None:
+        to_lammps(load(folder / POTENTIALS / file_name(name)), folder / RECOMMENDED)
+        say(f"recommended, for LAMMPS: {name}, {folder / RECOMMENDED}")
+
+
+def say_notes(folder: Path, potentials: "Iterable[PotentialPlan]") -> None:
+    """Print what the fits of a run left out, assumed or clipped; what several have in common once."""
+    from mlip_bench.potentials import notes
+    from mlip_bench.results import POTENTIALS, file_name
+
+    names: dict[str, list[str]] = {}
+    for potential in potentials:
+        for note in notes(folder / POTENTIALS / file_name(potential.name)):
+            names.setdefault(note, []).append(potential.name)
+    for note, having in names.items():
+        say(f"{', '.join(having)}: {note}")
+
+
+def finish(outcome: "Outcome") -> None:
+    """Name what failed, and end with the exit code for it."""
+    for failure in outcome.failures:
+        complain(f"failed: {failure.measure} {failure.potential}: {failure.error}")
+    if outcome.failures:
+        raise typer.Exit(SOMETHING_FAILED)
+
+
+def command_line() -> list[str]:
+    """Return the command as it was typed, to be repeated."""
+    return ["mlip-bench", *(shlex.quote(word) for word in sys.argv[1:])]

@@ -1,0 +1,88 @@
+"""Doing a task, in a child process: what it leaves in the folder of its work."""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from functools import singledispatch
+
+from mlip_bench.data.dataset import Dataset
+from mlip_bench.measure import MEASURES, Subject, fit
+from mlip_bench.potentials import family, load
+from mlip_bench.potentials.base import Progress
+from mlip_bench.results import write_rows
+from mlip_bench.run.plan import TASK_ROWS, Fit, Measurement, Task
+from mlip_bench.run.store import Store, Work
+
+
+def perform(task: Task, work: Work, threads: int, progress: Progress) -> None:
+    """Do a task, leaving its rows and files in the folder of ``work``."""
+    # What backends leave in temporary files goes with the folder if this process is killed.
+    tempfile.tempdir = str(work.folder)
+    do(task, work, threads, progress)
+    tempfile.tempdir = None
+
+
+@singledispatch
+def do(task: Task, work: Work, threads: int, progress: Progress) -> None:
+    """Do a task of one kind; kinds that are not of a plan register their own."""
+    raise TypeError(f"nothing is known of tasks of kind {task.kind}")
+
+
+@do.register
+def _(task: Fit, work: Work, threads: int, progress: Progress) -> None:
+    started, start = now(), time.perf_counter()
+    if task.potential.source is not None:
+        potential = task.potential.read(task.trust)
+        potential.save(work.folder)
+        values = []
+    else:
+        potential = (
+            family(task.potential.family)(**task.potential.hypers).on(task.device).trusting(task.trust)
+        )
+        train = Store(work.store).structures(task.data.train)
+        values = fit.fit(potential, train, task.seed, work.folder, work.checkpoint, progress)
+    wall_s = time.perf_counter() - start
+    rows = task.success(values, started, wall_s, threads, potential.n_parameters)
+    write_rows(work.folder / TASK_ROWS, rows)
+
+
+@do.register
+def _(task: Measurement, work: Work, threads: int, progress: Progress) -> None:
+    started, start = now(), time.perf_counter()
+    store = Store(work.store)
+    potential = load(store.entry(task.fit)).on(task.fit.device)
+    fitted = task.fit.potential.source is None
+    subject = Subject(potential, dataset(task, store), work.folder, task.preset, fitted)
+    values = MEASURES[task.measure].run(subject, progress)
+    wall_s = time.perf_counter() - start
+    rows = task.success(values, started, wall_s, threads, potential.n_parameters)
+    write_rows(work.folder / TASK_ROWS, rows)
+
+
+def dataset(task: Measurement, store: Store) -> Dataset:
+    """Return what a measurement works on, from the store: all structures, or only the one that it needs."""
+    data = task.fit.data
+    one = data.crystal or data.named
+    is_enough = one is not None and (task.alone or MEASURES[task.measure].of_crystal)
+    return Dataset(
+        name=data.name,
+        system=data.system,
+        train=[] if is_enough else store.structures(data.train),
+        test=[] if is_enough else store.structures(data.test),
+        crystal=None if data.crystal is None else store.structures(data.crystal)[0],
+        origin="the store",
+        named=None if data.named is None else store.structures(data.named)[0],
+    )
+
+
+def now() -> str:
+    """Return the time as rows have it."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def modules(tasks: Sequence[Task]) -> list[str]:
+    """Return the modules that the children of these tasks import."""
+    families = {name for task in tasks for name in task.families}
+    kinds = {type(task).__module__ for task in tasks}
+    return [__name__, *sorted(kinds), *sorted(family(name).__module__ for name in families)]

@@ -1,0 +1,452 @@
+"""What a run is to do: potentials, the tasks of each, and for every task the key of all that decides it.
+
+Nothing is computed here and nothing is written: two plans with the same content have the same keys. A task
+carries no data, only the hashes by which the store has it, so it can be sent to any process or machine that
+sees the store.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+
+from mlip_bench.data.dataset import Dataset
+from mlip_bench.data.reference import stress
+from mlip_bench.errors import UserError
+from mlip_bench.hardware import cpu_name, device_name
+from mlip_bench.measure import BY_GROUP, MEASURES, Value, first_principles, fit, metric
+from mlip_bench.potentials import Potential, family, load
+from mlip_bench.potentials.base import DESCRIPTION
+from mlip_bench.results import Row, read_rows, versions
+
+FIT = "fit"
+TASK_ROWS = "rows.jsonl"
+
+# Hexadecimal digits of a key: enough that no two tasks of the world share one.
+KEY_DIGITS = 32
+
+
+@dataclass(frozen=True)
+class PotentialPlan:
+    """One potential: its name in the report, its family, and its hyper-parameters.
+
+    It is fitted, or read from ``source``, a saved or published potential, and measured as it is.
+    """
+
+    name: str
+    family: str
+    hypers: Mapping[str, Any]
+    source: Path | None = None
+    seed: int | None = None
+    """Of this potential, where it is not the plan's."""
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """All hyper-parameters, defaults included, files by their content, and those of one that is read.
+
+        Raises :class:`UserError` where a hyper-parameter is wrong or a file cannot be read.
+        """
+        hypers = self.resolved()
+        for name in family(self.family).file_hypers:
+            if hypers[name] and Path(hypers[name]).exists():  # else the word is a name, of a model that ships
+                hypers[name] = _digests(Path(hypers[name]), _files(Path(hypers[name])))
+        return (
+            hypers
+            if self.source is None
+            else {"hypers": hypers, "source": _digests(self.source, _files_of_potential(self.source))}
+        )
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the content."""
+        return digest(self.content)
+
+    def resolved(self) -> dict[str, Any]:
+        """Return all hyper-parameters, defaults included; raises UserError where one is wrong."""
+        return dataclasses.asdict(family(self.family)(**self.hypers).hypers)
+
+    def fits_stress(self, train: Sequence[Atoms]) -> bool | None:
+        """Tell whether the fit uses stress, which ``train`` must have; None of what is read: nobody says."""
+        if self.source is not None:
+            return None
+        fits = family(self.family)(**self.hypers).fits_stress
+        return fits and any(stress(atoms) is not None for atoms in train)
+
+    def read(self, trust: bool) -> Potential:
+        """Read a potential that is not fitted, with the hyper-parameters that its file leaves open."""
+        assert self.source is not None
+        names = () if (self.source / DESCRIPTION).is_file() else family(self.family).set_on_reading
+        hypers = self.resolved()
+        return load(self.source, trust=trust, **{name: hypers[name] for name in names})
+
+
+@dataclass(frozen=True)
+class Data:
+    """A dataset as tasks know it: hashes by which the store has its structures, and its names."""
+
+    system: str
+    name: str
+    sha256: str
+    train: str
+    test: str
+    crystal: str | None
+    named: str | None
+    """The slab or molecule that the user named for dynamics."""
+    sample: str | None
+    """The structure that dynamics are run on."""
+    reference: str
+    """SHA-256 of the reference from first principles, or ``none``."""
+
+    @classmethod
+    def of(cls, dataset: Dataset, put: Callable[[Sequence[Atoms]], str]) -> "Data":
+        """Return what tasks know of a dataset; ``put`` keeps structures and returns their SHA-256."""
+        return cls(
+            system=dataset.system,
+            name=dataset.name,
+            sha256=dataset.sha256,
+            train=put(dataset.train),
+            test=put(dataset.test),
+            crystal=None if dataset.crystal is None else put([dataset.crystal]),
+            named=None if dataset.named is None else put([dataset.named]),
+            sample=None if dataset.sample is None else put([dataset.sample]),
+            reference=first_principles.digest(dataset.system, dataset.crystal),
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides the results of a run."""
+
+    dataset: Dataset
+    potentials: tuple[PotentialPlan, ...]
+    measures: tuple[str, ...]
+    seed: int = 0
+    device: str = "cpu"
+    preset: str = "standard"
+    trust: bool = False
+    """Let files that are read run code of their authors; it changes no result."""
+
+    def __post_init__(self) -> None:
+        """Raise :class:`UserError` where two potentials have one name: their results would be mixed up."""
+        seen: dict[str, PotentialPlan] = {}
+        for potential in self.potentials:
+            if potential.name in seen:
+                raise UserError(f"two potentials of this run are called '{potential.name}'; name them apart")
+            seen[potential.name] = potential
+
+    def tasks(self, data: Data) -> list["PotentialTask"]:
+        """Return all tasks in the order in which their rows stand in the results."""
+        return [task for potential in self.potentials for task in self.tasks_of(potential, data)]
+
+    def tasks_of(self, potential: PotentialPlan, data: Data) -> list["PotentialTask"]:
+        """Return the tasks of one potential: the fit and then its measurements."""
+        fit = Fit(
+            potential, data, self.seed if potential.seed is None else potential.seed, self.device, self.trust
+        )
+        return [fit, *(Measurement(fit, measure, self.preset) for measure in self.measures)]
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Something to be done once: its kind, and all that decides its result."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of task."""
+        raise NotImplementedError
+
+    @property
+    def label(self) -> str:
+        """What the user reads: ``fit gap``."""
+        raise NotImplementedError
+
+    @cached_property
+    def decides(self) -> dict[str, Any]:
+        """All that decides the result, and nothing else."""
+        raise NotImplementedError
+
+    @cached_property
+    def key(self) -> str:
+        """The hash of all that decides the result."""
+        return digest(self.decides)[:KEY_DIGITS]
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The families that it works with."""
+        return ()
+
+    @property
+    def needs(self) -> tuple["Task", ...]:
+        """The tasks that have to be finished before."""
+        return ()
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing else may work on the machine meanwhile."""
+        return False
+
+    @property
+    def resumable(self) -> bool:
+        """Whether it keeps its state in a checkpoint and goes on from there."""
+        return False
+
+    def verify(self, folder: Path) -> None:
+        """Raise :class:`ValueError` where a folder does not hold what this task asks for."""
+
+
+@dataclass(frozen=True, eq=False)
+class PotentialTask(Task):
+    """A fit or a measurement of a potential: what leaves rows."""
+
+    @property
+    def fit(self) -> "Fit":
+        """The fit of the potential."""
+        raise NotImplementedError
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """That of the potential."""
+        return (self.fit.potential.family,)
+
+    @property
+    def revision(self) -> int:
+        """Of the code that gives the numbers, beside that of the family."""
+        raise NotImplementedError
+
+    @property
+    def label(self) -> str:
+        """What the user reads: ``fit gap``."""
+        return f"{self.kind} {self.fit.potential.name}"
+
+    def verify(self, folder: Path) -> None:
+        """Raise :class:`ValueError` where the rows in a folder are not of this task."""
+        rows = read_rows(folder / TASK_ROWS)
+        of = {(row.measure.removesuffix(BY_GROUP), row.family, row.hypers_sha256, row.seed) for row in rows}
+        asked = (self.kind, self.fit.potential.family, self.fit.potential.sha256, self.fit.seed)
+        if of - {asked}:
+            raise ValueError(f"rows of {sorted(map(str, of))} were written where {asked} was asked for")
+
+    def rows(self, folder: Path) -> list[Row]:
+        """Return the rows of the finished task, under the names that this run has."""
+        data, name = self.fit.data, self.fit.potential.name
+        return [
+            dataclasses.replace(
+                row, system=data.system, dataset=data.name, dataset_sha256=data.sha256, potential=name
+            )
+            for row in read_rows(folder / TASK_ROWS)
+        ]
+
+    def failure(self, message: str, started: str, wall_s: float) -> Row:
+        """Return the row of the task where it failed."""
+        return self._row(None, message, started, wall_s, threads=0, n_parameters=None)
+
+    def success(
+        self, values: Sequence[Value], started: str, wall_s: float, threads: int, n_parameters: int
+    ) -> list[Row]:
+        """Return the rows of the task where it gave these values."""
+        return [self._row(value, value.error, started, wall_s, threads, n_parameters) for value in values]
+
+    def _row(
+        self,
+        value: Value | None,
+        error: str | None,
+        started: str,
+        wall_s: float,
+        threads: int,
+        n_parameters: int | None,
+    ) -> Row:
+        by_group = BY_GROUP if value is not None and value.group is not None else ""
+        potential, data = self.fit.potential, self.fit.data
+        return Row(
+            system=data.system,
+            dataset=data.name,
+            dataset_sha256=data.sha256,
+            potential=potential.name,
+            family=potential.family,
+            hypers_sha256=potential.sha256,
+            n_parameters=n_parameters,
+            seed=self.fit.seed,
+            measure=self.kind + by_group,
+            metric=value.metric if value else "",
+            split=value.split if value else None,
+            value=value.value if value and value.error is None else None,
+            unit=metric(self.kind, value.metric).unit if value else "",
+            device=device_name(self.fit.device),
+            threads=threads,
+            cpu=cpu_name(),
+            versions=versions(),
+            started=started,
+            wall_s=wall_s,
+            error=error,
+            n_atoms=value.n_atoms if value else None,
+            group=value.group if value else None,
+            spread=value.spread if value else None,
+            note=value.note if value else None,
+            revision=self.revision,
+            family_revision=family(potential.family).revision,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Fit(PotentialTask):
+    """The fit of one potential, or the reading of one that is not fitted."""
+
+    potential: PotentialPlan
+    data: Data
+    seed: int
+    device: str
+    trust: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The kind of task."""
+        return FIT
+
+    @property
+    def fit(self) -> "Fit":
+        """Itself."""
+        return self
+
+    @property
+    def revision(self) -> int:
+        """Of what is measured of a fit."""
+        return fit.REVISION
+
+    @property
+    def resumable(self) -> bool:
+        """Long fits are."""
+        return self.potential.source is None
+
+    @cached_property
+    def decides(self) -> dict[str, Any]:
+        """All that decides the potential; one that is read owes nothing to data and seed."""
+        kind = family(self.potential.family)
+        decides = {
+            "task": FIT,
+            "family": self.potential.family,
+            "revision": [kind.revision, self.revision],
+            "packages": installed(kind.packages),
+            "potential": self.potential.content,
+            "device": self.device,
+        }
+        if self.potential.source is not None:
+            return decides
+        return decides | {"train": self.data.train, "seed": self.seed}
+
+    def verify(self, folder: Path) -> None:
+        """Raise :class:`ValueError` where a folder does not hold this potential with its rows."""
+        if self.potential.source is None:
+            super().verify(folder)
+        saved = json.loads((folder / DESCRIPTION).read_text())
+        asked = json.loads(json.dumps(self.potential.resolved()))
+        if saved["family"] != self.potential.family or (
+            self.potential.source is None and saved["hypers"] != asked
+        ):
+            raise ValueError(
+                f"{saved['family']} with {saved['hypers']} was saved where {asked} was asked for"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement(PotentialTask):
+    """One measurement of a fitted potential."""
+
+    of: Fit
+    measure: str
+    preset: str
+
+    @property
+    def kind(self) -> str:
+        """The measure."""
+        return self.measure
+
+    @property
+    def fit(self) -> Fit:
+        """The fit of what is measured."""
+        return self.of
+
+    @property
+    def needs(self) -> tuple[Task, ...]:
+        """The fit."""
+        return (self.of,)
+
+    @property
+    def revision(self) -> int:
+        """Of the measure."""
+        return MEASURES[self.measure].revision
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing else may work on the machine meanwhile."""
+        return MEASURES[self.measure].alone
+
+    @cached_property
+    def decides(self) -> dict[str, Any]:
+        """All that decides the numbers: a timing belongs to its machine, everything else travels."""
+        measure, data = MEASURES[self.measure], self.of.data
+        decides: dict[str, Any] = {
+            "task": self.measure,
+            "fit": self.of.key,
+            "revision": self.revision,
+            "packages": installed(measure.packages),
+        }
+        if measure.of_crystal:
+            decides |= {"crystal": data.crystal, "reference": data.reference}
+        elif self.alone:
+            decides |= {"sample": data.sample}
+        else:
+            decides |= {"train": data.train, "test": data.test}
+        if self.alone:
+            decides |= {"processor": cpu_name(), "threads": 1}
+        if measure.by_preset:
+            decides |= {"preset": self.preset}
+        return decides
+
+
+def installed(packages: Sequence[str]) -> dict[str, str | None]:
+    """Return the versions of distributions, None for one that is not installed."""
+    found: dict[str, str | None] = {}
+    for package in sorted(packages):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def digest(value: object) -> str:
+    """Return the SHA-256 of JSON content."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _digests(of: Path, files: Sequence[Path]) -> dict[str, str]:
+    """Return the SHA-256 of each file by its name within a folder, or beside a file."""
+    folder = of if of.is_dir() else of.parent
+    try:
+        return {str(path.relative_to(folder)): _digest_of_file(path) for path in sorted(files)}
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+
+def _files(path: Path) -> list[Path]:
+    return [found for found in path.rglob("*") if found.is_file()] if path.is_dir() else [path]
+
+
+def _files_of_potential(source: Path) -> list[Path]:
+    """Return the files of a potential: those of its folder, or the one named and its companions beside it."""
+    if source.is_dir():
+        return _files(source)
+    begins = f"{source.stem}."  # .snapcoeff and .snapparam, .xml and .xml.sparseX...
+    return [path for path in source.parent.iterdir() if path.is_file() and path.name.startswith(begins)]
+
+
+def _digest_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,83 @@
+"""What is done in which order: a run does all tasks of a plan, a sweep what a budget pays for.
+
+Both hand tasks to an executor, gather what came of them, and write the run folder after each.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlip_bench.results import Row
+from mlip_bench.run.executor import Done, LocalExecutor, NeedFailed, TaskFailed
+from mlip_bench.run.folder import RunFolder
+from mlip_bench.run.plan import PotentialTask
+
+
+@dataclass
+class Outcome:
+    """What a run did: how many tasks it had to do, and which failed."""
+
+    n_done: int = 0
+    n_kept: int = 0
+    failures: list[Row] = field(default_factory=list)
+
+
+class Results:
+    """What came of the tasks of a run so far, and the run folder that shows it."""
+
+    def __init__(self, folder: Path):
+        self._folder = RunFolder(folder)
+        self._order: dict[PotentialTask, None] = {}
+        self.finished: dict[PotentialTask, Path] = {}
+        self.failed: dict[PotentialTask, Row] = {}
+        self.outcome = Outcome()
+
+    def expect(self, tasks: Sequence[PotentialTask]) -> None:
+        """Name tasks whose rows are to be shown, in this order, once they are there."""
+        self._order |= dict.fromkeys(tasks)
+
+    def drop(self, tasks: Sequence[PotentialTask]) -> None:
+        """Show nothing of these tasks."""
+        for task in tasks:
+            self._order.pop(task, None)
+
+    def take(self, task: PotentialTask, future: "Future[Done]") -> None:
+        """Keep what came of a task; raises what stands against the run as a whole, such as a full disk."""
+        try:
+            done = future.result()
+        except TaskFailed as failure:
+            self.failed[task] = task.failure(str(failure), failure.started, failure.wall_s)
+            self.outcome.failures.append(self.failed[task])
+        except (NeedFailed, CancelledError):
+            pass
+        else:
+            self.finished[task] = done.folder
+            self.outcome.n_kept += done.kept
+            self.outcome.n_done += not done.kept
+
+    def write(self) -> None:
+        """Write the rows and files of all finished tasks, in order."""
+        shown = {task: self.finished[task] for task in self._order if task in self.finished}
+        self._folder.write(shown, [row for task, row in self.failed.items() if task in self._order])
+
+
+def do(tasks: Sequence[PotentialTask], executor: LocalExecutor, results: Results) -> None:
+    """Do tasks, and write the run folder after each."""
+    futures: dict[Future[Done], list[PotentialTask]] = {}
+    for task in tasks:  # two potentials of other names can be one task
+        futures.setdefault(executor.submit(task, task.needs), []).append(task)
+    while futures:
+        for future in wait(futures, return_when=FIRST_COMPLETED).done:
+            for task in futures.pop(future):
+                results.take(task, future)
+        results.write()
+
+
+def run(tasks: Sequence[PotentialTask], executor: LocalExecutor, folder: Path) -> Outcome:
+    """Do every task of a plan that is not done yet."""
+    results = Results(folder)
+    results.expect(tasks)
+    do(tasks, executor, results)
+    results.write()
+    return results.outcome

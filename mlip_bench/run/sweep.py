@@ -1,0 +1,239 @@
+"""A sweep: sizes of every family, from cheap to dear, within a budget of time.
+
+Each family has a ladder of sizes (``potentials/<family>.toml``, key ``ladder``) with the seconds that each
+took on mlearn Mo: fit, errors and cost together. What was measured so far on this machine and data corrects
+these estimates; a size whose estimate exceeds what is left of the budget is left out, and named. A size is
+paid for as a whole, one after the other, so that none is fitted that is not timed.
+"""
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from mlip_bench.data.dataset import Dataset
+from mlip_bench.errors import UserError
+from mlip_bench.potentials import family, presets
+from mlip_bench.results import Row
+from mlip_bench.run.executor import LocalExecutor
+from mlip_bench.run.plan import Data, Plan, PotentialPlan, PotentialTask
+from mlip_bench.run.schedule import Outcome, Results, do
+
+MEASURES = ("errors", "cost")
+
+# Atoms in the training structures of mlearn Mo, which the seconds of the ladders belong to: fits take longer
+# with more of them.
+ATOMS_OF_LADDERS = 10087
+
+# The measured seconds over the estimated ones of this many last sizes correct the next estimates.
+LAST = 3
+
+
+@dataclass(frozen=True)
+class Size:
+    """One size of a family, and the seconds that it is expected to take in all."""
+
+    potential: PotentialPlan
+    seconds: float
+
+
+@dataclass
+class Swept:
+    """What a sweep did: its plan as far as it was followed, what it left out, and what failed."""
+
+    plan: Plan
+    outcome: Outcome
+    left_out: list[Size] = field(default_factory=list)
+    """Sizes that the budget did not pay for."""
+    cut_off: list[Size] = field(default_factory=list)
+    """Sizes that were not whole when the budget was spent."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What the first page says of sizes that are not among the results, or only in part."""
+        untimed = [
+            failure.potential
+            for failure in self.outcome.failures
+            if failure.measure in MEASURES and failure.potential in {one.name for one in self.plan.potentials}
+        ]
+        found = {
+            "Fitted, but without an error or a cost, so not on the front": list(dict.fromkeys(untimed)),
+            "Left out, the budget does not pay for them": [size.potential.name for size in self.left_out],
+            "Not finished when the budget was spent": [size.potential.name for size in self.cut_off],
+        }
+        return [f"{what}: {', '.join(names)}." for what, names in found.items() if names]
+
+
+def ladder(
+    name: str, system: str, overrides: Mapping[str, Any], varied: Mapping[str, Sequence[Any]]
+) -> list[Size]:
+    """Return the sizes of a family, from cheap to dear, with all other hyper-parameters as in ``standard``.
+
+    ``varied`` replaces the family's own ladder by the values of hyper-parameters that are named.
+    """
+    base = presets.hypers(name, "standard", system) | dict(overrides)
+    rungs = presets.ladder(name)
+    if varied:
+        seconds = float(np.median([rung["seconds"] for rung in rungs])) if rungs else 60.0
+        grid = product(*varied.values())
+        rungs = [dict(zip(varied, values, strict=True)) | {"seconds": seconds} for values in grid]
+    sizes = []
+    for rung in rungs or [{"seconds": 60.0}]:
+        sizing = {key: value for key, value in rung.items() if key != "seconds"}
+        potential = PotentialPlan(_name(name, sizing), name, base | sizing)
+        potential.resolved()
+        sizes.append(Size(potential, rung["seconds"]))
+    return list({size.potential.name: size for size in sizes}.values())
+
+
+def _name(family_name: str, sizing: Mapping[str, Any]) -> str:
+    """Return the name of a size: ``gap-n_sparse400-l_max8``."""
+
+    def plain(value: Any) -> str:
+        return "x".join(map(plain, value)) if isinstance(value, list) else str(value)
+
+    return "-".join([family_name, *(f"{key}{plain(value)}" for key, value in sizing.items())])
+
+
+def in_order(ladders: Sequence[Sequence[Size]], n_seeds: int, seed: int) -> list[Size]:
+    """Return the sizes in the order of doing: from cheap to dear, and then again with other seeds."""
+    first = sorted((size for sizes in ladders for size in sizes), key=lambda size: size.seconds)
+    by_chance = [size for size in first if family(size.potential.family).stochastic]
+    return first + [_seeded(size, seed + repeat) for repeat in range(1, n_seeds) for size in by_chance]
+
+
+def _seeded(size: Size, seed: int) -> Size:
+    potential = dataclasses.replace(size.potential, name=f"{size.potential.name}-seed{seed}", seed=seed)
+    return Size(potential, size.seconds)
+
+
+class Estimates:
+    """Seconds that sizes will take, corrected by what others took."""
+
+    def __init__(self, data: Dataset):
+        self._scale = sum(map(len, data.train)) / ATOMS_OF_LADDERS
+        self._ratios: dict[str, list[float]] = {}
+
+    def of(self, size: Size) -> float:
+        """Return the estimate for a size: by its own family's ratios, else by those of all."""
+        own = self._ratios.get(size.potential.family, [])
+        every = [ratio for ratios in self._ratios.values() for ratio in ratios]
+        ratios = own[-LAST:] or every
+        # Data larger than the ladders' takes longer; once something was measured, that says it better.
+        correction = float(np.median(ratios)) if ratios else max(1.0, self._scale)
+        return size.seconds * correction
+
+    def learn(self, size: Size, rows: Sequence[Row]) -> None:
+        """Keep what a size took, failed tasks included."""
+        took = {(row.measure, row.started): row.wall_s for row in rows}
+        self._ratios.setdefault(size.potential.family, []).append(sum(took.values()) / size.seconds)
+
+
+class Sweep:
+    """Sizes one after the other on an executor, as far as the budget goes.
+
+    ``plan`` has everything but the potentials; ``say`` prints a line.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        data: Data,
+        executor: LocalExecutor,
+        results: Results,
+        budget_s: float,
+        say: Callable[[str], None],
+    ):
+        self._plan, self._data, self._executor, self._results = plan, data, executor, results
+        self._budget_s, self._say = budget_s, say
+        self._start = time.monotonic()
+        self._estimates = Estimates(plan.dataset)
+        self._followed: list[Size] = []
+        self._left_out: list[Size] = []
+
+    def run(self, sizes: Sequence[Size]) -> Swept:
+        """Do the sizes that are finished already, which cost nothing, and then what the budget pays for."""
+        tasks = {size.potential.name: self._plan.tasks_of(size.potential, self._data) for size in sizes}
+        kept = [size for size in sizes if all(map(self._executor.store.has, tasks[size.potential.name]))]
+        self._do(kept, tasks)
+        to_do = [size for size in sizes if size not in kept]
+        self.refuse_too_small(to_do, kept)
+        # Where an estimate was too low, what is not done by then is cut off.
+        deadline = threading.Timer(self._left_s, self._executor.stop)
+        deadline.daemon = True
+        deadline.start()
+        try:
+            for start in range(0, len(to_do), self._executor.jobs):
+                self._do(self.affordable(to_do[start : start + self._executor.jobs]), tasks)
+        finally:
+            deadline.cancel()
+        return self._swept(tasks)
+
+    @property
+    def _left_s(self) -> float:
+        return self._budget_s - (time.monotonic() - self._start)
+
+    def affordable(self, sizes: Sequence[Size]) -> list[Size]:
+        """Return the sizes that what is left of the budget pays for: their timings follow each other."""
+        chosen: list[Size] = []
+        for size in sizes:
+            if sum(map(self._estimates.of, [*chosen, size])) <= self._left_s:
+                chosen.append(size)
+            else:
+                self._left_out.append(size)
+        return chosen
+
+    def refuse_too_small(self, to_do: Sequence[Size], kept: Sequence[Size]) -> None:
+        """Raise :class:`UserError` where the budget pays for nothing and nothing was done before."""
+        if kept or not to_do:
+            return
+        cheapest = min(to_do, key=self._estimates.of)
+        if self._estimates.of(cheapest) > self._left_s:
+            raise UserError(
+                f"the budget of {self._budget_s:.0f} s is too small: {cheapest.potential.name}, the "
+                f"cheapest, takes about {self._estimates.of(cheapest):.0f} s"
+            )
+
+    def _do(self, sizes: Sequence[Size], tasks: Mapping[str, Sequence[PotentialTask]]) -> None:
+        """Do sizes side by side, each whole: fit, errors and cost."""
+        if not sizes:
+            return
+        wanted = [task for size in sizes for task in tasks[size.potential.name]]
+        self._results.expect(wanted)
+        do(wanted, self._executor, self._results)
+        self._followed += sizes
+        for size in sizes:
+            self._estimates.learn(size, self._rows(tasks[size.potential.name]))
+        minutes = (time.monotonic() - self._start) / 60
+        self._say(f"{len(self._followed)} sizes after {minutes:.1f} of {self._budget_s / 60:.1f} min")
+
+    def _rows(self, tasks: Sequence[PotentialTask]) -> list[Row]:
+        """Return the rows of finished and failed tasks."""
+        rows = [self._results.failed[task] for task in tasks if task in self._results.failed]
+        return rows + [
+            row
+            for task in tasks
+            if task in self._results.finished
+            for row in task.rows(self._results.finished[task])
+        ]
+
+    def _swept(self, tasks: Mapping[str, Sequence[PotentialTask]]) -> Swept:
+        """Return what was done; what was cut off is not shown, unless it failed by itself."""
+
+        def is_cut_off(size: Size) -> bool:
+            own = tasks[size.potential.name]
+            failed = any(task in self._results.failed for task in own)
+            return not failed and not all(task in self._results.finished for task in own)
+
+        cut_off = [size for size in self._followed if is_cut_off(size)]
+        for size in cut_off:
+            self._results.drop(tasks[size.potential.name])
+        self._results.write()
+        shown = tuple(size.potential for size in self._followed if size not in cut_off)
+        plan = dataclasses.replace(self._plan, potentials=shown)
+        return Swept(plan, self._results.outcome, self._left_out, cut_off)
