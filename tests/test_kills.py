@@ -106,7 +106,7 @@ def undisturbed(name, tmp_path):
 
 
 def content(name, folder):
-    """The result of a command, without what differs between two equal runs: times and memory."""
+    """The result of a command, without what differs between two equal runs: times, memory, last digits."""
     text = (folder / RESULT[name]).read_text()
     if not RESULT[name].endswith(".jsonl"):
         return text
@@ -115,6 +115,8 @@ def content(name, folder):
         del row["started"], row["wall_s"]
         if row["measure"] in ("fit", "cost"):
             row["value"] = row["spread"] = row["note"] = None
+        elif row["value"] is not None:
+            row["value"] = float(f"{row['value']:.6g}")
     return rows
 
 

@@ -30,6 +30,7 @@ NOT_COMPUTING = {
 # With these, others compute, but not these modules.
 NOT_WITH = {
     ("mlip_bench.potentials.base", "torch"): "whether there is a GPU",
+    ("mlip_bench.hardware", "torch"): "the name of a GPU",
     ("mlip_bench.measure.memory", "torch"): "how much memory a GPU gave out",
     ("mlip_bench.measure.base", "ase"): "what a structure is",
     ("mlip_bench.lammps.style", "ase"): "the numbers of the elements",

@@ -131,7 +131,8 @@ def _frame(block: _Block, parse_comment: Callable[[str], dict]) -> Atoms:
     columns = _columns(str(comment.get("Properties", PLAIN)), block.first + 1)
     _refuse_other_lengths(block, rows, None if "Properties" not in comment else len(columns))
     try:
-        (atoms,) = read_xyz(StringIO("".join(block.lines)), slice(None), parse_comment)
+        # Parsing takes long, and need not be done twice.
+        (atoms,) = read_xyz(StringIO("".join(block.lines)), slice(None), lambda _: comment)
     except Exception:
         _refuse_other_words(block, rows, columns)
         raise

@@ -29,8 +29,8 @@ SAME_VOLUME = 1e-3
 # Of a test structure so many of training, the likest, are looked at in full.
 MOST_LIKE = 10
 
-# Structures that are described, at most: as many take some ten seconds.
-MOST_TRAIN, MOST_TEST = 6000, 2000
+# Structures that are described, at most: as many take some seconds.
+MOST_TRAIN, MOST_TEST = 4000, 1000
 
 
 class Search(NamedTuple):

@@ -231,7 +231,7 @@ class Search:
                 state = self._best_start(schedule, n_species, size, seed, state)
             elif state.level < level:
                 state = self._raised(state, level, seed)
-            state = self.level(state, most, done, 1 / len(schedule.levels), self.keep)
+            state = self.level(state, most, done, 1 / len(schedule.levels))
         assert state is not None
         return state
 
@@ -246,7 +246,7 @@ class Search:
         done = 0 if best is None else schedule.starts - best.starts_left
         for number in range(done, schedule.starts):
             first = self._start(level, n_species, size, seed, number)
-            start = self.level(first, most, 0.0, 0.0, lambda state: None)
+            start = self.level(first, most, 0.0, 0.0, keep=False)
             best = start if best is None or start.cost < best.cost else best
             best.starts_left = schedule.starts - number - 1
             self.keep(best)
@@ -269,9 +269,7 @@ class Search:
         radial[:, :, : state.radial.shape[2]] = state.radial
         return State(radial, np.empty(0), level=level)
 
-    def level(
-        self, state: State, n_iterations: int, done: float, share: float, keep: Callable[[State], None]
-    ) -> State:
+    def level(self, state: State, n_iterations: int, done: float, share: float, keep: bool = True) -> State:
         """Search the radial coefficients at one level, and return the best with its linear coefficients."""
         tables = self.tables(state.level)
         if not len(state.linear):
@@ -295,7 +293,8 @@ class Search:
             self._report(state, equations.errors(linear), done + share * state.iteration / n_iterations)
             if gain < SMALLEST_GAIN:
                 break
-            keep(state)
+            if keep:
+                self.keep(state)
         state.linear = linear
         return state
 
