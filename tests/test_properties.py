@@ -542,7 +542,7 @@ def test_shipped_references_follow_from_their_labels(system):
     found = first_principles.shipped(system)
     known = Labels(FOLDER / system / first_principles.LABELS)
     recipe = read_recipe(system)
-    assert {atoms.info[SETTINGS] for atoms in known.known} == {recipe.sha256}
+    assert {atoms.info[SETTINGS] for atoms in known.known} == {recipe.sha256_with(recipe.settings)}
     chosen = {name: settings for name, settings in recipe.measures.items() if name in found.properties}
     again = first_principles.compute(dataclasses.replace(recipe, measures=chosen), known, PROPERTIES, silent)
     assert set(again.properties) == set(chosen)
@@ -591,3 +591,8 @@ def test_phonons_of_silicon_agree_with_published_pbe():
     }
     for point, expected in SILICON.items():
         assert at[point] == pytest.approx(expected, rel=0.03, abs=0.05)
+
+
+def test_a_label_that_takes_too_long_is_one_line(recipe, tmp_path, journals):
+    with pytest.raises(UserError, match=r"a label of Cu took longer than 0.001 s, the limit \(--timeout\)"):
+        first_principles.build(recipe, PROPERTIES, sys.executable, tmp_path, journals, silent, 0.001)

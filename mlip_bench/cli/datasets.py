@@ -8,8 +8,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from mlip_bench.cli import completion
-from mlip_bench.cli.arguments import DatasetName, StoreFolder, System, Test, Train, with_reading_options
-from mlip_bench.cli.choices import read_dataset
+from mlip_bench.cli.arguments import (
+    DatasetName,
+    StoreFolder,
+    System,
+    Test,
+    Timeout,
+    Train,
+    with_reading_options,
+)
+from mlip_bench.cli.choices import parse_duration, read_dataset
 from mlip_bench.cli.printing import console, say, say_of_data, tell
 from mlip_bench.errors import UserError, did_you_mean
 
@@ -93,6 +101,7 @@ def data_label(
     ] = None,
     python: Annotated[str, typer.Option(help="The Python that has the calculator.")] = "/usr/bin/python3",
     store: StoreFolder = None,
+    timeout: Timeout = None,
 ) -> None:
     """Compute reference values with a first-principles code; what is done already is kept."""
     import dataclasses
@@ -101,18 +110,19 @@ def data_label(
     from mlip_bench.measure import PROPERTIES, first_principles
     from mlip_bench.run.store import STORE, Store, sole_writer
 
+    limit = parse_duration(timeout, "--timeout")
     chosen_recipe = read_recipe(recipe)
     if calculator is not None:
         chosen_recipe = dataclasses.replace(chosen_recipe, calculator=calculator)
     if structures is not None:
         target = out or _labelled(structures)
         journals = Store(store or target.absolute().parent / STORE).labels
-        first_principles.label_file(structures, chosen_recipe, python, target, journals, tell)
+        first_principles.label_file(structures, chosen_recipe, python, target, journals, tell, limit)
         return
     folder = out or Path(f"reference-{chosen_recipe.system}")
     with sole_writer(folder):
         journals = Store(store or folder.absolute().parent / STORE).labels
-        first_principles.build(chosen_recipe, PROPERTIES, python, folder, journals, tell)
+        first_principles.build(chosen_recipe, PROPERTIES, python, folder, journals, tell, limit)
     say(f"reference: {folder / first_principles.PROPERTIES}")
 
 

@@ -7,6 +7,7 @@ Python of its own (``--python``), because codes such as GPAW come with the syste
 import hashlib
 import io
 import json
+import select
 import subprocess
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -54,6 +55,11 @@ class Recipe:
     measures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Properties of the reference, each with the settings of its measurement."""
 
+    def sha256_with(self, settings: Mapping[str, Any]) -> str:
+        """Return the SHA-256 of what decides a label: calculator, settings and magnetic moments."""
+        decides = [self.calculator, dict(settings), dict(self.magnetic_moments)]
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
 
 def read_recipe(name: str) -> Recipe:
     """Return a recipe from a file, or the one that ships for a system."""
@@ -68,10 +74,14 @@ def read_recipe(name: str) -> Recipe:
 
 
 class Worker:
-    """A calculator in a Python of its own, asked one structure after the other."""
+    """A calculator in a Python of its own, asked one structure after the other.
 
-    def __init__(self, recipe: Recipe, python: str, log: Path):
+    ``timeout_s`` is the time that one label may take; None for no limit.
+    """
+
+    def __init__(self, recipe: Recipe, python: str, log: Path, timeout_s: float | None = None):
         self._log = log
+        self._timeout_s = timeout_s
         self._recipe = recipe
         self._settings = dict(recipe.settings)
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -96,8 +106,7 @@ class Worker:
     @property
     def sha256(self) -> str:
         """SHA-256 of what decides a label: calculator, present settings and magnetic moments."""
-        decides = [self._recipe.calculator, self._settings, dict(self._recipe.magnetic_moments)]
-        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+        return self._recipe.sha256_with(self._settings)
 
     def use(self, settings: Mapping[str, Any]) -> None:
         """Label with settings other than the recipe's from here on."""
@@ -112,7 +121,13 @@ class Worker:
                 **geometry(atoms),
             }
         )
-        answer = self._pipe(self._process.stdout).readline()
+        pipe = self._pipe(self._process.stdout)
+        if not select.select([pipe], [], [], self._timeout_s)[0]:
+            raise UserError(
+                f"a label of {atoms.symbols} took longer than {self._timeout_s:g} s, the limit (--timeout); "
+                "what was computed before is kept"
+            )
+        answer = pipe.readline()
         if not answer:
             raise self._died()
         return json.loads(answer)

@@ -112,9 +112,10 @@ def build(
     folder: Path,
     journals: Journals,
     progress: Progress,
+    timeout_s: float | None = None,
 ) -> Reference:
     """Make a reference in a folder, asking the recipe's calculator for every label that no journal has."""
-    worker = Worker(recipe, python, folder / LOG)
+    worker = Worker(recipe, python, folder / LOG, timeout_s)
     labels = Labels(folder / LABELS, worker, journals)
     try:
         reference = compute(recipe, labels, properties, progress)
@@ -126,7 +127,13 @@ def build(
 
 
 def label_file(
-    path: Path, recipe: Recipe, python: str, out: Path, journals: Journals, progress: Progress
+    path: Path,
+    recipe: Recipe,
+    python: str,
+    out: Path,
+    journals: Journals,
+    progress: Progress,
+    timeout_s: float | None = None,
 ) -> None:
     """Label the structures of a file, keeping their notes; answers are kept in journals as they come."""
     if not path.is_file():
@@ -137,7 +144,7 @@ def label_file(
         raise UserError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
     if any(atoms.has("initial_magmoms") for atoms in structures):
         raise UserError(f"{path}: magnetic moments are given per element, by the recipe; take them out of it")
-    worker = Worker(recipe, python, out.with_name(f"{out.name}.log"))
+    worker = Worker(recipe, python, out.with_name(f"{out.name}.log"), timeout_s)
     labels = Labels(out, worker, journals)
     try:
         answers = []
