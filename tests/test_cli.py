@@ -16,6 +16,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from command import mlip_bench
 
 from mlip_bench.data import reference
 from mlip_bench.potentials import family_names
@@ -26,12 +27,6 @@ COMMAND = [sys.executable, "-m", "mlip_bench"]
 # Two fits in seconds and one through an external program; timings have tests of their own.
 QUICK = ["run", "--potential", "gap,snap", "--system", "Mo", "--dataset", "embedded", "--preset", "quick"]
 ERRORS_ONLY = ["--measure", "errors"]
-
-
-def mlip_bench(*arguments, folder, **options):
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=600, **options
-    )
 
 
 def results(folder):
@@ -269,8 +264,8 @@ def test_molecules_are_timed_on_a_box_of_copies(tmp_path):
 # -- bad input: one clear sentence, exit code 2, no traceback ---------------------------------------------
 
 
-def refused(*arguments, folder, **options):
-    done = mlip_bench(*arguments, folder=folder, **options)
+def refused(*arguments, folder, env=None):
+    done = mlip_bench(*arguments, folder=folder, env=env)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return " ".join(done.stderr.split())
@@ -383,5 +378,14 @@ def small_files_only():
 
 def test_no_space_left(tmp_path):
     """A limit on file size makes every larger write fail as a full disk does."""
-    told = refused(*QUICK, *ERRORS_ONLY, "--out", "run", folder=tmp_path, preexec_fn=small_files_only)
-    assert "no space left on the disk" in told
+    done = subprocess.run(
+        [*COMMAND, *QUICK, *ERRORS_ONLY, "--out", "run"],
+        cwd=tmp_path,
+        preexec_fn=small_files_only,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 2
+    assert "no space left on the disk" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -2,11 +2,10 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 
 import pytest
 import tomli_w
+from command import mlip_bench
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -64,10 +63,7 @@ def benchmarks(path, ratio, **told):
 
 def command(*arguments):
     """Run ``mlip-bench compare``; return exit code and what it printed, on one line."""
-    done = subprocess.run(
-        [sys.executable, "-m", "mlip_bench", "compare", *map(str, arguments)], capture_output=True, text=True
-    )
-    assert "Traceback" not in done.stderr
+    done = mlip_bench("compare", *arguments)
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 

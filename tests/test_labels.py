@@ -1,8 +1,5 @@
 """Labels of a frame: the keys they are taken from, their units and signs, and what is said of the others."""
 
-import subprocess
-import sys
-
 import ase.io
 import numpy as np
 import pytest
@@ -11,6 +8,7 @@ from ase.build import bulk, fcc111
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
+from command import mlip_bench
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -508,16 +506,6 @@ def test_nothing_is_left_when_all_are_bad(tmp_path):
 
 
 # -- the command line ------------------------------------------------------------------------------------
-
-
-def mlip_bench(*arguments, folder):
-    return subprocess.run(
-        [sys.executable, "-m", "mlip_bench", *map(str, arguments)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 def test_options_reach_every_command_that_reads(tmp_path):

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 
 import ase.io
@@ -11,12 +10,12 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from command import mlip_bench
 
 from mlip_bench.lammps.loading import potentials_folder
 from mlip_bench.measure import first_principles, properties
 from mlip_bench.report import content
 
-COMMAND = [sys.executable, "-m", "mlip_bench"]
 QUADRATIC = potentials_folder() / "Mo_Zuo_JPCA2020.quadratic.snapcoeff"
 LINEAR = potentials_folder() / "Mo_Zuo_JPCA2020.snapcoeff"
 RUN = [
@@ -32,12 +31,6 @@ RUN = [
 ]
 SNAPS = ("snap", "phonons")
 MEASURED = ["--measure", "errors,phonons,elastic,eos,defects"]
-
-
-def mlip_bench(*arguments, folder):
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=600
-    )
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,6 @@
 """Cost of data without a crystal: a box of copies of its slab or molecule, said in a line and in each row."""
 
 import dataclasses
-import os
-import subprocess
-import sys
 
 import ase.io
 import numpy as np
@@ -11,6 +8,7 @@ import pandas as pd
 import pytest
 from ase import Atoms
 from ase.build import molecule, mx2
+from command import mlip_bench
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -69,14 +67,7 @@ def written(path, frames):
 
 
 def command(folder, *arguments):
-    done = subprocess.run(
-        [sys.executable, "-m", "mlip_bench", *map(str, arguments)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"COLUMNS": "200"},
-        timeout=400,
-    )
+    done = mlip_bench(*arguments, folder=folder)
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout + done.stderr
 

@@ -3,13 +3,12 @@
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from command import mlip_bench
 
 from mlip_bench.cli.choices import parse_duration
 from mlip_bench.data import records
@@ -23,14 +22,11 @@ from mlip_bench.run.plan import Data, Plan, PotentialPlan
 from mlip_bench.run.schedule import Results
 from mlip_bench.run.store import Store
 
-COMMAND = [sys.executable, "-m", "mlip_bench", "sweep", "--system", "Mo", "--dataset", "embedded"]
 EXAMPLE = Path(__file__).parents[1] / "reports" / "example"
 
 
-def mlip_bench(*arguments, folder):
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=600
-    )
+def sweep_mo(*arguments, folder):
+    return mlip_bench("sweep", "--system", "Mo", "--dataset", "embedded", *arguments, folder=folder)
 
 
 @pytest.mark.parametrize(
@@ -262,14 +258,14 @@ def test_seeds_become_one_point_with_a_spread(tmp_path):
 
 def test_a_sweep_keeps_to_its_sizes_and_is_resumed(tmp_path):
     sizes = ["--potential", "snap", "--vary", "snap.twojmax=2,4", "--out", "sweep", "--budget", "5min"]
-    done = mlip_bench(*sizes, folder=tmp_path)
+    done = sweep_mo(*sizes, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in (tmp_path / "sweep" / "results.jsonl").read_text().splitlines()]
     assert {row["potential"] for row in rows} == {"snap-twojmax2", "snap-twojmax4"}
     assert "recommended, for LAMMPS: snap-twojmax4" in done.stdout
     assert (tmp_path / "sweep" / "recommended" / "in.lammps").is_file()
     # Again, within a budget that would allow no fit: all is done.
-    again = mlip_bench(*sizes[:-1], "20s", folder=tmp_path)
+    again = sweep_mo(*sizes[:-1], "20s", folder=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "started" not in again.stdout
 
@@ -285,7 +281,7 @@ def test_a_sweep_keeps_to_its_sizes_and_is_resumed(tmp_path):
     ],
 )
 def test_bad_input_is_one_line(arguments, message, tmp_path):
-    done = mlip_bench("--potential", "snap", *arguments, folder=tmp_path)
+    done = sweep_mo("--potential", "snap", *arguments, folder=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
