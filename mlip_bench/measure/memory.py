@@ -60,9 +60,13 @@ def available_mib(device: str) -> float:
 
 def peak_rss_mib() -> float:
     """Return the largest resident memory (MiB) of this process or of one that it started."""
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     # Linux's ru_maxrss of a process counts what it was forked from; VmHWM is its own.
-    return max(_status_mib("VmHWM"), children)
+    return max(_status_mib("VmHWM"), peak_of_programs_mib())
+
+
+def peak_of_programs_mib() -> float:
+    """Return the largest resident memory (MiB) of a program that this process started and that has ended."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
 def _status_mib(key: str) -> float:

@@ -94,6 +94,7 @@ def read(folder: Path) -> Content:
     failures = rows.loc[rows["error"].notna(), ["potential", "measure", "error"]]
     failures = failures.assign(measure=failures["measure"].str.removesuffix(BY_GROUP)).drop_duplicates()
     warnings = [
+        *run.get("notes", []),
         *_on_data(run),
         *(warning for section in sections for warning in section.warnings),
         *_on_direct_forces(good),
