@@ -33,6 +33,7 @@ NOT_WITH = {
     ("mlip_bench.hardware", "torch"): "the name of a GPU",
     ("mlip_bench.measure.memory", "torch"): "how much memory a GPU gave out",
     ("mlip_bench.measure.base", "ase"): "what a structure is",
+    ("mlip_bench.measure.fit", "ase"): "what a structure is",
     ("mlip_bench.lammps.style", "ase"): "the numbers of the elements",
     ("mlip_bench.measure.base", "numpy"): "how curves are kept",
 }
