@@ -15,6 +15,7 @@ from command import mlip_bench
 from mlip_bench.lammps.loading import potentials_folder
 from mlip_bench.measure import first_principles, properties
 from mlip_bench.report import content
+from mlip_bench.run.store import STORE
 
 QUADRATIC = potentials_folder() / "Mo_Zuo_JPCA2020.quadratic.snapcoeff"
 LINEAR = potentials_folder() / "Mo_Zuo_JPCA2020.snapcoeff"
@@ -189,11 +190,13 @@ def test_data_label_labels_a_file_and_keeps_what_it_has(tmp_path):
     assert labelled.get_potential_energy() == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
     assert np.allclose(labelled.get_forces(), atoms.get_forces(), atol=1e-6)
     # The second time the calculator is not asked.
-    kept = (tmp_path / "out.labels.extxyz").stat().st_mtime_ns
+    (journal,) = (tmp_path / STORE).glob("label/*.jsonl")
+    kept = journal.stat().st_mtime_ns
     done = mlip_bench(*command, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out.labels.extxyz").stat().st_mtime_ns == kept
-    # Labels of another calculator do not go into the same file.
-    done = mlip_bench(*command, "--calculator", "lj", folder=tmp_path)
-    assert done.returncode == 2
-    assert "out.labels.extxyz: its labels come from other settings" in done.stderr
+    assert journal.stat().st_mtime_ns == kept
+    # Labels of another calculator are kept apart.
+    done = mlip_bench(*command, "--calculator", "morse", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / STORE).glob("label/*.jsonl"))) == 2
+    assert ase.io.read(tmp_path / "out.xyz").get_potential_energy() != labelled.get_potential_energy()

@@ -44,7 +44,7 @@ class RunFolder:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / PUBLISHED
         self._keys: dict[str, str] = json.loads(self._path.read_text()) if self._path.is_file() else {}
-        self._rows: dict[str, list[Row]] = {}
+        self._rows: dict[PotentialTask, list[Row]] = {}
 
     def write(self, tasks: Mapping[PotentialTask, Path], failures: Sequence[Row]) -> None:
         """Write the rows of finished tasks, each with its folder in the store, and of failed ones.
@@ -66,9 +66,9 @@ class RunFolder:
         write_atomically(self._path, json.dumps(self._keys, indent=1, ensure_ascii=False) + "\n")
 
     def _rows_of(self, task: PotentialTask, folder: Path) -> list[Row]:
-        if task.key not in self._rows:
-            self._rows[task.key] = task.rows(folder)
-        return self._rows[task.key]
+        if task not in self._rows:  # not by key: a task of two names has rows under both
+            self._rows[task] = task.rows(folder)
+        return self._rows[task]
 
     def _remove(self, name: str) -> None:
         path = self.folder / name
