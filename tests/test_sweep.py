@@ -98,7 +98,7 @@ def plan():
 
 def sizes_of(*seconds):
     return [
-        sweep.Size(PotentialPlan(f"snap-{index}", "snap", {"twojmax": 2}), value)
+        sweep.Size(PotentialPlan(f"snap-{index}", "snap", {"twojmax": 2, "cutoff": 4.5 + 0.1 * index}), value)
         for index, value in enumerate(seconds)
     ]
 
