@@ -3,13 +3,14 @@
 The keys are fixed (outside scripts read them): see :class:`Row`.
 """
 
+import contextlib
 import dataclasses
 import fcntl
 import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -27,6 +28,9 @@ DESCRIPTION = "run.toml"
 POTENTIALS = "potentials"
 PREDICTED = "predictions"
 DRAWN = "curves"
+
+# What describes a finished task in the store.
+TASK = "task.json"
 
 # Values of one group of structures go into rows of a measure of their own, so that a filter on measure
 # and metric finds one row per split.
@@ -101,8 +105,9 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 def read_rows(path: Path) -> list[Row]:
     """Read rows; a file that is not ours is a :class:`UserError`."""
     try:
-        lines = path.read_text().splitlines()
-        return [Row(**json.loads(line)) for line in lines]
+        # By this sign alone: names may have others that end a line.
+        lines = path.read_text(encoding="utf-8").split("\n")
+        return [Row(**json.loads(line)) for line in lines if line]
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); is this the folder of a run?") from error
     except (ValueError, TypeError) as error:
@@ -119,12 +124,12 @@ def table(rows: Iterable[Row]) -> "pd.DataFrame":
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file that is never seen half-written; one that has this text already is left alone."""
-    if path.is_file() and path.read_text() == text:
+    if path.is_file() and path.read_bytes() == text.encode():
         return
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("w") as file:
-            file.write(text)
+        with partial.open("wb") as file:
+            file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -177,6 +182,14 @@ class Journal:
             except ValueError as error:
                 raise UserError(f"{self.path}, line {number}: damaged ({error}); remove that line") from error
         return found
+
+    @contextlib.contextmanager
+    def held(self, name: str) -> Iterator[None]:
+        """Hold a name of this journal; another process that wants the same one waits."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.with_name(f"{self.path.stem}.{name}.lock").open("a") as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+            yield
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Write one record, and return when it is on the disk."""

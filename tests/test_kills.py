@@ -16,7 +16,8 @@ import psutil
 import pytest
 from ase.build import bulk
 
-from mlip_bench.run.store import STORE, TASK
+from mlip_bench.results import TASK
+from mlip_bench.run.store import STORE
 
 COMMAND = [sys.executable, "-m", "mlip_bench"]
 OF_DATA = ["--system", "Mo", "--dataset", "embedded"]

@@ -64,10 +64,8 @@ def test_the_crystal_decides_what_is_measured_of_it(keys, embedded):
     assert changed(keys(), keys(other)) == {"cost", "elastic", "stability"}
 
 
-def test_hyper_parameters_and_seed_decide_everything(keys):
+def test_hyper_parameters_decide_everything(keys):
     assert changed(keys(), keys(potential=PotentialPlan("snap", "snap", {"twojmax": 2}))) == ALL
-    assert changed(keys(), keys(seed=1)) == ALL
-    assert changed(keys(), keys(potential=PotentialPlan("snap", "snap", {"twojmax": 4}, seed=1))) == ALL
     # What is written out is what it is by default.
     defaults = PotentialPlan("snap", "snap", {"twojmax": 4}).resolved()
     assert changed(keys(), keys(potential=PotentialPlan("snap", "snap", defaults))) == set()
@@ -138,6 +136,32 @@ def test_a_potential_that_is_read_owes_nothing_to_the_training_data(keys, embedd
     assert changed(before, of(other)) == {"errors"}
     (tmp_path / "Mo.v1.snapparam").write_text("other parameters")
     assert changed(before, of()) == ALL
+    # What lies beside it decides nothing, unless a definition names it.
+    before = of()
+    for name in ("Mo.v1.log", "Mo.v1.xyz", "other.snapcoeff"):
+        (tmp_path / name).write_text("of somebody else")
+    assert changed(before, of()) == set()
+    (tmp_path / "any.mod").write_text("pair_coeff * * Mo.v1.snapcoeff Mo.v1.snapparam Mo\n")
+    assert changed(before, of()) == ALL
+
+
+def test_a_potential_is_all_that_its_definition_names(keys, tmp_path):
+    """Coefficients under a name of their own could change in place, and the old numbers stayed."""
+    definition = tmp_path / "Mo.mod"
+    definition.write_text('pair_coeff * * coefficients_v2.txt "parameters_v2.txt" Mo\n')
+    for name in ("coefficients_v2.txt", "parameters_v2.txt"):
+        (tmp_path / name).write_text("first")
+    potential = {"name": "read", "family": "snap", "hypers": {}, "source": definition}
+    before = keys(potential=PotentialPlan(**potential))
+    (tmp_path / "coefficients_v2.txt").write_text("second")
+    assert changed(before, keys(potential=PotentialPlan(**potential))) == ALL
+
+
+def test_a_seed_decides_nothing_of_a_fit_without_chance(keys):
+    assert not family("snap").stochastic
+    assert changed(keys(), keys(seed=1)) == set()
+    net = PotentialPlan("net", "sevennet", {"epochs": 1})
+    assert changed(keys(potential=net), keys(potential=net, seed=1)) == ALL
 
 
 def test_two_potentials_of_one_name_are_refused(embedded):

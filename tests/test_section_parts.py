@@ -11,7 +11,7 @@ from typing import ClassVar
 import pypdfium2 as pdfium
 import pytest
 
-from mlip_bench import potentials, report
+from mlip_bench import measure, potentials, report
 from mlip_bench.measure import MEASURES, Measure, Metric, reported
 from mlip_bench.measure.direct.section import Pair, pair_of
 from mlip_bench.potentials import family, family_names
@@ -182,10 +182,7 @@ def test_the_first_page_is_of_what_is_declared_as_error_and_cost(tmp_path, monke
         costs=(axis("coins", "coin"),),
         note=lambda evidence: "Coins are of gold.",
     )
-    for name in list(MEASURES):
-        monkeypatch.delitem(MEASURES, name)
-    monkeypatch.setitem(MEASURES, "guesses", guesses)
-    monkeypatch.setitem(MEASURES, "price", price)
+    monkeypatch.setattr(measure, "MEASURES", {"guesses": guesses, "price": price})
     known = read_rows(EXAMPLE / RESULTS)
     rows = [
         dataclasses.replace(

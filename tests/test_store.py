@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from mlip_bench.data.reference import energy, fingerprint, forces, group, stress
 from mlip_bench.errors import UserError
-from mlip_bench.results import Journal, file_name
+from mlip_bench.results import TASK, Journal, file_name
 from mlip_bench.run.plan import Task
-from mlip_bench.run.store import FORMAT_FILE, TASK, Stopped, Store, sole_writer
+from mlip_bench.run.store import FORMAT_FILE, Stopped, Store, commit_of, sole_writer
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -132,11 +132,51 @@ def test_a_checkpoint_of_another_task_is_refused(store):
         pass
 
 
-def test_discarded_tasks_are_done_again(store):
+def test_a_task_that_is_done_again_stays_until_it_is(store):
     task = Writing("one")
     done(store, task)
-    store.discard(task, threading.Event())
+    first = commit_of(store.entry(task))
+    with store.begin(task, threading.Event(), again=True) as work:
+        assert store.has(task)
+        (work.folder / "text").write_text("again")
+        store.commit(task, work)
+    assert (store.entry(task) / "text").read_text() == "again"
+    assert commit_of(store.entry(task)) != first
+    assert not list(store.folder.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("damage", ["emptied", "cut", "another", "gone", "undescribed"])
+def test_what_is_damaged_is_not_finished_and_is_done_again(damage, store):
+    """Rows that were cut off were missing in reports, in silence."""
+    task = Writing("one two three")
+    done(store, task)
+    file, description = store.entry(task) / "text", store.entry(task) / TASK
+    changes = {
+        "emptied": lambda: file.write_text(""),
+        "cut": lambda: file.write_text("one two"),
+        "another": lambda: file.write_text("one two fifty"),
+        "gone": file.unlink,
+        "undescribed": description.unlink,
+    }
+    changes[damage]()
     assert not store.has(task)
+    assert store.is_damaged(task)
+    done(store, task)
+    assert file.read_text() == "one two three"
+    assert store.has(task)
+
+
+def test_a_store_that_another_run_is_just_beginning_is_no_foreign_folder(tmp_path):
+    (tmp_path / ".store.json.12.partial").write_text("{")
+    (tmp_path / "lost+found").mkdir()
+    assert not Store(tmp_path).has(Writing("one"))
+
+
+def test_a_checkpoint_of_which_a_kill_left_only_the_beginning_is_taken(store):
+    task = Writing("one", state=True)
+    folder = store.entry(task).with_name(f"{task.key}.checkpoint")
+    folder.mkdir(parents=True)
+    (folder / ".task.json.12.partial").write_text("{")
     done(store, task)
 
 

@@ -112,7 +112,9 @@ def swept(plan, tmp_path):
         with LocalExecutor(store, 2) as executor:
             results = Results(tmp_path / "sweep")
             data = Data.of(plan.dataset, store.put_structures)
-            return sweep.Sweep(plan, data, executor, results, budget_s, print).run(sizes)
+            one = sweep.Sweep(plan, data, executor, results, budget_s, print)
+            one.refuse_too_small(sizes)
+            return one.run(sizes)
 
     return do
 

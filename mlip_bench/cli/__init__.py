@@ -11,7 +11,7 @@ import typer
 import mlip_bench
 from mlip_bench.cli import datasets, fitting, inventory, measuring, outputs, studies
 from mlip_bench.cli.printing import BAD_ARGUMENTS, INTERRUPTED, complain
-from mlip_bench.errors import UserError, is_disk_full
+from mlip_bench.errors import LammpsError, UserError, is_disk_full
 
 PROGRAM = "mlip-bench"
 
@@ -62,9 +62,10 @@ app.add_typer(datasets.app, name="data")
 def main() -> None:
     """Run the command line; every foreseeable problem is one line and an exit code."""
     try:
+        _refuse_what_is_no_text(sys.argv)
         # Not standalone: typer's own message of a usage error is a box of many lines.
         code = app(prog_name=PROGRAM, standalone_mode=False)
-    except UserError as error:
+    except (UserError, LammpsError) as error:
         complain(str(error))
         sys.exit(BAD_ARGUMENTS)
     except UsageError as error:
@@ -72,9 +73,8 @@ def main() -> None:
         sys.exit(BAD_ARGUMENTS)
     except OSError as error:
         if not is_disk_full(error):
-            if error.filename is None:
-                raise
-            complain(f"{error.filename}: {error.strerror}; check the path and its permissions")
+            where = f"{error.filename}: " if error.filename else ""
+            complain(f"{where}{error.strerror or error}; check the path and its permissions")
             sys.exit(BAD_ARGUMENTS)
         complain(f"no space left on the disk ({error.filename or error}); free some and repeat the command")
         sys.exit(BAD_ARGUMENTS)
@@ -82,6 +82,13 @@ def main() -> None:
     if code == INTERRUPTED:
         complain("interrupted; the same command goes on from here")
     sys.exit(code)
+
+
+def _refuse_what_is_no_text(words: list[str]) -> None:
+    """Raise :class:`UserError` for a name whose bytes are no UTF-8: it could not be written down."""
+    for word in words:
+        if not word.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in word):
+            raise UserError(f"{word!a}: a name whose bytes are not UTF-8; rename it")
 
 
 def _complain_of_usage(error: Any) -> None:

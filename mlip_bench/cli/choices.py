@@ -102,6 +102,10 @@ def parse_settings(
 def parse_varied(settings: list[str], names: list[str]) -> dict[str, dict[str, list[Any]]]:
     """Return ``{family: {hyper-parameter: values}}`` from texts like ``snap.twojmax=2,4,6``."""
     varied = parse_settings(settings, names, "--vary", "snap.twojmax=4,6,8")
+    for name, hypers in varied.items():
+        for hyper, value in hypers.items():
+            if value in ("", []):
+                raise UserError(f"--vary {name}.{hyper}=: no values; write them as --vary snap.twojmax=4,6,8")
     return {
         name: {hyper: value if isinstance(value, list) else _values(value) for hyper, value in hypers.items()}
         for name, hypers in varied.items()

@@ -24,7 +24,7 @@ from mlip_bench.cli.arguments import (
 )
 from mlip_bench.cli.choices import chosen, parse_duration, parse_settings, plan_potentials, with_device
 from mlip_bench.cli.printing import SOMETHING_FAILED, complain, say, say_of_data
-from mlip_bench.cli.studies import forget, prepared, say_taken, working
+from mlip_bench.cli.studies import prepared, say_taken, working
 
 if TYPE_CHECKING:  # what takes long to import, ``--help`` does without
     from mlip_bench.data.reading import ReadingOptions
@@ -51,9 +51,9 @@ def fit(
     """Fit one potential on the training data and save it; an interrupted fit goes on from where it was."""
     from mlip_bench.cli.requests import DataRequest
     from mlip_bench.potentials import family_names, notes
+    from mlip_bench.results import TASK
     from mlip_bench.run.executor import TaskFailed
     from mlip_bench.run.plan import TASK_ROWS, Data, Plan
-    from mlip_bench.run.store import TASK
 
     (name,) = with_device(chosen(potential, family_names(), "potential"), device)
     overrides, limit = parse_settings(settings or [], [name]), parse_duration(timeout, "--timeout")
@@ -65,9 +65,7 @@ def fit(
     say_of_data(data.notes)
     with prepared(out, store) as kept:
         (task,) = plan.tasks(Data.of(data, kept.put_structures))
-        with working(kept, [task], 1, limit) as executor:
-            if fresh:
-                forget(executor, [task])
+        with working(kept, [task], 1, limit, fresh) as executor:
             try:
                 done = executor.submit(task).result()
             except TaskFailed as failure:

@@ -33,6 +33,10 @@ class Lines(Watcher):
         self._started[task.label] = time.monotonic()
         self._say(f"{task.label}: started")
 
+    def noted(self, task: Task, sentence: str) -> None:
+        """Print what is to be said of a task."""
+        self._say(f"{task.label}: {sentence}")
+
     def ended(self, task: Task, error: str | None) -> None:
         """Print that a task is done, or why it failed."""
         seconds = time.monotonic() - self._started[task.label]
@@ -74,6 +78,10 @@ class Bars(Watcher):
     def progressed(self, task: Task, share: float, message: str) -> None:
         """Move the bar of a task."""
         self._progress.update(self._bars[task.label], completed=share, message=message)
+
+    def noted(self, task: Task, sentence: str) -> None:
+        """Print what is to be said of a task, above the bars."""
+        self._progress.print(f"{task.label}: {sentence}", markup=False, highlight=False)
 
     def ended(self, task: Task, error: str | None) -> None:
         """Fill the bar of a task, or say why it failed."""

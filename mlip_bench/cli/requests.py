@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlip_bench.cli.choices import read_dataset
+from mlip_bench.cli.choices import chosen, read_dataset, with_device
 from mlip_bench.data.dataset import Dataset, with_crystal
 from mlip_bench.data.reading import ReadingOptions
 from mlip_bench.errors import UserError
+from mlip_bench.measure import MEASURES
+from mlip_bench.potentials import presets
 from mlip_bench.results import versions
 from mlip_bench.run.plan import Plan, PotentialPlan
 
@@ -75,15 +77,18 @@ def repeated(path: Path, trust: bool) -> tuple[DataRequest, Plan, list[str]]:
         request = DataRequest.of_table(content["request"])
         potentials = tuple(_planned(name, entry) for name, entry in content["potentials"].items())
         options = {key: content[key] for key in ("seed", "device", "preset")}
-        measures, sha256 = tuple(content["measures"]), content["dataset"]["sha256"]
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+        measures = chosen(",".join(content["measures"]), list(MEASURES), "measure")
+        presets.with_sources(next(iter(content["potentials"].values()))["family"], options["preset"], "")
+        sha256, then = content["dataset"]["sha256"], dict(content["versions"])
+    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not the description of a run that can be repeated ({error})") from error
+    with_device([potential.family for potential in potentials], options["device"])
     data = request.read()
     if data.sha256 != sha256:
         raise UserError(
             f"{path}: the data has changed since that run ({data.origin}); repeat it with its options instead"
         )
-    return request, Plan(data, potentials, measures, **options, trust=trust), _changes(content["versions"])
+    return request, Plan(data, potentials, tuple(measures), **options, trust=trust), _changes(then)
 
 
 def _planned(name: str, entry: dict[str, Any]) -> PotentialPlan:

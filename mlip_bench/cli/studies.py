@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import shlex
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -139,11 +140,9 @@ def perform(
 
     tasks = plan.tasks(Data.of(plan.dataset, store.put_structures))
     describe(plan, folder, command_line(), request.as_table())
-    with working(store, tasks, jobs, timeout_s) as executor:
-        if fresh:
-            forget(executor, tasks)
+    with working(store, tasks, jobs, timeout_s, fresh) as executor:
         outcome = schedule.run(tasks, executor, folder)
-    say_kept(outcome, store)
+    say_taken(outcome.n_kept, len(tasks), store)
     say_notes(folder, plan.potentials)
     if not is_current(folder):
         build(folder)
@@ -219,15 +218,15 @@ def perform_sweep(
 
     data = Data.of(plan.dataset, store.put_structures)
     tasks = [task for size in sizes for task in plan.tasks_of(size.potential, data)]
-    # Until it is known how far the budget goes, so that the rows of a sweep that is ended can be shown, too.
-    every = dataclasses.replace(plan, potentials=tuple(size.potential for size in sizes))
-    describe(every, folder, command_line(), request.as_table())
-    with working(store, tasks, jobs, timeout_s) as executor:
-        if fresh:
-            forget(executor, tasks)
-        done = Sweep(plan, data, executor, Results(folder), budget_s, say).run(sizes)
+    with working(store, tasks, jobs, timeout_s, fresh) as executor:
+        one = Sweep(plan, data, executor, Results(folder), budget_s, say)
+        one.refuse_too_small(sizes)
+        # Until it is known how far the budget goes: the rows of a sweep that is ended can be shown, too.
+        every = dataclasses.replace(plan, potentials=tuple(size.potential for size in sizes))
+        describe(every, folder, command_line(), request.as_table())
+        done = one.run(sizes)
     describe(done.plan, folder, command_line(), request.as_table(), done.notes)
-    say_kept(done.outcome, store)
+    say_taken(done.outcome.n_kept, len(done.plan.potentials) * (1 + len(plan.measures)), store)
     say_notes(folder, done.plan.potentials)
     for note in done.notes:
         say(note)
@@ -250,6 +249,7 @@ def tune(
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder; default reports/<system>-tune-<family>.")] = None,
     store: StoreFolder = None,
+    fresh: Fresh = False,
     jobs: Jobs = None,
     timeout: Timeout = None,
     trust: Trust = False,
@@ -275,7 +275,7 @@ def tune(
         task = tuning.problem(name, planned.hypers, data, known, folds, seed, trust)
         say(f"data: {data.origin} ({len(data.train)} training); {len(task.dimensions)} numbers to tune")
         say_of_data(data.notes)
-        with working(kept, tuning.first(task), jobs, limit, quiet=True) as executor:
+        with working(kept, tuning.first(task), jobs, limit, fresh, quiet=True) as executor:
             start, best = tuning.tune(task, executor, trials, say)
         table = folder / f"{name}.toml"
         write_atomically(table, tuning.entry(task, start, best))
@@ -292,13 +292,21 @@ def prepared(folder: Path, store: Path | None) -> "Iterator[Store]":
 
     if (folder / OLD_TASKS).is_dir():
         say(f"{folder / OLD_TASKS}: tasks of version 0.1, not used any more; remove it")
+    kept = store or folder.absolute().parent / STORE
+    if kept.resolve() in (folder.resolve(), *folder.resolve().parents) or folder.name == STORE:
+        raise UserError(f"{folder}: that is the place of the store; choose another folder with --out")
     with sole_writer(folder):
-        yield Store(store or folder.absolute().parent / STORE)
+        yield Store(kept)
 
 
 @contextlib.contextmanager
 def working(
-    store: "Store", tasks: "Sequence[Task]", jobs: int | None, timeout_s: float | None, quiet: bool = False
+    store: "Store",
+    tasks: "Sequence[Task]",
+    jobs: int | None,
+    timeout_s: float | None,
+    fresh: bool = False,
+    quiet: bool = False,
 ) -> "Iterator[LocalExecutor]":
     """Give an executor that shows on the terminal what it does; ``quiet`` only what takes long."""
     from mlip_bench.cli.progress import watcher
@@ -307,18 +315,14 @@ def working(
 
     prepare(tasks)
     side_by_side = sum(not task.alone and not task.needs for task in tasks)
-    if jobs is None:  # each fit on a core of its own, as far as there are fits and cores
+    if jobs is None and any(task.on_gpu for task in tasks):
+        jobs = 1  # side by side they would share one card
+    elif jobs is None:  # each fit on a core of its own, as far as there are fits and cores
         jobs = len(available_cores()) if quiet else min(len(available_cores()), max(1, side_by_side))
     watching: contextlib.AbstractContextManager[Watcher]
     watching = contextlib.nullcontext(Watcher()) if quiet else watcher(console)
-    with watching as shown, LocalExecutor(store, jobs, timeout_s, shown) as executor:
+    with watching as shown, LocalExecutor(store, jobs, timeout_s, shown, fresh) as executor:
         yield executor
-
-
-def forget(executor: "LocalExecutor", tasks: "Sequence[Task]") -> None:
-    """Take tasks out of the store, so that they are done anew."""
-    for task in tasks:
-        executor.forget(task)
 
 
 def refuse_beside_from(context: typer.Context) -> None:
@@ -326,7 +330,8 @@ def refuse_beside_from(context: typer.Context) -> None:
     for name in context.params:
         source = context.get_parameter_source(name)
         if name not in BESIDE_FROM and source is not None and source.name == "COMMANDLINE":
-            raise UserError(f"--from repeats a run as it was: leave --{name.replace('_', '-')} out")
+            (option,) = (one.opts[0] for one in context.command.params if one.name == name)
+            raise UserError(f"--from repeats a run as it was: leave {option} out")
 
 
 def say_of(plan: "Plan") -> None:
@@ -339,11 +344,6 @@ def say_of(plan: "Plan") -> None:
     names = [name for name in plan.measures if MEASURES[name].alone]
     if names and data.on_copies is not None:
         say(f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} timed {data.on_copies}")
-
-
-def say_kept(outcome: "Outcome", store: "Store") -> None:
-    """Print what was taken from the store."""
-    say_taken(outcome.n_kept, outcome.n_kept + outcome.n_done + len(outcome.failures), store)
 
 
 def say_taken(n_kept: int, n_tasks: int, store: "Store") -> None:
@@ -369,6 +369,7 @@ def recommend(folder: Path) -> None:
     from mlip_bench.results import POTENTIALS, file_name
 
     name = fronts.recommended(content.read(folder).ranking)
+    shutil.rmtree(folder / RECOMMENDED, ignore_errors=True)  # of an earlier choice nothing may stay
     if name is not None:
         to_lammps(load(folder / POTENTIALS / file_name(name)), folder / RECOMMENDED)
         say(f"recommended, for LAMMPS: {name}, {folder / RECOMMENDED}")

@@ -21,7 +21,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from mlip_bench.data import label_worker
-from mlip_bench.data.reference import labelled
+from mlip_bench.data.reference import geometry_fingerprint, labelled
 from mlip_bench.data.shipped import shipped_folder
 from mlip_bench.errors import UserError, did_you_mean
 from mlip_bench.results import Journal, write_atomically
@@ -68,9 +68,13 @@ def read_recipe(name: str) -> Recipe:
     if path is None:
         raise UserError(f"no recipe '{name}'{did_you_mean(name, shipped)}; or give a TOML file")
     try:
-        return Recipe(**tomllib.loads(path.read_text()))
+        recipe = Recipe(**tomllib.loads(path.read_text()))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError) as error:
         raise UserError(f"{path}: not a recipe ({error})") from error
+    for name in ("settings", "settings_of", "magnetic_moments", "crystal", "measures"):
+        if not isinstance(getattr(recipe, name), dict):
+            raise UserError(f"{path}: not a recipe ({name} must be a table)")
+    return recipe
 
 
 class Worker:
@@ -213,10 +217,21 @@ class Labels(Calculator):
     def _ask(self, atoms: Atoms, stress: bool) -> Atoms:
         if self.worker is None:
             raise UserError(f"{self.path} lacks a structure of {atoms.symbols}: label it first")
+        if self._journals is None:
+            return self._compute(atoms, stress, None)
+        journal = self._journals(self.worker.sha256)
+        with journal.held(geometry_fingerprint(atoms)[:16]):
+            # Another command may have computed it meanwhile.
+            self._of_settings.pop(self.worker.sha256, None)
+            return _find(self._made(), atoms, stress) or self._compute(atoms, stress, journal)
+
+    def _compute(self, atoms: Atoms, stress: bool, journal: Journal | None) -> Atoms:
+        """Ask the worker, and write its answer down before it counts."""
+        assert self.worker is not None
         values = self.worker.label(atoms, stress)
         record = {**geometry(atoms), **values, SETTINGS: self.worker.sha256}
-        if self._journals is not None:
-            self._journals(self.worker.sha256).append(record)
+        if journal is not None:
+            journal.append(record)
         answer = _from_record(record)
         self._made().append(answer)
         return answer

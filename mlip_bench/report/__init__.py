@@ -17,7 +17,7 @@ FIGURES = "figures"
 def is_current(folder: Path) -> bool:
     """Tell whether the report was built after the last change of the rows and the description of the run."""
     report = folder / PDF  # written last
-    if not report.is_file():
+    if not (report.is_file() and (folder / HTML).is_file()):
         return False
     built = report.stat().st_mtime_ns
     return all((folder / name).stat().st_mtime_ns <= built for name in (RESULTS, DESCRIPTION))

@@ -8,6 +8,7 @@ not run anything parallel, so that each child can set its own number of threads 
 """
 
 import contextlib
+import ctypes
 import errno
 import importlib
 import multiprocessing
@@ -37,6 +38,9 @@ THREAD_VARIABLES = (
 
 # How long a child that has told its result may take to clean up (s).
 EXIT_SECONDS = 3.0
+
+# Of prctl(2): the signal that this process gets when its parent ends.
+PR_SET_PDEATHSIG = 1
 
 # How often a waiting parent looks whether it should stop (s).
 POLL_SECONDS = 0.2
@@ -182,6 +186,7 @@ def _serve(
 ) -> None:
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _die_with_server()
     threading.Thread(target=_die_with_parent, daemon=True).start()
     os.environ.clear()
     os.environ.update(environment | dict.fromkeys(THREAD_VARIABLES, str(len(cores))))
@@ -216,6 +221,15 @@ def set_threads(number: int) -> None:
         importlib.import_module("numba.core.config").reload_config()
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(number)
+
+
+def _die_with_server() -> None:
+    """Let Linux kill this process when the server of children ends, which ends with the parent.
+
+    The thread below waits for its turn where a library keeps Python's lock for long.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _die_with_parent() -> None:

@@ -31,6 +31,9 @@ class Watcher:
     def ended(self, task: Task, error: str | None) -> None:
         """A task is done, or has failed with this error."""
 
+    def noted(self, task: Task, sentence: str) -> None:
+        """Something is to be said of a task before it begins."""
+
 
 class TaskFailed(Exception):
     """A task could not be done; the message is one line."""
@@ -67,12 +70,19 @@ class LocalExecutor:
     ----------
     jobs : tasks that work side by side, each on its share of the cores.
     timeout_s : the time that a task may take; None for no limit.
+    fresh : do each task anew, whatever the store has.
     """
 
     def __init__(
-        self, store: Store, jobs: int = 1, timeout_s: float | None = None, watcher: Watcher | None = None
+        self,
+        store: Store,
+        jobs: int = 1,
+        timeout_s: float | None = None,
+        watcher: Watcher | None = None,
+        fresh: bool = False,
     ):
         self.store = store
+        self._fresh = fresh
         cores = available_cores()
         self.jobs = max(1, min(jobs, len(cores)))
         self._watcher = watcher or Watcher()
@@ -104,7 +114,7 @@ class LocalExecutor:
             if task.key not in self._futures:
                 future: Future[Done] = Future()
                 self._futures[task.key] = future
-                if self.store.has(task):
+                if self.has(task):
                     future.set_result(Done(self.store.entry(task), kept=True))
                 else:
                     needed = [self._futures[need.key] for need in needs]
@@ -117,10 +127,9 @@ class LocalExecutor:
         self._stop.set()
         self._begin_what_can()
 
-    def forget(self, task: Task) -> None:
-        """Remove a task from the store, so that it is done again."""
-        self.store.discard(task, self._stop)
-        self._futures.pop(task.key, None)
+    def has(self, task: Task) -> bool:
+        """Tell whether a task need not be done."""
+        return not self._fresh and self.store.has(task)
 
     def _begin_what_can(self) -> None:
         """Begin tasks for which there are cores, those that are timed when there is nothing else."""
@@ -165,7 +174,12 @@ class LocalExecutor:
 
     def _do(self, task: Task, cores: list[int]) -> Done:
         """Do one task in a child and keep it."""
-        with self.store.machine(task.alone, self._stop), self.store.begin(task, self._stop) as work:
+        if not self._fresh and self.store.is_damaged(task):
+            self._watcher.noted(task, "what the store has of it is damaged; it is done anew")
+        with (
+            self.store.machine(task.alone, self._stop),
+            self.store.begin(task, self._stop, self._fresh) as work,
+        ):
             if work is None:
                 return Done(self.store.entry(task), kept=True)
             with self._told(task):

@@ -29,10 +29,10 @@ from mlip_bench.results import (
     write_atomically,
     write_rows,
 )
-from mlip_bench.run.plan import Fit, Plan, PotentialPlan, PotentialTask
-from mlip_bench.run.store import TASK
+from mlip_bench.run.plan import TASK_ROWS, Fit, Plan, PotentialPlan, PotentialTask
+from mlip_bench.run.store import TASK, commit_of
 
-# Which task each published file or folder is of.
+# Which result each published file or folder is of, by its commit.
 PUBLISHED = "published.json"
 
 
@@ -43,7 +43,7 @@ class RunFolder:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / PUBLISHED
-        self._keys = _read_keys(self._path)
+        self._commits = _read_commits(self._path)
         self._rows: dict[PotentialTask, list[Row]] = {}
 
     def write(self, tasks: Mapping[PotentialTask, Path], failures: Sequence[Row]) -> None:
@@ -55,15 +55,17 @@ class RunFolder:
         rows = [row for task, folder in tasks.items() for row in self._rows_of(task, folder)]
         write_rows(self.folder / RESULTS, [*rows, *failures])
         wanted = {
-            name: (source, task) for task, folder in tasks.items() for name, source in published(task, folder)
+            name: (source, commit_of(folder))
+            for task, folder in tasks.items()
+            for name, source in published(task, folder)
         }
-        for name in set(self._keys) - set(wanted):
+        for name in set(self._commits) - set(wanted):
             self._remove(name)
-        for name, (source, task) in wanted.items():
-            if self._keys.get(name) != task.key or not (self.folder / name).exists():
+        for name, (source, commit) in wanted.items():
+            if self._commits.get(name) != commit or not (self.folder / name).exists():
                 self._copy(source, name)
-                self._keys[name] = task.key
-        write_atomically(self._path, json.dumps(self._keys, indent=1, ensure_ascii=False) + "\n")
+                self._commits[name] = commit
+        write_atomically(self._path, json.dumps(self._commits, indent=1, ensure_ascii=False) + "\n")
 
     def _rows_of(self, task: PotentialTask, folder: Path) -> list[Row]:
         if task not in self._rows:  # not by key: a task of two names has rows under both
@@ -73,7 +75,7 @@ class RunFolder:
     def _remove(self, name: str) -> None:
         path = self.folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        del self._keys[name]
+        del self._commits[name]
 
     def _copy(self, source: Path, name: str) -> None:
         """Copy a file or folder so that it is never there in part."""
@@ -82,7 +84,7 @@ class RunFolder:
         target.parent.mkdir(exist_ok=True)
         if source.is_dir():
             shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(source, partial, ignore=shutil.ignore_patterns(TASK))
+            shutil.copytree(source, partial, ignore=shutil.ignore_patterns(TASK, TASK_ROWS))
             # In runs of version 0.1 it is a link.
             target.unlink() if target.is_symlink() else shutil.rmtree(target, ignore_errors=True)
         else:
@@ -90,8 +92,8 @@ class RunFolder:
         partial.replace(target)
 
 
-def _read_keys(path: Path) -> dict[str, str]:
-    """Return the task of each published file; of a damaged file nothing, so that all is copied again."""
+def _read_commits(path: Path) -> dict[str, str]:
+    """Return which result each published file is of; nothing where that is damaged, so that all is copied."""
     try:
         return dict(json.loads(path.read_text()))
     except (FileNotFoundError, ValueError, TypeError):
@@ -154,7 +156,7 @@ def _described(potential: PotentialPlan, train: Sequence[Atoms]) -> dict[str, An
         "source": str(potential.source) if potential.source else None,
         "seed": potential.seed,
         "fits_stress": potential.fits_stress(train),
-        "hypers": _without_none(potential.resolved()),
+        "hypers": _without_none(potential.with_whole_paths()),
     }
     return _without_none(found)
 

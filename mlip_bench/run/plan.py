@@ -8,6 +8,7 @@ sees the store.
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,10 +25,17 @@ from mlip_bench.hardware import cpu_name, device_name
 from mlip_bench.measure import BY_GROUP, MEASURES, Value, first_principles, fit, metric
 from mlip_bench.potentials import Potential, family, load
 from mlip_bench.potentials.base import DESCRIPTION
-from mlip_bench.results import Row, read_rows, versions
+from mlip_bench.results import TASK, Row, read_rows, versions
 
 FIT = "fit"
 TASK_ROWS = "rows.jsonl"
+
+# Beside a published potential: what belongs to its coefficients, and files that define how they are used.
+COMPANION = ".snapparam"
+DEFINITIONS = (".snap", ".mod")
+
+# Files (bytes) that are looked through for the names of others.
+LARGEST_DEFINITION = 10_000_000
 
 # Hexadecimal digits of a key: enough that no two tasks of the world share one.
 KEY_DIGITS = 32
@@ -55,12 +63,12 @@ class PotentialPlan:
         """
         hypers = self.resolved()
         for name in family(self.family).file_hypers:
-            if hypers[name] and Path(hypers[name]).exists():  # else the word is a name, of a model that ships
-                hypers[name] = _digests(Path(hypers[name]), _files(Path(hypers[name])))
+            if Path(hypers[name]).is_file():  # else the word is a name, of a model that ships
+                hypers[name] = _digests(Path(hypers[name]), [Path(hypers[name])])
         return (
             hypers
             if self.source is None
-            else {"hypers": hypers, "source": _digests(self.source, _files_of_potential(self.source))}
+            else {"hypers": hypers, "source": _digests(self.source, files_of(self.source))}
         )
 
     @cached_property
@@ -71,6 +79,14 @@ class PotentialPlan:
     def resolved(self) -> dict[str, Any]:
         """Return all hyper-parameters, defaults included; raises UserError where one is wrong."""
         return dataclasses.asdict(family(self.family)(**self.hypers).hypers)
+
+    def with_whole_paths(self) -> dict[str, Any]:
+        """Return all hyper-parameters; files that they name are found from any folder."""
+        hypers = self.resolved()
+        for name in family(self.family).file_hypers:
+            if Path(hypers[name]).is_file():
+                hypers[name] = str(Path(hypers[name]).absolute())
+        return hypers
 
     def fits_stress(self, train: Sequence[Atoms]) -> bool | None:
         """Tell whether the fit uses stress, which ``train`` must have; None of what is read: nobody says."""
@@ -183,6 +199,11 @@ class Task:
         return ()
 
     @property
+    def on_gpu(self) -> bool:
+        """Whether it computes on a GPU."""
+        return False
+
+    @property
     def needs(self) -> tuple["Task", ...]:
         """The tasks that have to be finished before."""
         return ()
@@ -209,6 +230,11 @@ class PotentialTask(Task):
     def fit(self) -> "Fit":
         """The fit of the potential."""
         raise NotImplementedError
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the potential does."""
+        return self.fit.device != "cpu"
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -238,7 +264,12 @@ class PotentialTask(Task):
         data, name = self.fit.data, self.fit.potential.name
         return [
             dataclasses.replace(
-                row, system=data.system, dataset=data.name, dataset_sha256=data.sha256, potential=name
+                row,
+                system=data.system,
+                dataset=data.name,
+                dataset_sha256=data.sha256,
+                potential=name,
+                seed=self.fit.seed,
             )
             for row in read_rows(folder / TASK_ROWS)
         ]
@@ -338,7 +369,7 @@ class Fit(PotentialTask):
         }
         if self.potential.source is not None:
             return decides
-        return decides | {"train": self.data.train, "seed": self.seed}
+        return decides | {"train": self.data.train, "seed": self.seed if kind.stochastic else None}
 
     def verify(self, folder: Path) -> None:
         """Raise :class:`ValueError` where a folder does not hold this potential with its rows."""
@@ -404,7 +435,8 @@ class Measurement(PotentialTask):
         else:
             decides |= {"train": data.train, "test": data.test}
         if self.alone:
-            decides |= {"processor": cpu_name(), "threads": 1}
+            decides |= {"processor": cpu_name(), "device": device_name(self.of.device), "threads": 1}
+            decides |= {"named": data.named is not None}
         if measure.by_preset:
             decides |= {"preset": self.preset}
         return decides
@@ -435,16 +467,31 @@ def _digests(of: Path, files: Sequence[Path]) -> dict[str, str]:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
 
-def _files(path: Path) -> list[Path]:
-    return [found for found in path.rglob("*") if found.is_file()] if path.is_dir() else [path]
+def files_of(source: Path) -> list[Path]:
+    """Return the files that a potential is read from: those of its folder, or one and what belongs to it.
 
-
-def _files_of_potential(source: Path) -> list[Path]:
-    """Return the files of a potential: those of its folder, or the one named and its companions beside it."""
+    Beside a file these are its companions (``.snapparam`` of ``.snapcoeff``), definitions that name it
+    (``.snap``, ``.mod``), and the files that any of these name.
+    """
     if source.is_dir():
-        return _files(source)
-    begins = f"{source.stem}."  # .snapcoeff and .snapparam, .xml and .xml.sparseX...
-    return [path for path in source.parent.iterdir() if path.is_file() and path.name.startswith(begins)]
+        own = [path for path in source.iterdir() if path.is_file() and path.name[0] != "."]
+        return [path for path in own if path.name not in (TASK_ROWS, TASK)]
+    beside = {path.name: path for path in source.parent.iterdir() if path.is_file()}
+    definitions = [name for name in beside if name.endswith(DEFINITIONS)]
+    definitions = [name for name in definitions if source.name in _words(beside[name])]
+    found: set[str] = set()
+    latest = {source.name, f"{source.stem}{COMPANION}", *definitions} & set(beside)
+    while latest:
+        found |= latest
+        latest = {word for name in latest for word in _words(beside[name]) if word in beside} - found
+    return [beside[name] for name in found]
+
+
+def _words(path: Path) -> set[str]:
+    """Return the words of a text file, and the values of its attributes; of a large or other file none."""
+    if path.stat().st_size > LARGEST_DEFINITION:
+        return set()
+    return set(re.split(r"[\s\"'<>=]+", path.read_text(errors="replace")))
 
 
 def _digest_of_file(path: Path) -> str:

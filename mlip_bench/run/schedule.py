@@ -68,6 +68,7 @@ def do(tasks: Sequence[PotentialTask], executor: LocalExecutor, results: Results
     futures: dict[Future[Done], list[PotentialTask]] = {}
     for task in tasks:  # two potentials of other names can be one task
         futures.setdefault(executor.submit(task, task.needs), []).append(task)
+    results.write()  # what a folder has of an earlier run is not beside the description of this one
     while futures:
         for future in wait(futures, return_when=FIRST_COMPLETED).done:
             for task in futures.pop(future):

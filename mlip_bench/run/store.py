@@ -21,6 +21,7 @@ import os
 import shutil
 import socket
 import threading
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ from ase.io.trajectory import Trajectory
 
 from mlip_bench.data.reference import fingerprint, geometry_fingerprint
 from mlip_bench.errors import UserError
-from mlip_bench.results import Journal, flush_to_disk, write_atomically
+from mlip_bench.results import TASK, Journal, flush_to_disk, write_atomically
 
 # Where finished work is kept, beside the folders of runs, unless another place is named.
 STORE = "mlip-bench-store"
@@ -39,8 +40,12 @@ STORE = "mlip-bench-store"
 # Of the layout above; a store of another one is refused.
 FORMAT = 1
 FORMAT_FILE = "store.json"
-TASK = "task.json"
+# What a new disk has in its topmost folder.
+LOST = "lost+found"
 STRUCTURES = "structures"
+
+# Files of at most this many bytes are read again before a finished task is taken from the store.
+READ_AGAIN = 1_000_000
 
 # How often somebody who waits for a lock looks again (s).
 POLL_SECONDS = 0.1
@@ -107,7 +112,9 @@ class Store:
     def _check_format(self) -> None:
         path = self.folder / FORMAT_FILE
         if not path.is_file():
-            if any(self.folder.iterdir()):
+            # What begins with a dot is being written, by another run that begins at the same time.
+            foreign = [one for one in self.folder.iterdir() if one.name[0] != "." and one.name != LOST]
+            if foreign and not path.is_file():
                 raise UserError(
                     f"{self.folder}: not empty, and not a store ({FORMAT_FILE} is missing); name another "
                     "folder with --store"
@@ -132,21 +139,29 @@ class Store:
         return self.folder / task.kind / task.key
 
     def has(self, task: Keyed) -> bool:
-        """Tell whether a task is finished."""
-        return (self.entry(task) / TASK).is_file()
+        """Tell whether a task is finished, and all that it left is there as it was written."""
+        return _is_whole(self.entry(task))
+
+    def is_damaged(self, task: Keyed) -> bool:
+        """Tell whether there is something of a finished task that is not whole any more."""
+        return self.entry(task).is_dir() and not self.has(task)
 
     @contextlib.contextmanager
-    def begin(self, task: Keyed, stop: threading.Event) -> Iterator[Work | None]:
+    def begin(self, task: Keyed, stop: threading.Event, again: bool = False) -> Iterator[Work | None]:
         """Hold a task and give a new folder to work in; None where another run finished it meanwhile.
 
         Who comes second waits. What is not committed inside is gone afterwards, except for the checkpoint.
-        Raises :class:`Stopped` where ``stop`` is set while this waits.
+        A finished task that is done ``again`` stays until the new one is committed. Raises :class:`Stopped`
+        where ``stop`` is set while this waits.
         """
         entry = self.entry(task)
         with self._held(_beside(entry, ".lock"), stop):
-            if self.has(task):
+            if self.has(task) and not again:
+                shutil.rmtree(_beside(entry, ".checkpoint"), ignore_errors=True)
                 yield None
                 return
+            if again:
+                shutil.rmtree(_beside(entry, ".checkpoint"), ignore_errors=True)
             for leftover in entry.parent.glob(f"{task.key}.*.partial"):
                 shutil.rmtree(leftover)  # of a run that was killed: who holds the lock is alone
             who = f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}"
@@ -168,25 +183,24 @@ class Store:
         for path in sorted(work.folder.rglob("*")):
             flush_to_disk(path)
         flush_to_disk(work.folder)
-        work.folder.rename(self.entry(task))
-        flush_to_disk(self.entry(task).parent)
-        shutil.rmtree(work.checkpoint, ignore_errors=True)
-
-    def discard(self, task: Keyed, stop: threading.Event) -> None:
-        """Remove a task, finished or begun, unless another run is at work on it: then this waits."""
         entry = self.entry(task)
-        with self._held(_beside(entry, ".lock"), stop):
-            shutil.rmtree(_beside(entry, ".checkpoint"), ignore_errors=True)
-            if entry.is_dir():
-                gone = _beside(entry, ".gone.partial")
-                entry.rename(gone)
-                shutil.rmtree(gone)
+        if entry.is_dir():  # damaged, or done again
+            gone = _beside(entry, ".gone.partial")
+            entry.rename(gone)
+            work.folder.rename(entry)
+            shutil.rmtree(gone)
+        else:
+            work.folder.rename(entry)
+        flush_to_disk(entry.parent)
+        shutil.rmtree(work.checkpoint, ignore_errors=True)
 
     def _own_checkpoint(self, work: Work, task: Keyed) -> None:
         """Mark the checkpoint as this task's; raises :class:`UserError` where it is another's."""
         if not task.resumable:
             return
         work.checkpoint.mkdir(exist_ok=True)
+        for leftover in work.checkpoint.glob(".*.partial"):
+            leftover.unlink()  # who holds the lock is alone
         if any(work.checkpoint.iterdir()) and not _is_description_of(work.checkpoint, task):
             raise UserError(
                 f"{work.checkpoint}: does not belong to {task.label}; remove it and repeat the command"
@@ -289,8 +303,43 @@ def _beside(entry: Path, ending: str) -> Path:
 
 
 def _write_description(folder: Path, task: Keyed) -> None:
-    content = {"label": task.label, "kind": task.kind, "key": task.key, "decides": task.decides}
+    files = {
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": _digest_of_file(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    content = {
+        "label": task.label,
+        "kind": task.kind,
+        "key": task.key,
+        "decides": task.decides,
+        "commit": uuid.uuid4().hex,
+        "files": files,
+    }
     write_atomically(folder / TASK, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def commit_of(folder: Path) -> str:
+    """Return what tells this result of a finished task from one of the same task that was done again."""
+    return str(json.loads((folder / TASK).read_text())["commit"])
+
+
+def _is_whole(folder: Path) -> bool:
+    """Tell whether the files of a finished task are there as they were written; large ones by their size."""
+    try:
+        files = json.loads((folder / TASK).read_text())["files"]
+        return all(
+            (folder / name).stat().st_size == entry["bytes"]
+            and (entry["bytes"] > READ_AGAIN or _digest_of_file(folder / name) == entry["sha256"])
+            for name, entry in files.items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _digest_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_description_of(folder: Path, task: Keyed) -> bool:

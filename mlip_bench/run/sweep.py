@@ -19,7 +19,7 @@ import numpy as np
 from mlip_bench.data.dataset import Dataset
 from mlip_bench.errors import UserError
 from mlip_bench.potentials import family, presets
-from mlip_bench.results import Row
+from mlip_bench.results import BY_GROUP, Row
 from mlip_bench.run.executor import LocalExecutor
 from mlip_bench.run.plan import Data, Plan, PotentialPlan, PotentialTask
 from mlip_bench.run.schedule import Outcome, Results, do
@@ -130,7 +130,7 @@ class Estimates:
 
     def learn(self, size: Size, rows: Sequence[Row]) -> None:
         """Keep what a size took, failed tasks included."""
-        took = {(row.measure, row.started): row.wall_s for row in rows}
+        took = {(row.measure.removesuffix(BY_GROUP), row.started): row.wall_s for row in rows}
         self._ratios.setdefault(size.potential.family, []).append(sum(took.values()) / size.seconds)
 
 
@@ -159,10 +159,9 @@ class Sweep:
     def run(self, sizes: Sequence[Size]) -> Swept:
         """Do the sizes that are finished already, which cost nothing, and then what the budget pays for."""
         tasks = {size.potential.name: self._plan.tasks_of(size.potential, self._data) for size in sizes}
-        kept = [size for size in sizes if all(map(self._executor.store.has, tasks[size.potential.name]))]
+        kept = self._kept(sizes)
         self._do(kept, tasks)
         to_do = [size for size in sizes if size not in kept]
-        self.refuse_too_small(to_do, kept)
         # Where an estimate was too low, what is not done by then is cut off.
         deadline = threading.Timer(self._left_s, self._executor.stop)
         deadline.daemon = True
@@ -188,11 +187,16 @@ class Sweep:
                 self._left_out.append(size)
         return chosen
 
-    def refuse_too_small(self, to_do: Sequence[Size], kept: Sequence[Size]) -> None:
+    def _kept(self, sizes: Sequence[Size]) -> list[Size]:
+        """Return the sizes that need not be done."""
+        tasks = {size.potential.name: self._plan.tasks_of(size.potential, self._data) for size in sizes}
+        return [size for size in sizes if all(map(self._executor.has, tasks[size.potential.name]))]
+
+    def refuse_too_small(self, sizes: Sequence[Size]) -> None:
         """Raise :class:`UserError` where the budget pays for nothing and nothing was done before."""
-        if kept or not to_do:
+        if self._kept(sizes):
             return
-        cheapest = min(to_do, key=self._estimates.of)
+        cheapest = min(sizes, key=self._estimates.of)
         if self._estimates.of(cheapest) > self._left_s:
             raise UserError(
                 f"the budget of {self._budget_s:.0f} s is too small: {cheapest.potential.name}, the "

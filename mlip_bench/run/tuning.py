@@ -31,7 +31,7 @@ from scipy.stats.qmc import LatinHypercube
 
 from mlip_bench.data import reference
 from mlip_bench.data.dataset import Dataset
-from mlip_bench.errors import UserError
+from mlip_bench.errors import NotFinite, UserError
 from mlip_bench.measure import elastic, first_principles
 from mlip_bench.measure.errors import comparison, summary
 from mlip_bench.potentials import family, presets
@@ -55,6 +55,7 @@ ELASTIC_SCALE = 0.05
 
 # Members of a generation per dimension, and the share of the ranges over which the first is spread.
 POPULATION = 6
+FEWEST = 5  # of a generation, for differential evolution
 SPREAD = 0.4
 
 # Share of the trials that differential evolution takes, and how far (in logarithms of factors) the trust
@@ -192,9 +193,10 @@ def _(task: Trial, work: Work, threads: int, progress: Progress) -> None:
     """Evaluate a trial; one whose fit, or whose elastic constants, cannot be had is kept as failed."""
     store, data = Store(work.store), task.problem.data
     crystal = None if data.crystal is None else store.structures(data.crystal)[0]
+    train = store.structures(data.train)
     try:
-        score = evaluate(task.problem, task.hypers, store.structures(data.train), crystal)
-    except OSError:  # the disk's fault, not the trial's
+        score = evaluate(task.problem, task.hypers, train, crystal)
+    except (OSError, MemoryError):  # the machine's fault, not the trial's
         raise
     except Exception as error:
         content: dict[str, Any] = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())}"}
@@ -230,7 +232,10 @@ def evaluate(
         constants = np.array([found.value(name) for name in elastic.CUBIC])
         reference_values = np.array([expected.value(name) for name in elastic.CUBIC])
         deviation = float(np.max(np.abs(constants / reference_values - 1)))
-    return Score(dict(hypers), *_over_groups(tables), deviation)
+    score = Score(dict(hypers), *_over_groups(tables), deviation)
+    if not np.all(np.isfinite([score.energy_rmse, score.force_rmse, deviation or 0.0])):
+        raise NotFinite("its errors are not finite")
+    return score
 
 
 def _over_groups(tables: Sequence[dict[str, np.ndarray]]) -> tuple[float, float]:
@@ -254,7 +259,7 @@ def tune(
 ) -> tuple[Score, Score]:
     """Return the first score and the best one; trials are kept in the store and not repeated."""
     bounds = [(np.log(dimension.low), np.log(dimension.high)) for dimension in task.dimensions]
-    members = POPULATION * len(bounds)
+    members = max(FEWEST, min(POPULATION * len(bounds), n_trials))
     n_generations = max(1, int(EVOLUTION * n_trials / members))
     search = Search(task, executor, say)
     found = differential_evolution(
