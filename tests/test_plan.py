@@ -203,3 +203,16 @@ def test_a_folder_of_version_0_1_is_taken_over(embedded, do_plan, tmp_path):
     assert not do_plan(plan, folder).failures
     assert not (folder / "potentials" / "snap").is_symlink()
     assert (folder / "potentials" / "snap" / "potential.json").is_file()
+
+
+def test_a_second_run_writes_nothing(embedded, do_plan, tmp_path):
+    plan = Plan(embedded, (PotentialPlan("snap", "snap", {"twojmax": 2}),), ("errors",))
+    assert not do_plan(plan, tmp_path / "run").failures
+
+    def written():
+        paths = [path for path in (tmp_path / "run").rglob("*") if path.is_file() and path.name != ".lock"]
+        return {path: path.stat().st_mtime_ns for path in paths}
+
+    before = written()
+    assert do_plan(plan, tmp_path / "run").n_kept == 2
+    assert written() == before

@@ -68,12 +68,16 @@ def do(tasks: Sequence[PotentialTask], executor: LocalExecutor, results: Results
     futures: dict[Future[Done], list[PotentialTask]] = {}
     for task in tasks:  # two potentials of other names can be one task
         futures.setdefault(executor.submit(task, task.needs), []).append(task)
-    results.write()  # what a folder has of an earlier run is not beside the description of this one
-    while futures:
-        for future in wait(futures, return_when=FIRST_COMPLETED).done:
+    done = {future for future in futures if future.done()}
+    while True:
+        for future in done:
             for task in futures.pop(future):
                 results.take(task, future)
+        # At once, too: rows of an earlier run do not stay beside the description of this one.
         results.write()
+        if not futures:
+            return
+        done = wait(futures, return_when=FIRST_COMPLETED).done
 
 
 def run(tasks: Sequence[PotentialTask], executor: LocalExecutor, folder: Path) -> Outcome:
