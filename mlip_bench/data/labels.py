@@ -222,8 +222,11 @@ class Labels(Calculator):
         journal = self._journals(self.worker.sha256)
         with journal.held(geometry_fingerprint(atoms)[:16]):
             # Another command may have computed it meanwhile.
-            self._of_settings.pop(self.worker.sha256, None)
-            return _find(self._made(), atoms, stress) or self._compute(atoms, stress, journal)
+            found = _find([_from_record(record) for record in journal.records()], atoms, stress)
+            if found is None:
+                return self._compute(atoms, stress, journal)
+            self._made().append(found)
+            return found
 
     def _compute(self, atoms: Atoms, stress: bool, journal: Journal | None) -> Atoms:
         """Ask the worker, and write its answer down before it counts."""
