@@ -9,7 +9,7 @@ doi:10.1038/s41598-017-15843-2.
 Two things have to be chosen: how many coefficients, and up to which frequency (the window). One choice by
 Akaike's criterion gives errors that are too small, and a peak at zero that is narrow beside the rest of the
 spectrum is cut off. So all choices are averaged: over the number of coefficients with Akaike's weights,
-and over windows with weights that fall where the fit misses the ordinates next to zero.
+and over windows with weights that fall where ordinates next to zero stand above the fit.
 The error of such an average is that of Buckland, Burnham and Augustin, doi:10.2307/2533961.
 """
 
@@ -43,7 +43,7 @@ class Window:
     log_value: float
     log_spread: float
     misfit: float
-    """The square of the largest sum of first residuals, in standard errors."""
+    """By how much the first ordinates stand above the fit: twice the logarithm of a likelihood ratio."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,16 @@ def at_zero_frequency(ordinates: np.ndarray, n_independent: int) -> ZeroFrequenc
     of samples; all above zero, at least ``SMALLEST_WINDOW``.
     """
     log_ordinates, variance = unbiased_log(ordinates, n_independent)
-    windows = tuple(_window(log_ordinates[:size], variance) for size in window_sizes(ordinates))
+    windows = tuple(
+        _window(ordinates[:size], log_ordinates[:size], variance, n_independent)
+        for size in window_sizes(ordinates)
+    )
     values = np.array([window.log_value for window in windows])
     spreads = np.array([window.log_spread for window in windows])
     misfits = np.array([window.misfit for window in windows])
-    # The powers were chosen on synthetic series of many spectra, so that errors cover the truth.
-    weights = np.exp(misfits.min() - misfits) * spreads**-4
+    # The powers were chosen on synthetic series of many spectra, so that errors cover the truth: higher ones
+    # of the spread cut off narrow peaks, lower ones let the smallest windows add noise.
+    weights = np.exp(misfits.min() - misfits) * spreads**-4.5
     weights /= weights.sum()
     value, spread = averaged(values, spreads**2, weights)
     return ZeroFrequency(value, spread, windows, weights)
@@ -112,9 +116,9 @@ def averaged(values: np.ndarray, variances: np.ndarray, weights: np.ndarray) -> 
     return mean, float(weights @ np.sqrt(variances + (values - mean) ** 2))
 
 
-def _window(log_ordinates: np.ndarray, variance: float) -> Window:
+def _window(ordinates: np.ndarray, log_ordinates: np.ndarray, variance: float, n_independent: int) -> Window:
     """Fit one window; ordinates are taken as the middles of their intervals, half a step from zero."""
-    size = len(log_ordinates)
+    size = len(ordinates)
     cepstrum = dct(log_ordinates, type=2) / (2 * size)
     most = min(size // 2, MOST_COEFFICIENTS)
     numbers = np.arange(1, most + 1)
@@ -128,12 +132,17 @@ def _window(log_ordinates: np.ndarray, variance: float) -> Window:
     value, spread = averaged(values, noise * (4 * numbers - 2), weights)
     kept = np.zeros(size)
     kept[:most] = cepstrum[:most] * np.cumsum(weights[::-1])[::-1]
-    misfit = _misfit(log_ordinates - dct(kept, type=3), variance)
+    misfit = _misfit(ordinates / np.exp(dct(kept, type=3)), n_independent)
     return Window(size, int(numbers[np.argmin(criterion)]), value, spread, misfit)
 
 
-def _misfit(residuals: np.ndarray, variance: float) -> float:
-    """Return the largest squared sum of the first few residuals in units of its variance."""
-    sums = np.cumsum(residuals)
-    counts = np.unique(np.geomspace(2, len(residuals) // 2, N_SUMS).astype(int))
-    return float((sums[counts - 1] ** 2 / (variance * counts)).max())
+def _misfit(ratios: np.ndarray, n_independent: int) -> float:
+    """Return how unlikely it is that the first ordinates stand so far above a fit, as ratios to it.
+
+    The mean of the first n ratios is a gamma variable with n times ``n_independent`` degrees of freedom.
+    The largest value over several n counts: a peak may be as narrow as it likes. Ordinates below the fit do
+    not count: the logarithm of one can be far off by chance, and a narrow gap carries no heat.
+    """
+    counts = np.unique(np.geomspace(2, len(ratios) // 2, N_SUMS).astype(int))
+    means = np.maximum(np.cumsum(ratios)[counts - 1] / counts, 1.0)
+    return float((2 * counts * n_independent * (means - 1 - np.log(means))).max())
