@@ -13,9 +13,7 @@ import tomllib
 import ase.io
 import numpy as np
 import pytest
-from ase import Atoms
 from ase.build import bulk
-from ase.calculators.emt import EMT
 from command import mlip_bench
 
 from mlip_bench.data import reference
@@ -243,22 +241,6 @@ def test_odd_names_are_only_text(tmp_path, alloys):
     arguments = ["--train", "odd.extxyz", "--test", "test.extxyz", "--preset", "quick", *ERRORS_ONLY]
     done = mlip_bench("run", "--potential", "snap", *arguments, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-
-
-def test_molecules_are_timed_on_a_box_of_copies(tmp_path):
-    frames = []
-    generator = np.random.default_rng(0)
-    for _ in range(12):
-        atoms = Atoms("Cu3", [[0, 0, 0], [2.4, 0, 0], [0, 2.4, 0]])
-        atoms.rattle(0.1, rng=generator)
-        atoms.calc = EMT()
-        atoms.get_forces()
-        frames.append(atoms)
-    ase.io.write(tmp_path / "mol.extxyz", frames, format="extxyz")
-    arguments = ["--train", "mol.extxyz", "--preset", "quick", "--set", "gap.n_sparse=20"]
-    done = mlip_bench("run", "--potential", "gap,snap", *arguments, folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "cost is timed on a box of copies of Cu3 (no crystal in the data)" in done.stdout
 
 
 # -- bad input: one clear sentence, exit code 2, no traceback ---------------------------------------------

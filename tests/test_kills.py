@@ -6,15 +6,13 @@ killed, and the same command goes on; again and again until it ends by itself.
 
 import contextlib
 import json
-import os
 import random
-import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import ase.io
+import psutil
 import pytest
 from ase.build import bulk
 
@@ -40,34 +38,12 @@ RESULT = {"run": "out/results.jsonl", "sweep": "out/results.jsonl", "tune": "out
 SEED = 20261125
 
 
-def descendants(pid):
-    """Return the processes that a process has started, and those that they have."""
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-    found, latest = [], [pid]
-    while latest:
-        latest = [child for child, parent in parents.items() if parent in latest]
-        found += latest
-    return found
-
-
-def is_running(pid):
+def descendants(process):
+    """Return the processes that a command has started, and those that they have."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def wait_for_the_end_of(pids):
-    deadline = time.monotonic() + 20
-    while alive := [pid for pid in pids if is_running(pid)]:
-        assert time.monotonic() < deadline, f"still running: {alive}"
-        time.sleep(0.05)
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def finished(folder):
@@ -123,15 +99,15 @@ def content(name, folder):
 def kill_once(process, seconds, chance):
     """Kill a command, or a process that it has started, after some time; tell whether it was the command."""
     time.sleep(seconds)
-    started = descendants(process.pid)
-    victim = process.pid if chance.random() < 0.5 or not started else chance.choice(started)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(victim, signal.SIGKILL)
-    started = [*started, *descendants(process.pid)]
-    if victim != process.pid:
+    started = descendants(process)
+    victim = process if chance.random() < 0.5 or not started else chance.choice(started)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        victim.kill()
+    if victim is not process:
         return False
     process.wait(20)
-    wait_for_the_end_of(started)
+    _, alive = psutil.wait_procs(started, timeout=20)
+    assert not alive
     return True
 
 

@@ -166,3 +166,16 @@ def test_rows_that_are_not_of_the_task_are_refused(embedded, do_plan, tmp_path):
     one.verify(store.entry(one))
     with pytest.raises(ValueError, match="asked for"):
         one.verify(store.entry(other))
+
+
+def test_a_folder_of_version_0_1_is_taken_over(embedded, do_plan, tmp_path):
+    """What was a link into its tasks becomes a copy; a damaged list of what was copied is made again."""
+    folder = tmp_path / "run"
+    (folder / "tasks" / "snap-fit-0123").mkdir(parents=True)
+    (folder / "potentials").mkdir()
+    (folder / "potentials" / "snap").symlink_to("../tasks/snap-fit-0123")
+    (folder / "published.json").write_text("[")
+    plan = Plan(embedded, (PotentialPlan("snap", "snap", {"twojmax": 2}),), ("errors",))
+    assert not do_plan(plan, folder).failures
+    assert not (folder / "potentials" / "snap").is_symlink()
+    assert (folder / "potentials" / "snap" / "potential.json").is_file()

@@ -231,6 +231,8 @@ def test_a_file_system_without_locks_is_named(store, tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(UserError, match="its file system has no locks"):
+        Store(store.folder)
     with (
         pytest.raises(UserError, match="its file system has no locks"),
         store.begin(Writing("one"), threading.Event()),

@@ -89,23 +89,18 @@ def test_held_out_errors_are_those_of_structures_that_were_not_fitted(task, data
     assert trial.force_rmse == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_search_finds_something_better_and_is_not_repeated(task, store):
+def test_a_search_finds_something_better_is_not_repeated_and_goes_on(task, store):
     said = []
-    start, best, n_trials = tune(task, store, 1, said.append)
-    assert best.beside(start) < start.beside(start)
-    assert said[0].startswith("start: ")
-    assert n_trials == tuning.POPULATION * len(task.dimensions)
-    entries = {path: path.stat().st_mtime_ns for path in store.folder.rglob(tuning.OUTCOME)}
-    assert tune(task, store, 1, said.append) == (start, best, n_trials)
-    assert {path: path.stat().st_mtime_ns for path in store.folder.rglob(tuning.OUTCOME)} == entries
-
-
-def test_a_trust_region_goes_on_where_evolution_ends(task, store):
-    """With a third of the trials left it improves on the same generation, within the number asked for."""
     narrow = dataclasses.replace(task, dimensions=task.dimensions[:2])
     members = tuning.POPULATION * 2
-    start, evolved, n_evolved = tune(narrow, store, members)
+    start, evolved, n_evolved = tune(narrow, store, members, said.append)
+    assert evolved.beside(start) < start.beside(start)
+    assert said[0].startswith("start: ")
     assert n_evolved == members
+    entries = {path: path.stat().st_mtime_ns for path in store.folder.rglob(tuning.OUTCOME)}
+    assert tune(narrow, store, members, said.append) == (start, evolved, members)
+    assert {path: path.stat().st_mtime_ns for path in store.folder.rglob(tuning.OUTCOME)} == entries
+    # A trust region goes on where evolution ends, within the number of trials asked for.
     _, refined, n_trials = tune(narrow, store, members + 12)
     assert members + 5 < n_trials <= members + 12
     assert refined.beside(start) < evolved.beside(start)

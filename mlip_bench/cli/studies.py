@@ -1,6 +1,7 @@
 """Commands of several potentials: run, sweep, tune."""
 
 import contextlib
+import dataclasses
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -56,6 +57,9 @@ if TYPE_CHECKING:  # what takes long to import, ``--help`` does without
 
 # The folder in which a sweep leaves the potential that it recommends.
 RECOMMENDED = "recommended"
+
+# Where version 0.1 kept finished tasks, in the folder of a run.
+OLD_TASKS = "tasks"
 
 # What can be given beside --from: nothing that decides a result.
 BESIDE_FROM = ("from_", "out", "store", "fresh", "jobs", "timeout", "trust")
@@ -215,6 +219,9 @@ def perform_sweep(
 
     data = Data.of(plan.dataset, store.put_structures)
     tasks = [task for size in sizes for task in plan.tasks_of(size.potential, data)]
+    # Until it is known how far the budget goes, so that the rows of a sweep that is ended can be shown, too.
+    every = dataclasses.replace(plan, potentials=tuple(size.potential for size in sizes))
+    describe(every, folder, command_line(), request.as_table())
     with working(store, tasks, jobs, timeout_s) as executor:
         if fresh:
             forget(executor, tasks)
@@ -283,6 +290,8 @@ def prepared(folder: Path, store: Path | None) -> "Iterator[Store]":
     """Hold the folder of a run, and give the store: the one named, or the one beside the folder."""
     from mlip_bench.run.store import STORE, Store, sole_writer
 
+    if (folder / OLD_TASKS).is_dir():
+        say(f"{folder / OLD_TASKS}: tasks of version 0.1, not used any more; remove it")
     with sole_writer(folder):
         yield Store(store or folder.absolute().parent / STORE)
 

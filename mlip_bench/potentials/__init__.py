@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ __all__ = ["Potential", "Prediction", "family", "family_names", "kind_of", "load
 ENTRY_POINT_GROUP = "mlip_bench.potentials"
 
 
+@cache
 def _registered() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
 

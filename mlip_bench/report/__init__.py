@@ -1,9 +1,10 @@
-"""The report of a run: one self-contained HTML file, one PDF, and the figures."""
+"""The report of a run: one self-contained HTML file, one PDF, and the figures.
+
+What it is made with takes a second to import, and is imported when one is made.
+"""
 
 from pathlib import Path
 
-from mlip_bench.report import figures, html, pdf
-from mlip_bench.report.content import read
 from mlip_bench.results import DESCRIPTION, RESULTS
 
 __all__ = ["HTML", "PDF", "build", "is_current"]
@@ -24,6 +25,9 @@ def is_current(folder: Path) -> bool:
 
 def build(folder: Path) -> list[Path]:
     """Write ``report.html``, ``report.pdf`` and ``figures/`` of a run folder from its rows."""
+    from mlip_bench.report import figures, html, pdf
+    from mlip_bench.report.content import read
+
     content = read(folder)
     drawn = figures.draw(content)
     figures_folder = folder / FIGURES

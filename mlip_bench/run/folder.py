@@ -43,7 +43,7 @@ class RunFolder:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / PUBLISHED
-        self._keys: dict[str, str] = json.loads(self._path.read_text()) if self._path.is_file() else {}
+        self._keys = _read_keys(self._path)
         self._rows: dict[PotentialTask, list[Row]] = {}
 
     def write(self, tasks: Mapping[PotentialTask, Path], failures: Sequence[Row]) -> None:
@@ -83,10 +83,19 @@ class RunFolder:
         if source.is_dir():
             shutil.rmtree(partial, ignore_errors=True)
             shutil.copytree(source, partial, ignore=shutil.ignore_patterns(TASK))
-            shutil.rmtree(target, ignore_errors=True)
+            # In runs of version 0.1 it is a link.
+            target.unlink() if target.is_symlink() else shutil.rmtree(target, ignore_errors=True)
         else:
             shutil.copy(source, partial)
         partial.replace(target)
+
+
+def _read_keys(path: Path) -> dict[str, str]:
+    """Return the task of each published file; of a damaged file nothing, so that all is copied again."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return {}
 
 
 def published(task: PotentialTask, folder: Path) -> list[tuple[str, Path]]:

@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlip_bench.potentials import presets
 from mlip_bench.results import Row
 from mlip_bench.run.executor import Done, LocalExecutor, NeedFailed, TaskFailed
 from mlip_bench.run.folder import RunFolder
@@ -75,9 +76,14 @@ def do(tasks: Sequence[PotentialTask], executor: LocalExecutor, results: Results
 
 
 def run(tasks: Sequence[PotentialTask], executor: LocalExecutor, folder: Path) -> Outcome:
-    """Do every task of a plan that is not done yet."""
+    """Do every task of a plan that is not done yet, long fits first: short ones fill the other cores."""
     results = Results(folder)
     results.expect(tasks)
-    do(tasks, executor, results)
+    do(sorted(tasks, key=_length, reverse=True), executor, results)
     results.write()
     return results.outcome
+
+
+def _length(task: PotentialTask) -> float:
+    """Return how long the largest size of the family took (s): only the order counts."""
+    return max((float(rung["seconds"]) for rung in presets.ladder(task.fit.potential.family)), default=0.0)

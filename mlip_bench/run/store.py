@@ -101,6 +101,8 @@ class Store:
                 f"{folder}: not a folder, so it cannot be a store; name another with --store"
             ) from error
         self._check_format()
+        with (self.folder / FORMAT_FILE).open() as file:
+            lock(file.fileno(), self.folder / FORMAT_FILE, shared=True)  # says so where there are no locks
 
     def _check_format(self) -> None:
         path = self.folder / FORMAT_FILE

@@ -10,7 +10,6 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 from ase.calculators.singlepoint import SinglePointCalculator
-from matscipy.elasticity import fit_elastic_constants, generate_strained_configs
 
 from mlip_bench.errors import UserError
 from mlip_bench.measure import crystals
@@ -41,6 +40,9 @@ def compute(atoms: Atoms, calculator: Calculator, progress: Progress) -> Found:
 
     A crystal that is not stable against every strain has no moduli, but a sentence that says so.
     """
+    # It takes most of a second to import, which a command that measures something else need not wait for.
+    from matscipy.elasticity import fit_elastic_constants, generate_strained_configs
+
     crystal = crystals.relaxed(atoms, calculator, "elastic")
     symmetry, constants = ("cubic", CUBIC) if crystal.is_cubic else ("triclinic", ALL)
     strained = generate_strained_configs(crystal.primitive, symmetry, N_STRAINS, STRAIN)
