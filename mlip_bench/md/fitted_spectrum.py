@@ -11,10 +11,6 @@ from stacie import PadeModel, compute_spectrum, estimate_acint
 
 from mlip_bench.md.green_kubo import TERAHERTZ, FluxSeries
 
-# STACIE's own limit on how many frequencies it fits is 1000, at seconds to minutes for one estimate; in what
-# is fitted here the cut lies far below.
-MOST_FREQUENCIES = 400
-
 
 @dataclass(frozen=True)
 class FittedConductivity:
@@ -48,7 +44,7 @@ def _fit(series: FluxSeries, axes: list[int]) -> FittedConductivity:
         sequences, prefactors=series.prefactor, timestep=series.interval, include_zero_freq=False
     )
     try:
-        found = estimate_acint(spectrum, PadeModel([0, 2], [2]), neff_max=MOST_FREQUENCIES)
+        found = estimate_acint(spectrum, PadeModel([0, 2], [2]))
     except (ValueError, FloatingPointError) as error:
         return FittedConductivity(np.nan, np.nan, np.nan, f"STACIE: {error}")
     return FittedConductivity(float(found.acint), float(found.acint_std), float(found.fcut) * TERAHERTZ)
