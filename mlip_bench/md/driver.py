@@ -4,14 +4,14 @@ A family with a native pair style runs in it; any other runs through ``fix exter
 at every step, and energy, forces and virial come from the family's ASE calculator.
 """
 
-from typing import Any
-
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from mlip_bench.errors import LammpsError, NotFinite, UserError
 from mlip_bench.lammps.session import LammpsSession
+from mlip_bench.md.external import ExternalFix
+from mlip_bench.md.flux import FluxFunction, FluxRecorder
 from mlip_bench.potentials.base import Potential
 
 TIMESTEP_FS = 1.0
@@ -32,6 +32,7 @@ SKIN = 2.0
 
 # With the bridge, LAMMPS needs no neighbours itself: as little as it accepts (Å).
 BRIDGE_CUTOFF = 1.0
+BRIDGE = "bridge"
 
 
 # What LAMMPS does in each ensemble, at temperature T (K): Nosé-Hoover chains, pressure 0, isotropic cell.
@@ -99,12 +100,14 @@ class Simulation:
         timestep: float = TIMESTEP_FS,
     ):
         self.session = LammpsSession(potential.elements_)
-        self._bridge: Bridge | None = None
+        self._ensemble = ensemble
+        self._atoms = atoms
+        self._callbacks: list[ExternalFix] = []
         try:
             self.session.place(atoms)
             style = potential.lammps()
             if style is None:
-                self._bridge = Bridge(self.session, atoms, potential.calculator())
+                self._callbacks.append(Bridge(self.session, atoms, potential.calculator()))
             else:
                 self.session.command(f"neighbor {SKIN} bin")
                 self.session.interact(style)
@@ -135,8 +138,26 @@ class Simulation:
 
     def switch(self, ensemble: str, temperature: float = TEMPERATURE_K) -> None:
         """Go on in another ensemble, from the positions and velocities as they are."""
+        self._require_constant_energy(ensemble, any(isinstance(c, FluxRecorder) for c in self._callbacks))
+        self._ensemble = ensemble
         self._commands("unfix motion", _motion(ensemble, temperature))
         self._run("run 0 post no")
+
+    def record_flux(self, flux: FluxFunction, every: int = 1, block: int = 1) -> FluxRecorder:
+        """Record the heat flux from now on; the dynamics must be at constant energy, and stay so.
+
+        ``flux`` is evaluated every so many steps, and the mean of ``block`` evaluations is one value.
+        """
+        self._require_constant_energy(self._ensemble, True)
+        recorder = FluxRecorder(self.session, self._atoms, flux, every, block)
+        self._callbacks.append(recorder)
+        self._run("run 0 post no")
+        return recorder
+
+    def _require_constant_energy(self, ensemble: str, recording: bool) -> None:
+        """Refuse to record a flux under a thermostat, which changes velocities within the step unseen."""
+        if recording and ensemble != "nve":
+            raise ValueError(f"a heat flux is recorded at constant energy (nve), not {ensemble}")
 
     def thermo(self, name: str) -> float:
         """Return one of LAMMPS's thermodynamic values: ``etotal`` (eV), ``temp`` (K), ``press`` (bar), ..."""
@@ -159,19 +180,19 @@ class Simulation:
         try:
             self.session.command(line)
         except LammpsError as error:
-            self._raise_what_the_calculator_raised()
+            self._raise_what_a_callback_raised()
             if did_not_hold(error):
                 raise DynamicsFailed(f"LAMMPS: {error}") from error
             raise
-        self._raise_what_the_calculator_raised()
+        self._raise_what_a_callback_raised()
 
-    def _raise_what_the_calculator_raised(self) -> None:
-        """Raise the first error of the bridge: LAMMPS cannot, and goes on with the forces it has."""
-        error = None if self._bridge is None else self._bridge.error
-        if isinstance(error, NotFinite):
-            raise DynamicsFailed(error) from error
-        if error is not None:
-            raise error
+    def _raise_what_a_callback_raised(self) -> None:
+        """Raise the first error of a callback: LAMMPS cannot, and goes on with the forces it has."""
+        for error in (callback.error for callback in self._callbacks):
+            if isinstance(error, NotFinite):
+                raise DynamicsFailed(error) from error
+            if error is not None:
+                raise error
 
     def __enter__(self) -> "Simulation":
         """Return the simulation itself."""
@@ -190,50 +211,22 @@ def _motion(ensemble: str, temperature: float) -> str:
     return ENSEMBLES[ensemble].format(T=temperature, thermostat=THERMOSTAT_PS, barostat=BAROSTAT_PS)
 
 
-class Bridge:
-    """Energy, forces and virial of an ASE calculator as the interaction of a LAMMPS simulation.
-
-    The structure is handed over in LAMMPS's frame, so nothing is rotated at a step.
-    """
+class Bridge(ExternalFix):
+    """Energy, forces and virial of an ASE calculator as the interaction of a LAMMPS simulation."""
 
     def __init__(self, session: LammpsSession, atoms: Atoms, calculator: Calculator):
-        self._lmp = session.lmp
         self._calculator = calculator
-        self.error: Exception | None = None
-        """The first exception of the calculator: LAMMPS cannot pass it on, and the run is void."""
-        self._atoms = Atoms(atoms.numbers, cell=session.prism.cell, pbc=True)
-        for line in (
-            f"pair_style zero {BRIDGE_CUTOFF}",
-            "pair_coeff * *",
-            "fix bridge all external pf/callback 1 1",
-            "fix_modify bridge energy yes virial yes",
-        ):
-            session.command(line)
-        self._lmp.set_fix_external_callback("bridge", self._evaluate, None)
+        session.command(f"pair_style zero {BRIDGE_CUTOFF}")
+        session.command("pair_coeff * *")
+        super().__init__(session, atoms, BRIDGE)
+        session.command(f"fix_modify {BRIDGE} energy yes virial yes")
 
-    def _evaluate(
-        self, caller: Any, step: int, n_local: int, tag: np.ndarray, x: np.ndarray, f: np.ndarray
-    ) -> None:
-        """Set forces (n_atoms, 3) in place, and energy and virial of the step; LAMMPS calls this."""
-        if self.error is None:
-            try:
-                self._set_forces(tag, x, f)
-            except Exception as error:  # whatever the calculator raises must not be lost
-                self.error = error
-
-    def _set_forces(self, tag: np.ndarray, x: np.ndarray, f: np.ndarray) -> None:
-        if not np.isfinite(x).all():
-            raise NotFinite("the positions of atoms are not finite")
-        low, high, xy, yz, xz, *_ = self._lmp.extract_box()
-        cell = np.diag(np.subtract(high, low))
-        cell[1, 0], cell[2, 0], cell[2, 1] = xy, xz, yz
-        order = tag - 1
-        self._atoms.set_cell(cell)
-        self._atoms.positions[order] = x - low
+    def _act(self, step: int, order: np.ndarray, f: np.ndarray) -> None:
+        """Set forces (n_atoms, 3) in place, and energy and virial of the step."""
         self._calculator.calculate(self._atoms, ["energy", "forces", "stress"], ["positions", "cell"])
         results = self._calculator.results
         f[:] = results["forces"][order]
-        self._lmp.fix_external_set_energy_global("bridge", results["energy"])
+        self._lmp.fix_external_set_energy_global(BRIDGE, results["energy"])
         # LAMMPS's virial is in eV, positive in compression, in the order xx yy zz xy xz yz.
         virial = -results["stress"] * self._atoms.get_volume()
-        self._lmp.fix_external_set_virial_global("bridge", virial[[0, 1, 2, 5, 4, 3]].tolist())
+        self._lmp.fix_external_set_virial_global(BRIDGE, virial[[0, 1, 2, 5, 4, 3]].tolist())
