@@ -29,6 +29,8 @@ from mlip_bench.data import reference
 from mlip_bench.data.reference import LARGEST_NUMBER
 from mlip_bench.errors import NotFinite, UserError, did_you_mean
 from mlip_bench.lammps.style import LammpsStyle
+from mlip_bench.potentials.heat_flux import EdgeFlux, EdgeGradients, FluxStepper, HeatFlux, convective_flux
+from mlip_bench.potentials.prediction import Prediction as Prediction
 
 Progress = Callable[[float, str], None]
 """Called with the share that is done (0 to 1) and a few words on what is being done."""
@@ -39,21 +41,6 @@ EXAMPLE = "example.extxyz"
 
 def silent(share: float, message: str) -> None:
     """Ignore progress."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a potential says of one structure.
-
-    ``energy`` in eV; ``forces`` (n_atoms, 3) in eV/Å; ``stress`` (6,) in eV/Å³ as in the module's
-    conventions, NaN where the structure has no three-dimensional cell. ``n_extrapolating`` counts the atoms
-    whose surroundings lie outside those of the training data; 0 also where a family cannot tell.
-    """
-
-    energy: float
-    forces: np.ndarray
-    stress: np.ndarray
-    n_extrapolating: int = 0
 
 
 class Potential(ABC):
@@ -153,6 +140,21 @@ class Potential(ABC):
         """
         return lambda atoms: self._predict([atoms])[0]
 
+    def _edge_stepper(self) -> Callable[[Atoms], EdgeGradients] | None:
+        """Return a function as :meth:`_stepper` that gives the gradient by edges too, with ``energies``.
+
+        For families whose energies of atoms depend on the edges of their centre alone; None for others.
+        """
+        return None
+
+    def _flux_stepper(self) -> FluxStepper | None:
+        """Return predictions with the heat flux that belongs to them; None where there is none.
+
+        Networks that pass messages give their own. Energies lack ``zero_``, as in :meth:`_predict`.
+        """
+        edge_stepper = self._edge_stepper()
+        return None if edge_stepper is None else EdgeFlux(edge_stepper)
+
     def lammps(self) -> LammpsStyle | None:
         """Return the native LAMMPS pair style, or None where LAMMPS has none."""
         return None
@@ -246,25 +248,68 @@ class Potential(ABC):
         for atoms in structures:
             self._refuse_foreign_elements(atoms)
         predictions = self._predict(structures) if structures else []
-        zeros = reference.composition(structures, self.elements_) @ self.zero_
+        zeros = self._zeros()
         return [
-            dataclasses.replace(prediction, energy=prediction.energy + float(zero))
-            for prediction, zero in zip(predictions, zeros, strict=True)
+            _with_zeros(prediction, zeros[atoms.numbers])
+            for atoms, prediction in zip(structures, predictions, strict=True)
         ]
+
+    def heat_flux(self, atoms: Atoms, velocities: np.ndarray) -> HeatFlux:
+        """Return the heat flux of a structure whose atoms have ``velocities`` (n_atoms, 3) in Å/fs.
+
+        Both parts are extensive, in eV Å/fs (:class:`mlip_bench.potentials.heat_flux.HeatFlux`). Raises
+        :class:`UserError` for a family without energies of atoms that its forces are the gradient of, and for
+        velocities that are missing or not finite.
+        """
+        self._refuse_foreign_elements(atoms)
+        velocities = np.asarray(velocities, dtype=float)
+        if velocities.shape != (len(atoms), 3) or not np.isfinite(velocities).all():
+            raise UserError(
+                f"{atoms.symbols}: a heat flux needs a finite velocity (Å/fs) of each of {len(atoms)} atoms, "
+                f"(n_atoms, 3), not an array of shape {velocities.shape}"
+            )
+        stepper = self.flux_stepper()
+        prediction = stepper.predict(atoms)
+        assert prediction.energies is not None  # of every flux stepper
+        return HeatFlux(
+            stepper.potential_flux(velocities),
+            convective_flux(prediction.energies, atoms.get_masses(), velocities),
+        )
+
+    def flux_stepper(self) -> FluxStepper:
+        """Return predictions of one structure after the other with their heat fluxes, as dynamics need them.
+
+        Raises :class:`UserError` as :meth:`heat_flux`.
+        """
+        self._refuse_unfitted()
+        if not self.conservative:
+            raise UserError(
+                f"{self.family} predicts forces directly: they are not the gradient of energies of atoms, so "
+                "there is no heat flux"
+            )
+        stepper = self._flux_stepper()
+        if stepper is None:
+            raise UserError(
+                f"{self.family} gives no energy of each atom by its edges, so there is no heat flux"
+            )
+        return _WithZeros(stepper, self._zeros())
+
+    def _zeros(self) -> np.ndarray:
+        """Return the zero of each atomic number (eV), NaN of elements that are not known."""
+        zeros = np.full(LARGEST_NUMBER + 1, np.nan)
+        zeros[[atomic_numbers[symbol] for symbol in self.elements_]] = self.zero_
+        return zeros
 
     def calculator(self) -> Calculator:
         """Return an ASE calculator that gives energy, forces and stress."""
         self._refuse_unfitted()
-        step = self._stepper()
-        zeros = np.full(LARGEST_NUMBER + 1, np.nan)
-        zeros[[atomic_numbers[symbol] for symbol in self.elements_]] = self.zero_
+        step, zeros = self._stepper(), self._zeros()
 
         def predict(atoms: Atoms) -> Prediction:
-            zero = float(zeros[atoms.numbers].sum())
-            if np.isnan(zero):
+            of_atoms = zeros[atoms.numbers]
+            if np.isnan(of_atoms).any():
                 self._refuse_foreign_elements(atoms)
-            prediction = step(atoms)
-            return dataclasses.replace(prediction, energy=prediction.energy + zero)
+            return _with_zeros(step(atoms), of_atoms)
 
         return PotentialCalculator(predict)
 
@@ -315,6 +360,35 @@ class Potential(ABC):
                 f"structure {atoms.symbols}: this {self.family} potential knows {', '.join(self.elements_)}, "
                 f"not {', '.join(foreign)}; train it on data with that element"
             )
+
+
+class _WithZeros(FluxStepper):
+    """A flux stepper whose energies have the zero of each element in them."""
+
+    def __init__(self, stepper: FluxStepper, zeros: np.ndarray):
+        self._stepper, self._zero_of = stepper, zeros
+
+    def predict(self, atoms: Atoms) -> Prediction:
+        """Predict a structure."""
+        return _with_zeros(self._stepper.predict(atoms), self._zero_of[atoms.numbers])
+
+    def potential_flux(self, velocities: np.ndarray) -> np.ndarray:
+        """Return the potential part, in which the zeros cancel."""
+        return self._stepper.potential_flux(velocities)
+
+    def flux_by_velocities(self) -> np.ndarray:
+        """Return its derivative."""
+        return self._stepper.flux_by_velocities()
+
+
+def _with_zeros(prediction: Prediction, zeros: np.ndarray) -> Prediction:
+    """Add the zero of each atom (n_atoms,) in eV."""
+    energies = prediction.energies
+    return dataclasses.replace(
+        prediction,
+        energy=prediction.energy + float(zeros.sum()),
+        energies=None if energies is None else energies + zeros,
+    )
 
 
 def _on_isolated_atoms(isolated: Mapping[str, float], elements: Sequence[str]) -> list[str]:
