@@ -19,7 +19,7 @@ from mlip_bench.lammps.style import LammpsStyle
 from mlip_bench.md.driver import Simulation
 from mlip_bench.potentials import load
 from mlip_bench.potentials.snap import QSNAP, SNAP
-from mlip_bench.potentials.snap_components import n_components
+from mlip_bench.potentials.snap.components import n_components
 from mlip_bench.testing import CHECKS, Case
 
 ROUNDING = 1e-10

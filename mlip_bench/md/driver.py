@@ -1,6 +1,6 @@
 """Molecular dynamics through LAMMPS for every family.
 
-A family with a native pair style runs in it; any other runs through ``fix external``: LAMMPS calls back
+A family with a native pair style runs in it, or with ``native`` false by our kernels; any other runs through ``fix external``: LAMMPS calls back
 at every step, and energy, forces and virial come from the family's ASE calculator.
 """
 
@@ -86,6 +86,7 @@ class Simulation:
     ensemble : ``nve``, ``nvt`` or ``npt``.
     temperature : of the initial velocities and of the thermostat (K).
     timestep : in fs; with ``STILL_FS`` the atoms stay where they are.
+    native : False runs a family through the bridge even where LAMMPS has a pair style of it.
 
     Raises :class:`DynamicsFailed` at the start, or in a later run, where the dynamics do not hold.
     """
@@ -98,6 +99,7 @@ class Simulation:
         ensemble: str = "npt",
         temperature: float = TEMPERATURE_K,
         timestep: float = TIMESTEP_FS,
+        native: bool = True,
     ):
         self.session = LammpsSession(potential.elements_)
         self._ensemble = ensemble
@@ -105,7 +107,7 @@ class Simulation:
         self._callbacks: list[ExternalFix] = []
         try:
             self.session.place(atoms)
-            style = potential.lammps()
+            style = potential.lammps() if native else None
             if style is None:
                 self._callbacks.append(Bridge(self.session, atoms, potential.calculator()))
             else:

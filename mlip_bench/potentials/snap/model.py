@@ -17,7 +17,7 @@ Where ``zbl`` names two cutoffs, the screened repulsion of nuclei (Ziegler, Bier
 ``pair_style zbl``) is added between all pairs: it is taken off energies, forces and stresses before the fit.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -31,11 +31,15 @@ from mlip_bench.data.geometry import in_periodic_box
 from mlip_bench.errors import UserError, did_you_mean
 from mlip_bench.lammps.session import LammpsSession
 from mlip_bench.lammps.style import LammpsStyle
-from mlip_bench.potentials import snap_files
+from mlip_bench.potentials.heat_flux import EdgeGradients
+from mlip_bench.potentials.snap import files
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require, silent
 from mlip_bench.potentials.linear_fit import NormalEquations, at_edge, stratified_folds
 from mlip_bench.potentials.memory import DOUBLE, refuse_too_much
-from mlip_bench.potentials.snap_components import equalised, n_components
+from mlip_bench.potentials.snap.components import equalised, n_components
+from mlip_bench.potentials.snap.evaluation import Evaluator, Model, energy, isolated, zbl
+from mlip_bench.potentials.snap.kernel import Neighbourhood
+from mlip_bench.potentials.snap.tables import tables
 
 COEFFICIENTS = "potential.snapcoeff"
 PARAMETERS = "potential.snapparam"
@@ -47,6 +51,9 @@ ALL_BUT_ZERO = 1e-8
 
 # Neighbour skin (Å) with the descriptors: one list, used once.
 SKIN = 0.1
+
+# Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
+EDGE_SKIN = 0.5
 
 # Arrays of the size of the normal matrix, beside one per fold, while eigenvalues are found: the matrix, its
 # vectors, and LAPACK's workspace of two more.
@@ -74,7 +81,7 @@ class SNAP(Potential):
     packages: ClassVar[tuple[str, ...]] = ("ase", "lammps", "matscipy", "numpy", "scipy")
     look: ClassVar[tuple[str, str] | None] = ("#56B4E9", "o")
     native_suffix: ClassVar[str] = ".snapcoeff"
-    more_suffixes: ClassVar[tuple[str, ...]] = snap_files.DEFINITIONS
+    more_suffixes: ClassVar[tuple[str, ...]] = files.DEFINITIONS
     stochastic: ClassVar[bool] = False
     native_in_lammps: ClassVar[bool] = True
     quadratic: ClassVar[bool] = False
@@ -174,9 +181,46 @@ class SNAP(Potential):
         return interaction
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
-        style = self._style(np.zeros(len(self.elements_)))
-        with LammpsSession(self.elements_) as session:
-            return [Prediction(*session.single_point(atoms, style)) for atoms in structures]
+        evaluator = Evaluator(self._model(), skin=0.0)
+        return [evaluator(atoms) for atoms in structures]
+
+    def _stepper(self) -> Callable[[Atoms], Prediction]:
+        return Evaluator(self._model(), EDGE_SKIN)
+
+    def _edge_stepper(self) -> Callable[[Atoms], EdgeGradients]:
+        return Evaluator(self._model(), EDGE_SKIN).with_edges
+
+    def _model(self) -> Model:
+        """Return the potential as the kernels take it."""
+        hypers, elements = self.hypers, self.elements_
+        radii = np.array([self._radius(element) for element in elements])
+        flags = bool(hypers.chemflag), bool(hypers.bnormflag), bool(hypers.wselfallflag)
+        zero = isolated(hypers.twojmax, len(elements), *flags)
+        return Model(
+            elements,
+            self._largest_cutoff(),
+            Neighbourhood(
+                hypers.cutoff * (radii[:, None] + radii),
+                np.array([self._weight(element) for element in elements]),
+                self._inner_switching(),
+                hypers.rfac0,
+                hypers.rmin0,
+                bool(hypers.switchflag),
+                len(elements) if hypers.chemflag else 1,
+                bool(hypers.wselfallflag),
+            ),
+            energy(self.coefficients_, hypers.bzeroflag * zero, self.quadratic),
+            tables(hypers.twojmax, bool(hypers.bnormflag)),
+            zbl(elements, hypers.zbl),
+        )
+
+    def _inner_switching(self) -> np.ndarray:
+        """Return the middle and half width (Å) of each pair, the means of its elements; or nothing."""
+        hypers = self.hypers
+        if not hypers.sinner:
+            return np.empty((0, 0, 2))
+        given = np.array([[hypers.sinner[element], hypers.dinner[element]] for element in self.elements_])
+        return 0.5 * (given[:, None] + given)
 
     # -- fitting ---------------------------------------------------------------------------------------
 
@@ -388,7 +432,7 @@ class SNAP(Potential):
             "switchinnerflag": int(bool(hypers.sinner)),
         }
         lines = [self._title(), *(f"{key} {value}" for key, value in values.items())]
-        for name in snap_files.PER_ELEMENT if hypers.sinner else ():
+        for name in files.PER_ELEMENT if hypers.sinner else ():
             given = getattr(hypers, name)
             lines.append(" ".join([name, *(repr(given[element]) for element in self.elements_)]))
         return "\n".join(lines) + "\n"
@@ -397,7 +441,7 @@ class SNAP(Potential):
         self.lammps().write_files(folder)
 
     def _read(self, folder: Path) -> None:
-        content = snap_files.read_coefficients(folder / COEFFICIENTS)
+        content = files.read_coefficients(folder / COEFFICIENTS)
         self.elements_ = content.elements
         self._take(content.values)
 
@@ -412,25 +456,25 @@ class SNAP(Potential):
         A file whose parameters say ``quadraticflag 1`` gives a :class:`QSNAP`. A definition beside it that
         adds ZBL is honoured; one that adds anything else raises :class:`UserError`.
         """
-        if path.suffix in snap_files.DEFINITIONS:
-            definition: snap_files.Definition | None = snap_files.read_definition(path)
+        if path.suffix in files.DEFINITIONS:
+            definition: files.Definition | None = files.read_definition(path)
         else:
-            definition = snap_files.definition_of(path)
+            definition = files.definition_of(path)
         if definition is None:
-            content = snap_files.read_coefficients(path)
-            parameters = snap_files.read_parameters(path.with_suffix(".snapparam"))
+            content = files.read_coefficients(path)
+            parameters = files.read_parameters(path.with_suffix(".snapparam"))
             return cls._of_files(path, content, parameters, ())
         elements = tuple(dict.fromkeys(definition.elements))
-        content = snap_files.read_coefficients(definition.coefficients).of(elements, definition.coefficients)
-        parameters = snap_files.read_parameters(definition.parameters)
+        content = files.read_coefficients(definition.coefficients).of(elements, definition.coefficients)
+        parameters = files.read_parameters(definition.parameters)
         return cls._of_files(definition.coefficients, content, parameters, definition.zbl)
 
     @classmethod
     def _of_files(
         cls,
         path: Path,
-        content: snap_files.Coefficients,
-        parameters: snap_files.Parameters,
+        content: files.Coefficients,
+        parameters: files.Parameters,
         zbl: Sequence[float],
     ) -> Self:
         flags = parameters.flags
