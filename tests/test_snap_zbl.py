@@ -20,6 +20,7 @@ from mlip_bench.md.driver import Simulation
 from mlip_bench.potentials import load
 from mlip_bench.potentials.snap import QSNAP, SNAP
 from mlip_bench.potentials.snap.components import n_components
+from mlip_bench.potentials.snap.evaluation import repulsion_of
 from mlip_bench.testing import CHECKS, Case
 
 ROUNDING = 1e-10
@@ -289,13 +290,14 @@ FLAGS = {
 @pytest.mark.parametrize("kind", FLAGS)
 @pytest.mark.parametrize("family", [SNAP, QSNAP])
 def test_what_is_fitted_is_what_is_predicted(family, kind, alloys):
-    """Rows times coefficients and ZBL are what LAMMPS's pair style gives: residuals are the errors."""
+    """Rows of LAMMPS times coefficients, and ZBL, are what is predicted: residuals are the errors."""
     potential = family(twojmax=2, cutoff=4.2, **FLAGS[kind]).fit(alloys[:12])
     coefficients = np.c_[potential.zero_, potential.coefficients_].ravel()
     predictions = potential.predict(alloys[12:15])
+    repulsion_in = repulsion_of(potential.elements_, potential.hypers.zbl)
     with LammpsSession(potential.elements_) as session:
         for atoms, prediction in zip(alloys[12:15], predictions, strict=True):
-            repulsion = potential._repulsion(session, atoms)
+            repulsion = repulsion_in(atoms)
             matrix = potential._compute_snap(session, atoms)
             assert matrix[0] @ coefficients + repulsion.energy == pytest.approx(prediction.energy, abs=1e-7)
             forces = (matrix[1:-6] @ coefficients).reshape(-1, 3) @ session.prism.rot_mat.T

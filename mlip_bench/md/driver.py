@@ -1,7 +1,8 @@
 """Molecular dynamics through LAMMPS for every family.
 
-A family with a native pair style runs in it, or with ``native`` false by our kernels; any other runs through ``fix external``: LAMMPS calls back
-at every step, and energy, forces and virial come from the family's ASE calculator.
+A family with a native pair style runs in it, unless it is asked not to; any other runs through
+``fix external``: LAMMPS calls back at every step, and energy, forces and virial come from the family's ASE
+calculator.
 """
 
 import numpy as np

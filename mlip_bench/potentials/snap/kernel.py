@@ -4,7 +4,8 @@ The adjoint form: the density U of an atom is summed over its neighbours once; t
 by U once; then each neighbour's matrices u are contracted with Y, backwards through the recursion that made
 them, so that no derivative of u is ever made (equations 2 to 16 of Thompson et al.,
 doi:10.1016/j.jcp.2014.12.018, give the bispectrum; ``tables`` the recursion). Eight neighbours of an atom
-go side by side through the recursion, and eight atoms through the products of U.
+go side by side through the recursion, and eight atoms through the products of U; in all arrays
+that are read as lanes (8, a literal) these eight are the last, fastest index.
 """
 
 from typing import NamedTuple
@@ -17,9 +18,6 @@ from mlip_bench.potentials.snap.tables import Halves, Products, Tables, Wholes
 
 # Everything that lets loops be vectorised, but no assumption that would hide a NaN.
 FAST = {"nsz", "arcp", "contract", "reassoc"}
-
-SIDE_BY_SIDE = 8
-"""Lanes, literally 8 below: a literal is what ``load`` takes."""
 
 # Neighbours nearer than this (Å), squared, do not count, as in LAMMPS.
 COINCIDENT = 1e-20
@@ -300,7 +298,9 @@ def pull_back(
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
-def add_density(lane: int, around: Around, halves: Halves, u: np.ndarray, sums: np.ndarray, density: np.ndarray) -> None:
+def add_density(
+    lane: int, around: Around, halves: Halves, u: np.ndarray, sums: np.ndarray, density: np.ndarray
+) -> None:
     """Set the density of one atom, (channel, entry, real and imaginary part) in its lane."""
     n_entries = len(halves.seed)
     base = lane * around.capacity
@@ -318,7 +318,9 @@ def add_density(lane: int, around: Around, halves: Halves, u: np.ndarray, sums: 
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
-def unfold(density: np.ndarray, central: np.ndarray, halves: Halves, wholes: Wholes, whole: np.ndarray) -> None:
+def unfold(
+    density: np.ndarray, central: np.ndarray, halves: Halves, wholes: Wholes, whole: np.ndarray
+) -> None:
     """Set all entries of U of eight atoms, of (channel, lane) ``central`` with the atom itself in them."""
     n_entries, n_all = len(halves.seed), len(wholes.source)
     for channel in range(len(central) // 8):
@@ -331,7 +333,9 @@ def unfold(density: np.ndarray, central: np.ndarray, halves: Halves, wholes: Who
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
-def multiply(one: int, other: int, whole: np.ndarray, wholes: Wholes, products: Products, z: np.ndarray) -> None:
+def multiply(
+    one: int, other: int, whole: np.ndarray, wholes: Wholes, products: Products, z: np.ndarray
+) -> None:
     """Set the coupled products of the densities of two channels (where each begins in ``whole``)."""
     out = 0
     like = load(whole, 0, 8)
@@ -384,7 +388,12 @@ def component_of(
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def contract(
-    whole: np.ndarray, z: np.ndarray, n_channels: int, wholes: Wholes, products: Products, components: np.ndarray
+    whole: np.ndarray,
+    z: np.ndarray,
+    n_channels: int,
+    wholes: Wholes,
+    products: Products,
+    components: np.ndarray,
 ) -> None:
     """Set the components of eight atoms: the products contracted with the density of a third channel."""
     n_triples = len(components) // (8 * n_channels**3)
@@ -403,7 +412,7 @@ def contract(
                     at = 16 * (first + k)
                     part = load(whole, place, 8) * load(z, at, 8)
                     part = part + load(whole, place + 8, 8) * load(z, at + 8, 8)
-                    found = found + products.count[products.start[product] + k] * part
+                    found = found + products.multiplicity[products.start[product] + k] * part
                     place += 16
                 row = component_of(
                     product, pair // n_channels, pair % n_channels, third, n_channels, n_triples, products
@@ -457,7 +466,13 @@ def differentiate(
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def pull_back_atom(
-    lane: int, around: Around, halves: Halves, u: np.ndarray, y: np.ndarray, seeds: np.ndarray, by_u: np.ndarray
+    lane: int,
+    around: Around,
+    halves: Halves,
+    u: np.ndarray,
+    y: np.ndarray,
+    seeds: np.ndarray,
+    by_u: np.ndarray,
 ) -> None:
     """Set the derivatives of the energy of one atom by a, b and f_c w of its neighbours."""
     n_entries = len(halves.seed)

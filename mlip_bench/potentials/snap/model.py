@@ -10,11 +10,12 @@ and in qSNAP also quadratic (Wood and Thompson, doi:10.1063/1.5017641, equation 
 
 .. math:: E_i = β_0^μ + \sum_k β_k^μ B_k^i + \tfrac12 \sum_{kl} α_{kl}^μ B_k^i B_l^i
 
-Forces and stress are linear in the same coefficients (equations 14 and 15 of Zuo et al.). The components and
-their derivatives come from LAMMPS's ``compute snap``; prediction runs its ``pair_style snap``.
+Forces and stress are linear in the same coefficients (equations 14 and 15 of Zuo et al.). For a fit, the
+components and their derivatives come from LAMMPS's ``compute snap``; predictions are made by ``kernel``, and
+``lammps`` gives LAMMPS's ``pair_style snap``, which predicts the same.
 
-Where ``zbl`` names two cutoffs, the screened repulsion of nuclei (Ziegler, Biersack and Littmark, LAMMPS's
-``pair_style zbl``) is added between all pairs: it is taken off energies, forces and stresses before the fit.
+Where ``zbl`` names two cutoffs, the screened repulsion of nuclei (``repulsion``) is added between all pairs:
+it is taken off energies, forces and stresses before the fit.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,13 +32,13 @@ from mlip_bench.data.geometry import in_periodic_box
 from mlip_bench.errors import UserError, did_you_mean
 from mlip_bench.lammps.session import LammpsSession
 from mlip_bench.lammps.style import LammpsStyle
-from mlip_bench.potentials.heat_flux import EdgeGradients
-from mlip_bench.potentials.snap import files
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require, silent
+from mlip_bench.potentials.heat_flux import EdgeGradients
 from mlip_bench.potentials.linear_fit import NormalEquations, at_edge, stratified_folds
 from mlip_bench.potentials.memory import DOUBLE, refuse_too_much
+from mlip_bench.potentials.snap import files
 from mlip_bench.potentials.snap.components import equalised, n_components
-from mlip_bench.potentials.snap.evaluation import Evaluator, Model, energy, isolated, zbl
+from mlip_bench.potentials.snap.evaluation import Evaluator, Model, energy, isolated, repulsion_of, zbl
 from mlip_bench.potentials.snap.kernel import Neighbourhood
 from mlip_bench.potentials.snap.tables import tables
 
@@ -59,6 +60,9 @@ EDGE_SKIN = 0.5
 # vectors, and LAPACK's workspace of two more.
 MATRICES_OF_SOLVER = 4
 
+# Coefficients of equal components that differ by less, over the largest, are the same but for rounding.
+ROUNDING_OF_FILES = 1e-6
+
 # Copies of the rows of the largest structure: LAMMPS has two, we three while they are sorted and weighted.
 COPIES_OF_ROWS = 5
 
@@ -77,8 +81,8 @@ class SNAP(Potential):
     """Spectral neighbour analysis potential, linear in the bispectrum components."""
 
     family: ClassVar[str] = "snap"
-    revision: ClassVar[int] = 1
-    packages: ClassVar[tuple[str, ...]] = ("ase", "lammps", "matscipy", "numpy", "scipy")
+    revision: ClassVar[int] = 2
+    packages: ClassVar[tuple[str, ...]] = ("ase", "lammps", "matscipy", "numba", "numpy", "scipy")
     look: ClassVar[tuple[str, str] | None] = ("#56B4E9", "o")
     native_suffix: ClassVar[str] = ".snapcoeff"
     more_suffixes: ClassVar[tuple[str, ...]] = files.DEFINITIONS
@@ -321,9 +325,10 @@ class SNAP(Potential):
         stress in LAMMPS's frame, in which the descriptors are computed: the sum of squares is the same.
         Targets are what ZBL leaves.
         """
+        repulsion_in = repulsion_of(self.elements_, self.hypers.zbl)
         with LammpsSession(self.elements_) as session:
             for atoms in structures:
-                repulsion = self._repulsion(session, atoms)
+                repulsion = repulsion_in(atoms)
                 matrix = self._compute_snap(session, atoms)
                 rotation = session.prism.rot_mat
                 n_atoms = len(atoms)
@@ -339,15 +344,6 @@ class SNAP(Potential):
                     left = voigt.to_matrix(stress - repulsion.stress)
                     targets["stress"] = voigt.from_matrix(rotation.T @ left @ rotation)
                 yield rows, targets
-
-    def _repulsion(self, session: LammpsSession, atoms: Atoms) -> Prediction:
-        """Return energy, forces and stress of ZBL alone; zero where there is none."""
-        if not self.hypers.zbl:
-            return Prediction(0.0, np.zeros((len(atoms), 3)), np.zeros(6))
-        style = LammpsStyle(
-            f"hybrid/overlay {self._zbl_style()}", (), self.hypers.zbl[1], pair_coeff_of_pairs=ZBL_OF_PAIR
-        )
-        return Prediction(*session.single_point(atoms, style))
 
     def _compute_snap(self, session: LammpsSession, atoms: Atoms) -> np.ndarray:
         """Return LAMMPS's matrix with a column for β0 of each element, (1 + 3 n_atoms + 6, n_columns)."""
@@ -449,6 +445,19 @@ class SNAP(Potential):
         """Take the coefficients as a file has them, (n_elements, 1 + n_coefficients): β0 is the zero."""
         self.zero_, self.coefficients_ = coefficients[:, 0], coefficients[:, 1:]
 
+    def _take_equalised(self, coefficients: np.ndarray) -> None:
+        """Take a file's coefficients; where those of equal components differ (``chemflag``), their mean."""
+        self._take(coefficients)
+        if not self.hypers.chemflag:
+            return
+        mean = equalised(coefficients, self.hypers.twojmax, len(self.elements_))
+        if np.abs(mean - coefficients).max() > ROUNDING_OF_FILES * np.abs(coefficients).max():
+            self._take(mean)
+            self.notes_.append(
+                "the file has different coefficients for components that are equal; their mean is taken: the "
+                "energy is the same, and only so are the forces of LAMMPS's pair style its gradient"
+            )
+
     @classmethod
     def from_native(cls, path: Path) -> Self:
         """Read a ``.snapcoeff`` file with those beside it, or the ``.snap`` or ``.mod`` file that names them.
@@ -500,13 +509,13 @@ class SNAP(Potential):
             },
         )
         potential.elements_ = content.elements
-        potential._take(content.values)
         expected = potential.n_columns // len(content.elements)
         if content.values.shape[1] != expected:
             raise UserError(
                 f"{path}: {content.values.shape[1]} coefficients per element, but its parameters ask for "
                 f"{expected}"
             )
+        potential._take_equalised(content.values)
         return potential  # type: ignore[return-value]  # the file decides between the two classes
 
 
@@ -514,7 +523,7 @@ class QSNAP(SNAP):
     """SNAP with all products of two bispectrum components as further terms."""
 
     family: ClassVar[str] = "qsnap"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     look: ClassVar[tuple[str, str] | None] = ("#0072B2", "D")
     quadratic: ClassVar[bool] = True
 

@@ -54,9 +54,7 @@ def repulsion(charges: np.ndarray, inner: float, outer: float) -> Repulsion:
     cubic = (-3 * slope + width * curvature) / width**2
     quartic = (2 * slope - width * curvature) / width**3
     constant = -energy + width / 2 * slope - width**2 / 12 * curvature
-    return Repulsion(
-        inner, outer, amplitudes, decays, np.stack([constant, cubic / 3, quartic / 4], axis=-1)
-    )
+    return Repulsion(inner, outer, amplitudes, decays, np.stack([constant, cubic / 3, quartic / 4], axis=-1))
 
 
 @njit(cache=True, error_model="numpy", nogil=True)

@@ -64,7 +64,7 @@ class Products(NamedTuple):
     """(n_products + 1,): where the entries of each begin."""
     target: np.ndarray
     """(n_entries,): the entry of :class:`Halves` that each stands at."""
-    count: np.ndarray
+    multiplicity: np.ndarray
     """(n_entries,): how often each counts in a sum over the whole matrix: 2, or 1 in the middle."""
     rows: np.ndarray
     """(n_products,): where the indices m of each begin in the three arrays that follow."""
@@ -126,7 +126,7 @@ def _halves(twojmax: int, starts: dict[tuple[int, int], int]) -> Halves:
         np.array(second, dtype=np.int64),
         np.array([int(last[parent] == index) for index, parent in enumerate(parents)]),
         np.array([int(j == twojmax) for j, _ in rows]),
-        np.array([_norm(j, row, m) * _count(j, row, m) for j, row in rows for m in range(j + 1)]),
+        np.array([_norm(j, row, m) * _multiplicity(j, row, m) for j, row in rows for m in range(j + 1)]),
     )
 
 
@@ -135,7 +135,7 @@ def _norm(j: int, row: int, column: int) -> float:
     return sqrt(above / (factorial(j - row) * factorial(row)))
 
 
-def _count(j: int, row: int, column: int) -> int:
+def _multiplicity(j: int, row: int, column: int) -> int:
     """Return how often an entry counts: with its conjugate, alone in the middle, or not at all after it."""
     if 2 * row < j or column < j / 2:
         return 2
@@ -165,14 +165,18 @@ def _products(twojmax: int, starts: dict[tuple[int, int], int], normalised: bool
         for j2 in range(j1 + 1)
         for j in range(j1 - j2, min(twojmax, j1 + j2) + 1, 2)
     ]
-    start, target, count = [0], [], []
-    rows, first, terms, coefficients, coupling = [], [], [], [], []
+    start, target, multiplicity = [0], [], []
+    rows: list[int] = []
+    first: list[int] = []
+    terms: list[int] = []
+    coefficients: list[int] = []
+    coupling: list[float] = []
     for j1, j2, j in momenta:
         shift = (j1 + j2 - j) // 2
         for row in range(j // 2 + 1):
             for m in range(j + 1 if 2 * row < j else row + 1):
                 target.append(starts[j, row] + m)
-                count.append(_count(j, row, m))
+                multiplicity.append(_multiplicity(j, row, m))
         start.append(len(target))
         rows.append(len(first))
         for m in range(j + 1):
@@ -187,7 +191,7 @@ def _products(twojmax: int, starts: dict[tuple[int, int], int], normalised: bool
         np.array(momenta),
         np.array(start),
         np.array(target),
-        np.array(count, dtype=float),
+        np.array(multiplicity, dtype=float),
         np.array(rows),
         np.array(first),
         np.array(terms),
@@ -216,8 +220,8 @@ def _belongs(j1: int, j2: int, j: int, normalised: bool) -> tuple[tuple[int, int
 def clebsch_gordan(j1: int, m1: int, j2: int, m2: int, j: int) -> float:
     """Return <j1 m1 j2 m2 | j m1+m2> of doubled momenta, with each m counted from 0.
 
-    Racah's formula (Varshalovich et al., section 8.2, equation 3), its terms as products of binomials: sums of
-    integers lose no digits.
+    Racah's formula (Varshalovich et al., section 8.2, equation 3), its terms as products of binomials: sums
+    of integers lose no digits.
     """
     one, two, three = (j1 + j2 - j) // 2, (j1 - j2 + j) // 2, (j2 - j1 + j) // 2
     m = m1 + m2 - one
