@@ -5,12 +5,14 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import PropertyNotImplementedError
+from compute_snap import compute_snap
 
 from mlip_bench.lammps.loading import potentials_folder
 from mlip_bench.lammps.session import LammpsSession
 from mlip_bench.potentials import load
 from mlip_bench.potentials.snap import QSNAP, SNAP
 from mlip_bench.potentials.snap.components import equalised, n_components
+from mlip_bench.potentials.snap.evaluation import Designer
 
 # Relative to the largest value, of energies, forces and stress: two codes in double precision.
 PARITY = 1e-10
@@ -152,6 +154,39 @@ def test_gradients_by_edges_are_those_of_the_energies_of_their_centres(potential
     np.add.at(forces, edges.centres, edges.gradients)
     np.subtract.at(forces, edges.neighbours, edges.gradients)
     np.testing.assert_allclose(edges.prediction.forces, forces, atol=1e-12)
+
+
+DESIGNS = {kind: hypers for kind, hypers in KEYWORDS.items() if "zbl" not in kind}
+
+
+@pytest.mark.parametrize("family", [SNAP, QSNAP])
+@pytest.mark.parametrize("kind", DESIGNS)
+def test_rows_of_a_fit_are_those_of_lammps(family, kind):
+    """Each component by itself, also where others are equal to it and LAMMPS's pair style adds them up."""
+    if family is QSNAP and "chem" in kind:
+        potential = made(family, ELEMENTS[:2], **DESIGNS[kind] | {"twojmax": 2, "sinner": {}, "dinner": {}})
+    else:
+        potential = made(family, **DESIGNS[kind])
+    atoms = crystal(potential.elements_, repeat=1).repeat((2, 1, 1))
+    atoms.rattle(0.1, seed=2)
+    rows, expected = Designer(potential._model(), potential.quadratic)(atoms), compute_snap(potential, atoms)
+    # LAMMPS turns the cell, so of the strain its trace is compared here, and all of it by the stress of fits.
+    for mine, theirs in ((rows[:-6], expected[:-6]), (rows[-6:-3].sum(0), -expected[-6:-3].sum(0))):
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=PARITY * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("family", [SNAP, QSNAP])
+def test_rows_times_coefficients_are_the_prediction(family):
+    potential = made(family, twojmax=3)
+    atoms = crystal()
+    rows, prediction = (
+        Designer(potential._model(), potential.quadratic)(atoms),
+        potential._predict([atoms])[0],
+    )
+    energy, *rest = rows @ np.column_stack([np.zeros(3), potential.coefficients_]).ravel()
+    assert energy == pytest.approx(prediction.energy, rel=PARITY)
+    np.testing.assert_allclose(rest[:-6], prediction.forces.ravel(), atol=1e-9)
+    np.testing.assert_allclose(np.array(rest[-6:]) / atoms.get_volume(), prediction.stress, atol=1e-11)
 
 
 def test_a_kept_list_gives_what_a_new_one_gives():

@@ -11,7 +11,7 @@ from mlip_bench.data import voigt
 from mlip_bench.potentials.edges import Edges
 from mlip_bench.potentials.heat_flux import EdgeGradients
 from mlip_bench.potentials.prediction import Prediction
-from mlip_bench.potentials.snap import kernel
+from mlip_bench.potentials.snap import design, kernel
 from mlip_bench.potentials.snap.components import triples
 from mlip_bench.potentials.snap.kernel import Energy, Neighbourhood
 from mlip_bench.potentials.snap.repulsion import Repulsion, add_repulsion, repulsion
@@ -20,13 +20,14 @@ from mlip_bench.potentials.snap.tables import Tables
 
 @dataclass(frozen=True)
 class Model:
-    """A potential as the kernels take it; the zero of the energy is not in it."""
+    """All of a potential but its coefficients, as the kernels take it."""
 
     elements: tuple[str, ...]
     cutoff: float
     """The largest of any pair (Å), ZBL included."""
     neighbourhood: Neighbourhood
-    energy: Energy
+    zero: np.ndarray
+    """(n_elements, n_components): what is taken off the components."""
     tables: Tables
     repulsion: Repulsion | None
 
@@ -67,8 +68,8 @@ def isolated(twojmax: int, n_elements: int, chemical: bool, normalised: bool, in
 class Evaluator:
     """Predicts one structure after the other; keeps its neighbour list while the skin (Å) allows."""
 
-    def __init__(self, model: Model, skin: float):
-        self._model = model
+    def __init__(self, model: Model, energy: Energy, skin: float):
+        self._model, self._energy = model, energy
         self._edges = Edges(model.elements, model.cutoff, skin)
 
     def __call__(self, atoms: Atoms) -> Prediction:
@@ -88,10 +89,29 @@ class Evaluator:
         energies, forces, virial = np.zeros(len(atoms)), np.zeros((len(atoms), 3)), np.zeros((3, 3))
         around = edges.first, edges.neighbours, edges.species, vectors
         sums = energies, forces, virial, gradients
-        kernel.evaluate(*around, model.neighbourhood, model.energy, model.tables, *sums)
+        kernel.evaluate(*around, model.neighbourhood, self._energy, model.tables, *sums)
         if model.repulsion is not None:
             add_repulsion(*around, model.repulsion, *sums)
         return _prediction(atoms, energies, forces, virial)
+
+
+class Designer:
+    """The rows of the least squares of one structure after the other: see :func:`design.design`."""
+
+    def __init__(self, model: Model, quadratic: bool):
+        self._model, self._quadratic = model, quadratic
+        self._edges = Edges(model.elements, model.cutoff)
+        self._parts = design.parts(model.tables)
+
+    def __call__(self, atoms: Atoms) -> np.ndarray:
+        """Return the rows (1 + 3 n_atoms + 6, n_columns) of energy, forces and strain."""
+        model, edges = self._model, self._edges
+        vectors = edges.update(atoms)
+        around = edges.first, edges.neighbours, edges.species, vectors
+        rows: np.ndarray = design.design(
+            *around, model.neighbourhood, model.zero, self._quadratic, model.tables, self._parts
+        )
+        return rows
 
 
 def repulsion_of(elements: Sequence[str], cutoffs: Sequence[float]) -> Callable[[Atoms], Prediction]:

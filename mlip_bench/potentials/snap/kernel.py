@@ -374,6 +374,29 @@ def multiply(
                 out += 16
 
 
+@njit(cache=True, error_model="numpy", nogil=True)
+def multiply_all(
+    n_channels: int, whole: np.ndarray, wholes: Wholes, products: Products, z: np.ndarray
+) -> None:
+    """Set the coupled products of the densities of all pairs of channels."""
+    size, n = 16 * len(wholes.source), 16 * products.start[-1]
+    for one in range(n_channels):
+        for other in range(n_channels):
+            begin = n * (one * n_channels + other)
+            multiply(one * size, other * size, whole, wholes, products, z[begin : begin + n])
+
+
+@njit(cache=True, nogil=True)
+def central_atoms(begin: int, count: int, species: np.ndarray, neighbourhood: Neighbourhood) -> np.ndarray:
+    """Return 1 in each (channel, lane) in which the atom itself counts, of eight atoms, else 0."""
+    central = np.ones((neighbourhood.n_channels, 8))
+    if neighbourhood.n_channels > 1 and not neighbourhood.self_in_all:
+        for lane in range(count):
+            central[:, lane] = 0.0
+            central[species[begin + lane], lane] = 1.0
+    return central.ravel()
+
+
 @njit(cache=True, nogil=True)
 def component_of(
     product: int, one: int, other: int, third: int, n_channels: int, n_triples: int, products: Products
@@ -565,27 +588,17 @@ def evaluate(
     by_u, seeds = np.empty(16 * n_entries), np.empty(16 * n_entries)
     density, y = np.zeros(16 * n_entries * n_channels), np.empty(16 * n_entries * n_channels)
     whole = np.empty(16 * len(wholes.source) * n_channels)
-    n_z = 16 * products.start[-1]
-    z = np.empty(n_z * n_channels**2)
+    z = np.empty(16 * products.start[-1] * n_channels**2)
     components, slopes = np.empty(8 * n_components), np.zeros(8 * n_components)
-    central = np.empty(8 * n_channels)
     for begin in range(0, len(energies), 8):
         count = min(8, len(energies) - begin)
-        central[:] = 1.0
         for lane in range(count):
             i = begin + lane
             gather(i, lane, first, neighbours, species, vectors, neighbourhood, around)
             set_geometry(i, lane, neighbours, species, vectors, neighbourhood, around)
             add_density(lane, around, halves, u, sums, density)
-            if n_channels > 1 and not neighbourhood.self_in_all:
-                for channel in range(n_channels):
-                    central[8 * channel + lane] = 1.0 if channel == species[i] else 0.0
-        unfold(density, central, halves, wholes, whole)
-        for one in range(n_channels):
-            for other in range(n_channels):
-                part = z[n_z * (one * n_channels + other) : n_z * (one * n_channels + other + 1)]
-                size = 16 * len(wholes.source)
-                multiply(one * size, other * size, whole, wholes, products, part)
+        unfold(density, central_atoms(begin, count, species, neighbourhood), halves, wholes, whole)
+        multiply_all(n_channels, whole, wholes, products, z)
         contract(whole, z, n_channels, wholes, products, components)
         for lane in range(count):
             energies[begin + lane] += energy_of(lane, species[begin + lane], energy, components, slopes)
