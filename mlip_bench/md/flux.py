@@ -9,15 +9,43 @@ from ase.data import atomic_masses
 from mlip_bench.errors import NotFinite
 from mlip_bench.lammps.session import LammpsSession
 from mlip_bench.md.external import ExternalFix
+from mlip_bench.potentials.heat_flux import FluxStepper, HeatFlux
+from mlip_bench.potentials.prediction import Prediction
 
-FluxFunction = Callable[[Atoms, np.ndarray], np.ndarray]
-"""The heat flux (3,) in eV Å/fs of atoms with velocities (n_atoms, 3) in Å/fs."""
+FluxFunction = Callable[[Atoms, np.ndarray], HeatFlux]
+"""The heat flux of atoms with velocities (n_atoms, 3) in Å/fs."""
 
 # The name of the fix: LAMMPS's own output finds the flux, in its frame, as f_heatflux[1] to f_heatflux[3].
 FIX = "heatflux"
 
 # LAMMPS's velocities are in Å/ps.
 FEMTOSECONDS = 1e3
+
+
+class OwnFlux:
+    """The heat flux of a potential in its own dynamics.
+
+    Parameters
+    ----------
+    stepper : predictions of the potential, with fluxes.
+    predicts : False where someone else calls :meth:`predict` at every step before the flux is asked for.
+    """
+
+    def __init__(self, stepper: FluxStepper, predicts: bool):
+        self.stepper = stepper
+        self._predicts = predicts
+        self._prediction: Prediction
+
+    def predict(self, atoms: Atoms) -> Prediction:
+        """Predict a structure, of which the flux is wanted next."""
+        self._prediction = self.stepper.predict(atoms)
+        return self._prediction
+
+    def __call__(self, atoms: Atoms, velocities: np.ndarray) -> HeatFlux:
+        """Return the flux of a structure whose atoms have velocities (n_atoms, 3) in Å/fs."""
+        if self._predicts:
+            self.predict(atoms)
+        return self.stepper.heat_flux(self._prediction, atoms.get_masses(), velocities)
 
 
 class FluxRecorder(ExternalFix):
@@ -47,7 +75,7 @@ class FluxRecorder(ExternalFix):
         self._masses = atomic_masses[atoms.numbers][:, None]
         self._first_step: int | None = None
         self._last_step: int | None = None
-        self._fluxes: list[np.ndarray] = []
+        self._fluxes: list[HeatFlux] = []
         self._temperatures: list[float] = []
         self._lmp.fix_external_set_vector_length(FIX, 3)
 
@@ -57,14 +85,27 @@ class FluxRecorder(ExternalFix):
         return float(self._lmp.extract_global("dt")) * FEMTOSECONDS * self._every * self._block
 
     @property
+    def potential(self) -> np.ndarray:
+        """The potential parts (n, 3) in eV Å/fs, in the frame of the atoms, without an unfinished block."""
+        return self._vectors([flux.potential for flux in self._fluxes])
+
+    @property
+    def convective(self) -> np.ndarray:
+        """The convective parts (n, 3), likewise."""
+        return self._vectors([flux.convective for flux in self._fluxes])
+
+    @property
     def fluxes(self) -> np.ndarray:
-        """The recorded fluxes (n, 3) in eV Å/fs, in the frame of the atoms, without an unfinished block."""
-        return self._blocks(np.array(self._fluxes).reshape(-1, 3)) @ self._to_ase
+        """The whole fluxes (n, 3), likewise."""
+        return self._vectors([flux.total for flux in self._fluxes])
 
     @property
     def temperatures(self) -> np.ndarray:
         """The temperatures (n,) in K at the same steps, of 3n_atoms - 3 degrees of freedom."""
         return self._blocks(np.array(self._temperatures))
+
+    def _vectors(self, values: list[np.ndarray]) -> np.ndarray:
+        return self._blocks(np.array(values).reshape(-1, 3)) @ self._to_ase
 
     def _blocks(self, values: np.ndarray) -> np.ndarray:
         n_blocks = len(values) // self._block
@@ -80,10 +121,10 @@ class FluxRecorder(ExternalFix):
         if (step - self._first_step) % self._every:
             return
         velocities = self._velocities(order, 0.0 if is_set_up else 0.5)
-        flux = np.asarray(self._flux(self._atoms, velocities), dtype=float)
-        if not np.isfinite(flux).all():
+        flux = self._flux(self._atoms, velocities)
+        if not np.isfinite(flux.total).all():
             raise NotFinite("the heat flux is not finite")
-        for index, value in enumerate(flux):
+        for index, value in enumerate(flux.total):
             self._lmp.fix_external_set_vector(FIX, index + 1, value)
         if not is_set_up:
             self._fluxes.append(flux)
