@@ -244,9 +244,7 @@ class _TabulatedMessages(torch.autograd.Function):
         x, y, r = ctx.saved_tensors
         by_x, by_y, by_r = torch.zeros_like(x), torch.empty_like(y), torch.empty_like(r)
         given, own = [*ctx.edges, *arrays(gradient, x, y, r), *ctx.table], arrays(by_y, by_r)
-        over_edges(
-            len(r), [by_x], lambda part, out: kernel.add_tabulated_gradients(part, *given, *out, *own)
-        )
+        over_edges(len(r), [by_x], lambda part, out: kernel.add_tabulated_gradients(part, *given, *out, *own))
         return by_x, by_y, by_r, None, None, None
 
 

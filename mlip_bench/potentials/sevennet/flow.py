@@ -16,6 +16,7 @@ The derivatives by edges and sums are of one reverse pass, which gives the force
 exact, by forward differentiation of the network along v.
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +26,6 @@ import torch
 from ase import Atoms
 from torch.autograd import forward_ad
 
-from mlip_bench.data.voigt import from_matrix
 from mlip_bench.potentials.heat_flux import FluxStepper
 from mlip_bench.potentials.prediction import Prediction
 from mlip_bench.potentials.sevennet import flow_kernel
@@ -98,9 +98,7 @@ class TabulatedLayer(Layer):
         found = torch.zeros(len(self.features), 3, self.features.shape[1], dtype=self.features.dtype)
         given = [*self._edges, *arrays(self.gradient, vectors, self._filters, self._lengths)]
         given += self._convolution.table
-        over_edges(
-            len(vectors), [found], lambda part, out: flow_kernel.add_pulls(part, *given, *out)
-        )
+        over_edges(len(vectors), [found], lambda part, out: flow_kernel.add_pulls(part, *given, *out))
         return found.transpose(0, 1)
 
 
@@ -145,6 +143,13 @@ def rate_of(dual: torch.Tensor) -> torch.Tensor:
     return torch.zeros_like(primal) if rate is None else rate
 
 
+def load_forward_differentiation() -> None:
+    """Let torch import what it differentiates forward with, which warns of its own code."""
+    with warnings.catch_warnings(), forward_ad.dual_level():
+        warnings.simplefilter("ignore")
+        forward_ad.make_dual(torch.zeros(1), torch.zeros(1))
+
+
 class GraphFlow(FluxStepper):
     """Predictions by a network that is ``ready``, with the heat flux of each.
 
@@ -156,6 +161,7 @@ class GraphFlow(FluxStepper):
         self._modules = [m for m in model.children() if not isinstance(m, ForceStressOutputFromEdge)]
         self._data: Data = {}
         self._layers: list[Layer] = []
+        load_forward_differentiation()
 
     def predict(self, atoms: Atoms) -> Prediction:
         """Predict one structure, and keep its layers."""
@@ -182,14 +188,10 @@ class GraphFlow(FluxStepper):
         return self._prediction(atoms, energies)
 
     def _prediction(self, atoms: Atoms, energies: torch.Tensor) -> Prediction:
-        vectors, gradient = self._vectors.double(), self._gradient.double()
-        stress = np.full(6, np.nan)
-        if atoms.cell.rank == 3:
-            tensor = (vectors.T @ gradient).cpu().numpy() / atoms.cell.volume
-            stress = from_matrix((tensor + tensor.T) / 2)
-        of_atoms = energies.detach().double().cpu().numpy()
+        gradient = self._gradient.double()
+        virial = -(self._vectors.double().T @ gradient).cpu().numpy()
         forces = self._to_atoms(gradient).cpu().numpy()
-        return Prediction(float(of_atoms.sum()), forces, stress, energies=of_atoms)
+        return Prediction.of_atoms(atoms, energies.detach().double().cpu().numpy(), forces, virial)
 
     def _to_atoms(self, gradient: torch.Tensor) -> torch.Tensor:
         """Return Σ at the centre minus Σ at the neighbour of what edges have, (n_atoms, ...)."""
@@ -197,8 +199,13 @@ class GraphFlow(FluxStepper):
         found = gradient.new_zeros(len(self._data[keys.BATCH]), *gradient.shape[1:])
         return found.index_add_(0, centres, gradient).index_add_(0, neighbours, gradient, alpha=-1)
 
+    def _refuse_no_structure(self) -> None:
+        if not self._layers:
+            raise ValueError("a flux is that of a structure: predict one first")
+
     def potential_flux(self, velocities: np.ndarray) -> np.ndarray:
         """Return -Σ_p d_p (power of p), from one forward differentiation of all layers but the last."""
+        self._refuse_no_structure()
         centres, neighbours = self._data[keys.EDGE_IDX]
         moving = torch.from_numpy(velocities).to(self._vectors)
         powers = (self._gradient * moving[neighbours]).sum(1).double()
@@ -225,6 +232,7 @@ class GraphFlow(FluxStepper):
 
     def flux_by_velocities(self) -> np.ndarray:
         """Return W (n_atoms, 3, 3) by one reverse pass per axis, fed at every layer."""
+        self._refuse_no_structure()
         _, neighbours = self._data[keys.EDGE_IDX]
         later = self._layers[1:]
         pulls = [layer.pulls(self._vectors) for layer in later]
