@@ -73,30 +73,31 @@ class TabulatedLayer(Layer):
 
     def advance(self, data: Data) -> torch.Tensor:
         """Run the kernel for rates of messages and power."""
-        rates = [
-            rate
-            for dual in (self._convolution.taken(data), data[keys.EDGE_ATTR], data[keys.EDGE_LENGTH])
-            for rate in arrays(rate_of(dual))
-        ]
-        filters, lengths = arrays(self._filters, self._lengths)
-        gradient, features = arrays(self.gradient, self.features)
-        sum_rates = torch.zeros_like(self.sums)
-        powers = torch.empty_like(self._lengths)
-        given = [*self._edges, gradient, features, rates[0], filters, rates[1], lengths, rates[2]]
-        given += self._convolution.table
-        own = powers.detach().numpy()
+        convolution = self._convolution
+        gradient, features, filters, lengths = arrays(
+            self.gradient, self.features, self._filters, self._lengths
+        )
+        feature_rates, filter_rates, length_rates = arrays(
+            *(
+                rate_of(dual)
+                for dual in (convolution.taken(data), data[keys.EDGE_ATTR], data[keys.EDGE_LENGTH])
+            )
+        )
+        given: list[Any] = [*self._edges, gradient, features, feature_rates, filters, filter_rates]
+        given += [lengths, length_rates, *convolution.table]
+        sum_rates, powers = torch.zeros_like(self.sums), torch.empty_like(self._lengths)
+        own = arrays(powers)
         over_edges(
-            len(powers),
-            [sum_rates],
-            lambda part, out: flow_kernel.add_tangents(part, *given, *out, own),
+            len(powers), [sum_rates], lambda part, out: flow_kernel.add_tangents(part, *given, *out, *own)
         )
         data[keys.NODE_FEATURE] = forward_ad.make_dual(self.sums.detach(), sum_rates)
         return powers
 
     def pulls(self, vectors: torch.Tensor) -> torch.Tensor:
         """Run the kernel for adjoints of gathered features."""
-        found = torch.zeros(len(self.features), 3, self.features.shape[1], dtype=self.features.dtype)
-        given = [*self._edges, *arrays(self.gradient, vectors, self._filters, self._lengths)]
+        n_atoms, n_features = self.features.shape
+        found = self.features.new_zeros(n_atoms, 3, n_features)
+        given: list[Any] = [*self._edges, *arrays(self.gradient, vectors, self._filters, self._lengths)]
         given += self._convolution.table
         over_edges(len(vectors), [found], lambda part, out: flow_kernel.add_pulls(part, *given, *out))
         return found.transpose(0, 1)
@@ -207,7 +208,7 @@ class GraphFlow(FluxStepper):
         """Return -Σ_p d_p (power of p), from one forward differentiation of all layers but the last."""
         self._refuse_no_structure()
         centres, neighbours = self._data[keys.EDGE_IDX]
-        moving = torch.from_numpy(velocities).to(self._vectors)
+        moving = torch.from_numpy(np.ascontiguousarray(velocities)).to(self._vectors)
         powers = (self._gradient * moving[neighbours]).sum(1).double()
         if len(self._layers) > 1:
             powers += self._powers_of_features(moving[neighbours] - moving[centres])
@@ -236,16 +237,14 @@ class GraphFlow(FluxStepper):
         _, neighbours = self._data[keys.EDGE_IDX]
         later = self._layers[1:]
         pulls = [layer.pulls(self._vectors) for layer in later]
-        features = [layer.features for layer in later]
-        vectors = self._edge_vectors
         axes = []
         for axis in range(3):
-            along = self._vectors[:, axis, None]
             found = self._gradient.new_zeros(len(self._data[keys.BATCH]), 3)
-            found.index_add_(0, neighbours, along * self._gradient)
+            found.index_add_(0, neighbours, self._vectors[:, axis, None] * self._gradient)
             if later:
+                features, on_features = [layer.features for layer in later], [pull[axis] for pull in pulls]
                 (by_edges,) = torch.autograd.grad(
-                    features, vectors, [pull[axis] for pull in pulls], retain_graph=True
+                    features, self._edge_vectors, on_features, retain_graph=True
                 )
                 found -= self._to_atoms(by_edges)
             axes.append(-found)

@@ -270,13 +270,6 @@ class SevenNet(Potential):
     def _stepper(self) -> Callable[[Atoms], Prediction]:
         return self._evaluator(SKIN)
 
-    def _flux_stepper(self) -> FluxStepper:
-        from mlip_bench.potentials.sevennet import flow, inference
-
-        # By sevenn's own convolutions on a GPU: those of accelerators give nothing of single edges.
-        model = inference.ready(self.model_, self.device, self.hypers.double_precision)
-        return flow.GraphFlow(model, inference.Evaluator(model, self.elements_, True, SKIN).data)
-
     def on(self, device: str) -> Self:
         """Compute on ``cpu`` or ``cuda`` from now on."""
         self._ready_model = None
@@ -303,6 +296,16 @@ class SevenNet(Potential):
                 model = accelerators.accelerated(self.hypers.accelerator, self.config_, model)
             self._ready_model = inference.ready(model, self.device, self.hypers.double_precision)
         return inference.Evaluator(self._ready_model, self.elements_, self.conservative, skin)
+
+    def _flux_stepper(self) -> FluxStepper:
+        from mlip_bench.potentials.sevennet import flow, inference
+
+        evaluator = self._evaluator(SKIN)
+        if not self.hypers.accelerator:
+            return flow.GraphFlow(self._ready_model, evaluator.data)
+        # By sevenn's own convolutions: those of accelerators tell nothing of single edges.
+        plain = inference.ready(self.model_, self.device, self.hypers.double_precision)
+        return flow.GraphFlow(plain, evaluator.data)
 
     # -- files -----------------------------------------------------------------------------------------
 
