@@ -314,10 +314,11 @@ def working(
     from mlip_bench.run.executor import LocalExecutor, Watcher, prepare
 
     prepare(tasks)
-    side_by_side = sum(not task.alone and not task.needs for task in tasks)
+    fits = sum(not task.alone and not task.needs for task in tasks)
+    side_by_side = max(fits, sum(len(task.parts) for task in tasks))
     if jobs is None and any(task.on_gpu for task in tasks):
         jobs = 1  # side by side they would share one card
-    elif jobs is None:  # each fit on a core of its own, as far as there are fits and cores
+    elif jobs is None:  # each fit or part on a core of its own, as far as there are any, and cores
         jobs = len(available_cores()) if quiet else min(len(available_cores()), max(1, side_by_side))
     watching: contextlib.AbstractContextManager[Watcher]
     watching = contextlib.nullcontext(Watcher()) if quiet else watcher(console)

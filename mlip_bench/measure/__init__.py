@@ -2,7 +2,19 @@
 
 from ase import Atoms
 
-from mlip_bench.measure import cost, defects, direct, elastic, eos, errors, fit, phonons, scaling, stability
+from mlip_bench.measure import (
+    conductivity,
+    cost,
+    defects,
+    direct,
+    elastic,
+    eos,
+    errors,
+    fit,
+    phonons,
+    scaling,
+    stability,
+)
 from mlip_bench.measure.base import Found, Measure, Metric, Reported, Subject, Value
 from mlip_bench.potentials.base import Potential, silent
 from mlip_bench.results import BY_GROUP
@@ -27,7 +39,7 @@ __all__ = [
 
 FIT_METRICS = fit.REPORTED.metrics
 
-MODULES = (errors, cost, scaling, stability, direct, phonons, elastic, eos, defects)
+MODULES = (errors, cost, scaling, stability, direct, phonons, elastic, eos, defects, conductivity)
 MEASURES = {module.MEASURE.name: module.MEASURE for module in MODULES}
 
 # Properties of a crystal, which a reference from first principles can have, too.

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +23,7 @@ from mlip_bench.data.reference import stress
 from mlip_bench.errors import UserError
 from mlip_bench.hardware import cpu_name, device_name
 from mlip_bench.measure import BY_GROUP, MEASURES, Value, first_principles, fit, metric
+from mlip_bench.measure.base import Options
 from mlip_bench.potentials import Potential, family, load
 from mlip_bench.potentials.base import DESCRIPTION
 from mlip_bench.results import TASK, Row, read_rows, versions
@@ -148,9 +149,19 @@ class Plan:
     preset: str = "standard"
     trust: bool = False
     """Let files that are read run code of their authors; it changes no result."""
+    given: Mapping[str, Options] = field(default_factory=dict)
+    """What the user chose of measures, by their names; the preset decides the rest."""
 
     def __post_init__(self) -> None:
-        """Raise :class:`UserError` where two potentials have one name: their results would be mixed up."""
+        """Raise :class:`UserError` where two potentials have one name: their results would be mixed up.
+
+        And where options are of no measure of the plan, or wrong.
+        """
+        for measure, options in self.given.items():
+            if options and measure not in self.measures:
+                raise UserError(f"{', '.join(options)}: of {measure}, which is not measured here")
+        for measure in self.measures:
+            self.options(measure)
         seen: dict[str, PotentialPlan] = {}
         for potential in self.potentials:
             if potential.name in seen:
@@ -166,7 +177,14 @@ class Plan:
         fit = Fit(
             potential, data, self.seed if potential.seed is None else potential.seed, self.device, self.trust
         )
-        return [fit, *(Measurement(fit, measure, self.preset) for measure in self.measures)]
+        return [
+            fit,
+            *(Measurement(fit, measure, self.preset, self.options(measure)) for measure in self.measures),
+        ]
+
+    def options(self, measure: str) -> Options:
+        """Return all options of a measure; raises :class:`UserError` where one is wrong."""
+        return MEASURES[measure].options(self.preset, self.given.get(measure, {}))
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,6 +224,11 @@ class Task:
     @property
     def needs(self) -> tuple["Task", ...]:
         """The tasks that have to be finished before."""
+        return ()
+
+    @property
+    def parts(self) -> tuple["Part", ...]:
+        """Those of them that have no rows, and work side by side."""
         return ()
 
     @property
@@ -392,6 +415,7 @@ class Measurement(PotentialTask):
     of: Fit
     measure: str
     preset: str
+    options: Options = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -405,8 +429,14 @@ class Measurement(PotentialTask):
 
     @property
     def needs(self) -> tuple[Task, ...]:
-        """The fit."""
-        return (self.of,)
+        """The fit, and its parts."""
+        return (self.of, *self.parts)
+
+    @cached_property
+    def parts(self) -> tuple["Part", ...]:
+        """What is done side by side, where the measure has parts."""
+        parts = MEASURES[self.measure].parts
+        return () if parts is None else tuple(Part(self, options) for options in parts.split(self.options))
 
     @property
     def revision(self) -> int:
@@ -439,7 +469,59 @@ class Measurement(PotentialTask):
             decides |= {"named": data.named is not None}
         if measure.by_preset:
             decides |= {"preset": self.preset}
+        if self.options:
+            decides |= {"options": self.options}
         return decides
+
+
+@dataclass(frozen=True, eq=False)
+class Part(Task):
+    """A part of a measurement, which has no rows of its own: kept by its options, whatever the others are."""
+
+    of: Measurement
+    options: Options
+
+    @property
+    def kind(self) -> str:
+        """The measure."""
+        return self.of.kind
+
+    @property
+    def name(self) -> str:
+        """What it is called within the measurement: ``seed 3``."""
+        parts = MEASURES[self.of.measure].parts
+        assert parts is not None
+        return parts.name(self.options)
+
+    @property
+    def label(self) -> str:
+        """What the user reads: ``conductivity snap, seed 3``."""
+        return f"{self.of.label}, {self.name}"
+
+    @cached_property
+    def decides(self) -> dict[str, Any]:
+        """All that decides what it leaves: as of the measurement, with its own options."""
+        return self.of.decides | {"task": f"part of {self.of.measure}", "options": self.options}
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """That of the potential."""
+        return self.of.families
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the potential is."""
+        return self.of.on_gpu
+
+    @property
+    def needs(self) -> tuple[Task, ...]:
+        """The fit."""
+        return (self.of.fit,)
+
+    @property
+    def resumable(self) -> bool:
+        """It keeps its state."""
+        return True
 
 
 def installed(packages: Sequence[str]) -> dict[str, str | None]:

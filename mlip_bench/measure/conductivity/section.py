@@ -1,0 +1,4 @@
+"""x."""
+def sections(evidence):
+    """x."""
+    return []
