@@ -159,7 +159,8 @@ class Plan:
         """
         for measure, options in self.given.items():
             if options and measure not in self.measures:
-                raise UserError(f"{', '.join(options)}: of {measure}, which is not measured here")
+                names = ", ".join(f"--{name.replace('_', '-')}" for name in options)
+                raise UserError(f"{names}: only with --measure {measure}")
         for measure in self.measures:
             self.options(measure)
         seen: dict[str, PotentialPlan] = {}
