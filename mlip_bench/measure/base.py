@@ -178,6 +178,8 @@ class Parts:
     """What the user reads of a part: ``seed 3``."""
     run: Callable[[Subject, Progress], None]
     """Do the part that the subject's options describe, and leave files in its folder."""
+    of_direct_forces: bool = False
+    """False where a potential with direct forces has no parts, and the measurement says why."""
 
 
 @dataclass(frozen=True)

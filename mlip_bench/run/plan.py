@@ -435,9 +435,11 @@ class Measurement(PotentialTask):
 
     @cached_property
     def parts(self) -> tuple["Part", ...]:
-        """What is done side by side, where the measure has parts."""
+        """What is done side by side, where the measure has parts of such a potential."""
         parts = MEASURES[self.measure].parts
-        return () if parts is None else tuple(Part(self, options) for options in parts.split(self.options))
+        if parts is None or not (family(self.of.potential.family).conservative or parts.of_direct_forces):
+            return ()
+        return tuple(Part(self, options) for options in parts.split(self.options))
 
     @property
     def revision(self) -> int:

@@ -62,7 +62,7 @@ def observe(
     checkpoint: Path | None = None,
 ) -> Observed:
     """Return one trajectory of a structure; raises UserError of a potential without a heat flux."""
-    potential.flux_stepper()
+    potential.flux_stepper()  # before anything is computed: it refuses where there is no heat flux
     structure = structure_of(crystal, potential, chosen)
     return Observed.of(record(potential, structure.atoms, chosen, checkpoint, progress), structure)
 
@@ -75,6 +75,7 @@ def read(path: Path) -> Observed:
 
 def run(subject: Subject, progress: Progress) -> list[Value]:
     """Draw the conductivity from all trajectories."""
+    subject.potential.flux_stepper()  # refuses where there is no heat flux
     observed = [read(part / SERIES) for part in subject.parts]
     first = next(iter(settings.split(subject.options)))
     return subject.keep(found_of(observed, Settings.of(first)))

@@ -28,8 +28,12 @@ SCATTERS = 3.0
 # Where the spectrum at the highest frequencies is more than this share of that at zero, samples are too rare.
 MOST_POWER_AT_END = 0.05
 
-# Points of a curve that is drawn.
-DRAWN_POINTS = 400
+# Two estimates from the same fluxes that differ by more standard errors of both are not what they say.
+DISAGREEMENT = 2.5
+
+# Points of an integral that is drawn, and of a spectrum.
+DRAWN_POINTS = 300
+DRAWN_BANDS = 100
 
 
 @dataclass(frozen=True)
@@ -108,10 +112,15 @@ class Motion:
     @property
     def sentence(self) -> str:
         """What was done with the convective part, and why."""
-        moved = f"atoms moved {self.farthest:.2g} Å of {self.nearest:.2g} Å to the nearest"
         if not self.diffusing:
-            return f"solid ({moved}): the convective part of the heat flux is left out"
-        return f"{', '.join(self.diffusing)} diffuses ({moved}): the convective part of the heat flux counts"
+            return (
+                f"a solid: atoms moved less than {DIFFUSING:g} of the nearest distance, and the convective "
+                "part of the heat flux is left out"
+            )
+        return (
+            f"{', '.join(self.diffusing)} diffuses: atoms moved more than {DIFFUSING:g} of the nearest "
+            "distance, and the convective part of the heat flux counts"
+        )
 
 
 def found_of(observed: Sequence[Observed], settings: Settings) -> Found:
@@ -187,17 +196,19 @@ def values_of(
     isotropic: bool,
 ) -> list[Value]:
     """Return the conductivity with its tensor, and what the second opinion is."""
-    notes = [motion.sentence]
-    if result.at_highest_frequency > MOST_POWER_AT_END:
-        notes.append(f"samples of the heat flux are {series.interval:g} fs apart, too far for this structure")
-    values = [_of(observed, "kappa", result.kappa, spread=result.spread, note="; ".join(notes))]
-    for a, b in TENSOR:
-        spread = float(result.tensor_spread[a, b])
-        values.append(_of(observed, f"kappa_{AXES[a]}{AXES[b]}", result.tensor[a, b], spread=spread))
     # It is imported here because it is slow to.
     from mlip_bench.md.fitted_spectrum import fitted_conductivity
 
     fitted = fitted_conductivity(series, isotropic)
+    notes = [motion.sentence]
+    if result.at_highest_frequency > MOST_POWER_AT_END:
+        notes.append(f"samples of the heat flux are {series.interval:g} fs apart, too far for this structure")
+    if abs(result.kappa - fitted.kappa) > DISAGREEMENT * np.hypot(result.spread, fitted.spread):
+        notes.append("STACIE disagrees by more than the errors of both: the trajectories are too short")
+    values = [_of(observed, "kappa", result.kappa, spread=result.spread, note="; ".join(notes))]
+    for a, b in TENSOR:
+        spread = float(result.tensor_spread[a, b])
+        values.append(_of(observed, f"kappa_{AXES[a]}{AXES[b]}", result.tensor[a, b], spread=spread))
     by_stacie = _of(observed, "kappa_stacie", fitted.kappa, spread=fitted.spread)
     if fitted.failure:
         by_stacie = _of(observed, "kappa_stacie", np.nan, error=fitted.failure)
@@ -228,7 +239,7 @@ def curves_of(result: Conductivity) -> Curves:
 
 def _by_bands(frequencies: np.ndarray, spectrum: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the means of a spectrum over bands that widen with the frequency."""
-    edges = np.unique(np.geomspace(1, len(frequencies) + 1, DRAWN_POINTS).astype(int)) - 1
+    edges = np.unique(np.geomspace(1, len(frequencies) + 1, DRAWN_BANDS).astype(int)) - 1
     counts = np.diff(edges)
     return (
         np.add.reduceat(frequencies, edges[:-1]) / counts,
