@@ -23,6 +23,7 @@ from mlip_bench.section.parts import Axis
 __all__ = [
     "BY_GROUP",
     "FIT_METRICS",
+    "FROM_DYNAMICS",
     "MEASURES",
     "PROPERTIES",
     "Measure",
@@ -49,6 +50,10 @@ PROPERTIES = {
     "phonons": phonons.compute,
     "defects": defects.compute,
 }
+
+
+# Properties of a structure that take long dynamics: measured where they are asked for by name.
+FROM_DYNAMICS = {conductivity.MEASURE.name: conductivity.compute}
 
 
 def reported() -> list[Reported]:

@@ -157,12 +157,7 @@ class Plan:
 
         And where options are of no measure of the plan, or wrong.
         """
-        for measure, options in self.given.items():
-            if options and measure not in self.measures:
-                names = ", ".join(f"--{name.replace('_', '-')}" for name in options)
-                raise UserError(f"{names}: only with --measure {measure}")
-        for measure in self.measures:
-            self.options(measure)
+        options_of(self.measures, self.preset, self.given)
         seen: dict[str, PotentialPlan] = {}
         for potential in self.potentials:
             if potential.name in seen:
@@ -178,14 +173,28 @@ class Plan:
         fit = Fit(
             potential, data, self.seed if potential.seed is None else potential.seed, self.device, self.trust
         )
+        options = self.options
         return [
             fit,
-            *(Measurement(fit, measure, self.preset, self.options(measure)) for measure in self.measures),
+            *(Measurement(fit, measure, self.preset, options[measure]) for measure in self.measures),
         ]
 
-    def options(self, measure: str) -> Options:
-        """Return all options of a measure; raises :class:`UserError` where one is wrong."""
-        return MEASURES[measure].options(self.preset, self.given.get(measure, {}))
+    @property
+    def options(self) -> dict[str, Options]:
+        """All options of each measure."""
+        return options_of(self.measures, self.preset, self.given)
+
+
+def options_of(measures: Sequence[str], preset: str, given: Mapping[str, Options]) -> dict[str, Options]:
+    """Return all options of each measure: of the preset, and those that the user chose, by measure.
+
+    Raises :class:`UserError` where one is wrong, or of a measure that is not among them.
+    """
+    for measure, chosen in given.items():
+        if chosen and measure not in measures:
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in chosen)
+            raise UserError(f"{names}: only with --measure {measure}")
+    return {measure: MEASURES[measure].options(preset, given.get(measure, {})) for measure in measures}
 
 
 @dataclass(frozen=True, eq=False)
