@@ -8,14 +8,14 @@ import torch
 from ase.build import bulk
 
 from mlip_bench.errors import UserError
+from mlip_bench.md.driver import DynamicsFailed, Simulation
 from mlip_bench.measure import MEASURES, conductivity
 from mlip_bench.measure.base import Subject
 from mlip_bench.measure.conductivity import settings, trajectory, transport
 from mlip_bench.measure.conductivity.settings import Settings
 from mlip_bench.measure.conductivity.structure import structure_of
 from mlip_bench.measure.conductivity.trajectory import STATE, Trajectory, record
-from mlip_bench.measure.conductivity.transport import Motion, Observed
-from mlip_bench.md.driver import DynamicsFailed, Simulation
+from mlip_bench.measure.conductivity.transport import Motion
 from mlip_bench.potentials.base import silent
 from mlip_bench.run.plan import Data, Plan, PotentialPlan, options_of
 from mlip_bench.run.store import Store
@@ -305,5 +305,3 @@ def test_direct_forces_have_no_parts(embedded, tmp_path):
     potential = PotentialPlan("sevennet-dfs", "sevennet-dfs", {})
     _, task = Plan(embedded, (potential,), ("conductivity",)).tasks(known)
     assert task.parts == ()
-
-

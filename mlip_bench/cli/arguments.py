@@ -143,12 +143,18 @@ READING = {
 OF_MEASURES: Mapping[str, Mapping[str, tuple[Any, str]]] = {
     "conductivity": {
         "temperature": (float | None, "Temperature (K) of the dynamics; default 300."),
-        "seeds": (int | None, "Trajectories; quick 2, standard 4, paper 8. More leave the first ones as they are."),
+        "seeds": (
+            int | None,
+            "Trajectories; quick 2, standard 4, paper 8. More leave the first ones as they are.",
+        ),
         "length": (float | None, "Time (ps) that each is observed; quick 5, standard 25, paper 100."),
         "supercell": (str | None, "Repeats along the axes, 3,3,3, or fewest atoms, 216."),
         "method": (str | None, "How the heat flux is observed: green-kubo, at equilibrium."),
         "timestep": (float | None, "Time step (fs); default 1."),
-        "keep_cell": (bool, "Take cell and positions as given, as of a liquid, or a crystal's at its temperature."),
+        "keep_cell": (
+            bool,
+            "Take cell and positions as given, as of a liquid, or a crystal's at its temperature.",
+        ),
     },
 }
 

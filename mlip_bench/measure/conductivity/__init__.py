@@ -1,4 +1,4 @@
-r"""Thermal conductivity from the heat flux of dynamics (Green and Kubo), of crystals and fluids of one element.
+r"""Thermal conductivity from the heat flux of dynamics (Green and Kubo): of crystals, glasses and liquids.
 
 .. math:: κ_{ab} = \frac{1}{V k_B T^2} \int_0^\infty \langle J_a(t) J_b(0) \rangle dt
 
@@ -81,9 +81,7 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     return subject.keep(found_of(observed, Settings.of(first)))
 
 
-def compute(
-    potential: Potential, crystal: Atoms, options: Options, progress: Progress
-) -> Found:
+def compute(potential: Potential, crystal: Atoms, options: Options, progress: Progress) -> Found:
     """Return the conductivity of a structure, one trajectory after the other."""
     chosen = [Settings.of(part) for part in settings.split(options)]
     observed = []

@@ -114,8 +114,8 @@ def _note(evidence: Evidence) -> str:
     )
     return (
         f"{said}±: one standard error. κ by cepstral analysis; STACIE: a second opinion from the same heat "
-        "fluxes. This is the conductivity by the motion of atoms: in a metal electrons carry more. A periodic "
-        f"cell lacks long waves, so that crystals of high conductivity need large ones.{measured}"
+        "fluxes. This is what the motion of atoms conducts: in a metal electrons carry more. A periodic cell "
+        f"lacks long waves, so that crystals of high conductivity need large ones.{measured}"
     )
 
 
@@ -132,10 +132,9 @@ def _cell(own: pd.DataFrame, metric: str, spec: str, with_spread: bool) -> str:
 def _caption(evidence: Evidence) -> str:
     reference = " Grey: experiment." if experiment(evidence) is not None else ""
     return (
-        "Left: the Green-Kubo integral up to a time, with one standard error; the lines on its right are what "
-        "is quoted. Middle: the spectrum of the heat flux, of which the conductivity is the limit on the left, "
-        "up to the frequency of the line. Right: conductivities; hollow: by STACIE; small: each trajectory "
-        f"alone.{reference}"
+        "Left: the Green-Kubo integral up to a time, with one standard error; what is quoted stands on its "
+        "right. Middle: the spectrum of the heat flux, used up to the dotted line; the conductivity is its "
+        f"limit on the left. Right: conductivities; hollow: by STACIE; small: each trajectory alone.{reference}"
     )
 
 
@@ -174,10 +173,8 @@ def _draw_integral(axes: Axes, curves: Any, look: dict[str, Any], name: str) -> 
     axes.errorbar([end * 1.03], [kappa], yerr=[spread], color=look["color"], fmt="_", markersize=9)
 
 
-def _draw_value(
-    evidence: Evidence, sketch: Sketch, axes: Axes, place: int, name: str, curves: Any
-) -> None:
-    """Draw a conductivity, what each trajectory gives alone on its left, and the second opinion on its right."""
+def _draw_value(evidence: Evidence, sketch: Sketch, axes: Axes, place: int, name: str, curves: Any) -> None:
+    """Draw a conductivity, what each trajectory gives alone, and the second opinion."""
     family = evidence.ranking.at[name, "family"]
     look = evidence.style(family)
     alone = curves["by_run"]
@@ -186,7 +183,9 @@ def _draw_value(
     hollow = look | {"markerfacecolor": "white", "markeredgecolor": look["color"]}
     rows = evidence.of(MEASURE.name)
     fitted = rows[(rows["potential"] == name) & (rows["metric"] == "kappa_stacie")]
-    points = [(place, float(curves["kappa"]), float(curves["spread"]), name, look)]
+    points: list[tuple[float, float, float, str, dict[str, Any]]] = [
+        (place, float(curves["kappa"]), float(curves["spread"]), name, look)
+    ]
     points += [
         (place + ASIDE, row.value, row.spread, f"{name}, STACIE", hollow) for row in fitted.itertuples()
     ]

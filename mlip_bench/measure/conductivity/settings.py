@@ -58,7 +58,7 @@ def options(preset: str, given: Mapping[str, Any]) -> dict[str, Any]:
         "supercell": n_atoms,
         "keep_cell": False,
         "timestep": TIMESTEP_FS,
-    } | given
+    } | dict(given)
     if found["method"] not in METHODS:
         raise UserError(f"--method {found['method']}: not known{did_you_mean(found['method'], METHODS)}")
     _require_within("temperature", found["temperature"], HOTTEST, "K")
@@ -91,4 +91,3 @@ def split(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the options of each trajectory: more seeds leave the first ones as they are."""
     shared = {name: value for name, value in found.items() if name != "seeds"}
     return [shared | {"seed": seed} for seed in range(1, found["seeds"] + 1)]
-

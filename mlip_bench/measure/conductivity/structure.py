@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import spglib
 from ase import Atoms
 from matscipy.neighbours import neighbour_list
@@ -56,6 +55,6 @@ def structure_of(crystal: Atoms, potential: Potential, settings: Settings) -> St
 
 
 def _space_group(atoms: Atoms) -> int:
-    content = (np.array(atoms.cell), atoms.get_scaled_positions(), atoms.numbers)
+    content = (atoms.cell.tolist(), atoms.get_scaled_positions().tolist(), atoms.numbers.tolist())
     found = spglib.get_symmetry_dataset(content, symprec=crystals.SYMMETRY_TOLERANCE)
     return 1 if found is None else int(found.number)

@@ -1,8 +1,8 @@
 """One trajectory: heat and motion come to their balance at a temperature, then the heat flux is recorded.
 
 Its state is kept every few minutes, so that a trajectory that was ended goes on from there. Positions and
-velocities are kept as they are; that the neighbour list then begins anew changes the last digits of forces, so
-that a trajectory that went on differs from one in one piece as one of another seed does, and no more.
+velocities are kept as they are; that the neighbour list then begins anew changes the last digits of forces,
+so that a trajectory that went on differs from one in one piece as one of another seed does, and no more.
 """
 
 import time
@@ -63,7 +63,7 @@ class Trajectory:
     @classmethod
     def of(cls, arrays: Mapping[str, Any]) -> "Trajectory":
         """Return what :meth:`arrays` gave."""
-        found = {name: arrays[name] for name in cls.__dataclass_fields__}
+        found: dict[str, Any] = {name: arrays[name] for name in cls.__dataclass_fields__}
         return cls(**{name: value if value.ndim else float(value) for name, value in found.items()})
 
 
@@ -214,5 +214,3 @@ def _write(checkpoint: Path, simulation: Simulation, follower: Follower, whole: 
         )
     flush_to_disk(partial)
     partial.replace(checkpoint / STATE)
-
-

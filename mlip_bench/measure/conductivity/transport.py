@@ -16,8 +16,8 @@ from mlip_bench.measure.conductivity.trajectory import Trajectory
 AXES = "xyz"
 TENSOR = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
-# Atoms that move this share of the nearest distance (root mean square) are not held at their sites: twice what
-# Lindemann's rule allows at the melting point, counted from a moment of the dynamics.
+# Atoms that move this share of the nearest distance (root mean square) are not held at their sites: more than
+# twice what Lindemann's rule allows at the melting point, counted from a moment of the dynamics.
 DIFFUSING = 0.5
 
 # The mean temperature may be off by this share, and by this many times the scatter of energies at one
@@ -73,7 +73,7 @@ class Observed:
     @classmethod
     def read(cls, arrays: Mapping[str, Any]) -> "Observed":
         """Return what :meth:`arrays` gave."""
-        own = {
+        own: dict[str, Any] = {
             "n_atoms": int(arrays["n_atoms"]),
             "volume": float(arrays["volume"]),
             "nearest": float(arrays["nearest"]),
@@ -141,9 +141,7 @@ def found_of(observed: Sequence[Observed], settings: Settings) -> Found:
 
 def series_of(observed: Sequence[Observed], convective: bool) -> FluxSeries:
     """Return the heat fluxes of trajectories of one structure."""
-    runs = [
-        one.trajectory.potential + (one.trajectory.convective if convective else 0.0) for one in observed
-    ]
+    runs = [one.trajectory.potential + (one.trajectory.convective if convective else 0.0) for one in observed]
     temperature = float(np.mean([one.trajectory.temperatures.mean() for one in observed]))
     return FluxSeries.of(runs, observed[0].trajectory.interval, observed[0].volume, temperature)
 
@@ -172,12 +170,12 @@ def state_of(observed: Sequence[Observed], motion: Motion) -> list[Value]:
     """Return what is to be known of the dynamics."""
     trajectories = [one.trajectory for one in observed]
     n_atoms = observed[0].n_atoms
-    means = [one.temperatures.mean() for one in trajectories]
+    means = [float(one.temperatures.mean()) for one in trajectories]
     by_temperature = [_slope(one.temperatures, one.interval) for one in trajectories]
     by_energy = [1e3 * _slope(one.energies, one.between_looks) / n_atoms for one in trajectories]
     time = sum(one.interval * len(one.temperatures) for one in trajectories) / 1e3
     return [
-        _of(observed, "temperature", np.mean(means), spread=_error(means)),
+        _of(observed, "temperature", float(np.mean(means)), spread=_error(means)),
         _of(observed, "temperature_drift", np.mean(by_temperature), spread=_error(by_temperature)),
         _of(observed, "energy_drift", np.mean(by_energy), spread=_error(by_energy)),
         _of(observed, "pressure", np.mean([one.pressures.mean() for one in trajectories])),
@@ -255,9 +253,7 @@ def _of(
     error: str | None = None,
     note: str | None = None,
 ) -> Value:
-    return Value(
-        metric, float(value), n_atoms=observed[0].n_atoms, spread=spread, error=error, note=note
-    )
+    return Value(metric, float(value), n_atoms=observed[0].n_atoms, spread=spread, error=error, note=note)
 
 
 def _slope(values: np.ndarray, interval: float) -> float:
