@@ -29,7 +29,7 @@ from mlip_bench.data import reference
 from mlip_bench.data.reference import LARGEST_NUMBER
 from mlip_bench.errors import NotFinite, UserError, did_you_mean
 from mlip_bench.lammps.style import LammpsStyle
-from mlip_bench.potentials.heat_flux import EdgeFlux, EdgeGradients, FluxStepper, HeatFlux, convective_flux
+from mlip_bench.potentials.heat_flux import EdgeFlux, EdgeGradients, FluxStepper, HeatFlux
 from mlip_bench.potentials.prediction import Prediction as Prediction
 
 Progress = Callable[[float, str], None]
@@ -273,12 +273,7 @@ class Potential(ABC):
             raise UserError(
                 f"{atoms.symbols}: a velocity (Å/fs) of an atom is not finite, so no heat flux is"
             )
-        prediction = stepper.predict(atoms)
-        assert prediction.energies is not None  # of every flux stepper
-        flux = HeatFlux(
-            stepper.potential_flux(velocities),
-            convective_flux(prediction.energies, atoms.get_masses(), velocities),
-        )
+        flux = stepper.heat_flux(stepper.predict(atoms), atoms.get_masses(), velocities)
         if not np.isfinite(flux.total).all():
             raise NotFinite(f"the heat flux of {atoms.symbols} is not finite (NaN)")
         return flux
