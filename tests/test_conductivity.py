@@ -57,8 +57,9 @@ def test_a_trajectory_has_what_was_asked_for(solid, argon):
 def test_the_parts_of_the_flux_are_those_of_the_potential(argon, tmp_path, monkeypatch):
     """What is recorded last is the flux of the positions and velocities that are kept with it."""
     monkeypatch.setattr(trajectory, "KEEP_SECONDS", 0.0)
-    atoms = structure_of(ARGON, argon, SHORT).atoms
-    record(argon, atoms, dataclasses.replace(SHORT, length=0.48), tmp_path, silent)
+    structure = structure_of(ARGON, argon, SHORT)
+    atoms = structure.atoms
+    record(argon, structure, dataclasses.replace(SHORT, length=0.48), tmp_path, silent)
     with np.load(tmp_path / STATE) as state:
         atoms.positions = state["positions"]
         expected = argon.heat_flux(atoms, state["velocities"])
@@ -73,26 +74,26 @@ class Ended(Exception):
 def test_a_trajectory_that_was_ended_goes_on(argon, tmp_path, monkeypatch):
     monkeypatch.setattr(trajectory, "KEEP_SECONDS", 0.0)
     chosen, n_looks = dataclasses.replace(SHORT, length=4.8), 50
-    atoms = structure_of(ARGON, argon, SHORT).atoms
+    structure = structure_of(ARGON, argon, SHORT)
 
     def end(share, message):
         if share >= 0.5:
             raise Ended
 
     with pytest.raises(Ended):
-        record(argon, atoms, chosen, tmp_path, end)
+        record(argon, structure, chosen, tmp_path, end)
     with np.load(tmp_path / STATE) as state:
         kept = Trajectory.of(state)
     assert 0 < len(kept.energies) < n_looks
     shares = []
     monkeypatch.setattr(trajectory, "balanced", None)  # nothing is done again
-    whole = record(argon, atoms, chosen, tmp_path, lambda share, message: shares.append(share))
+    whole = record(argon, structure, chosen, tmp_path, lambda share, message: shares.append(share))
     assert min(shares) > 0.4
     assert len(whole.energies) == n_looks
     assert len(whole.potential) == chosen.length * 1e3 / chosen.timestep
     np.testing.assert_array_equal(whole.potential[: len(kept.potential)], kept.potential)
     # It is one trajectory: total energy goes on, and the flux without a jump.
-    assert np.ptp(whole.energies) < 1e-3 * len(atoms)
+    assert np.ptp(whole.energies) < 1e-3 * len(structure.atoms)
     steps = np.linalg.norm(np.diff(whole.potential, axis=0), axis=1)
     assert steps[len(kept.potential) - 1] < 3 * steps.max(initial=0, where=steps > 0)
     assert steps[len(kept.potential) - 1] < 5 * np.median(steps)

@@ -149,7 +149,11 @@ OF_MEASURES: Mapping[str, Mapping[str, tuple[Any, str]]] = {
         ),
         "length": (float | None, "Time (ps) that each is observed; quick 5, standard 25, paper 100."),
         "supercell": (str | None, "Repeats along the axes, 3,3,3, or fewest atoms, 216."),
-        "method": (str | None, "How the heat flux is observed: green-kubo, at equilibrium."),
+        "method": (str | None, "green-kubo, at equilibrium, or hnemd, driven by a field."),
+        "field": (
+            float | None,
+            "The field of hnemd (1/Å); default 0.001. Half the trajectories have half of it.",
+        ),
         "timestep": (float | None, "Time step (fs); default 1."),
         "keep_cell": (
             bool,

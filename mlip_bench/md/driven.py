@@ -8,7 +8,7 @@ less the mean of all, so that momentum stays zero. The power of the field is the
 
 .. math:: <J_a> = T V Σ_b κ_ab F_b
 
-(Evans, doi:10.1016/0375-9601(82)90748-4; for many-body potentials Fan et al., doi:10.1103/PhysRevB.99.064308).
+(Evans, doi:10.1016/0375-9601(82)90748-4; of many-body potentials Fan et al., doi:10.1103/PhysRevB.99.064308).
 W_i is the derivative of the potential part of the heat flux by the velocity of an atom, and E_i its energy,
 kinetic part included; the second term is left out where atoms keep their sites.
 """
@@ -24,8 +24,8 @@ from mlip_bench.md.flux import FEMTOSECONDS, FluxRecorder, OwnFlux
 class FluxDriver(FluxRecorder):
     """Drives a heat current, and records it; the thermostat of the simulation takes the heat away.
 
-    Velocities of whole steps are without the thermostat's last half step, which scales all of them by 1 + O(Δt)
-    up and down alike.
+    Velocities of whole steps are without what the thermostat does in the last half step: it scales all by
+    1 + O(Δt), up and down alike.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class FluxDriver(FluxRecorder):
         is_set_up = self._begin(step)
         missing = 0.0 if is_set_up else 0.5
         velocities = self._velocities(order, missing)
-        flux = self._flux(self._atoms, velocities)
+        self._own.be_ready(self._atoms)
         force = self.force(velocities)
         f[:] = force[order]
         if self._is_due(step):

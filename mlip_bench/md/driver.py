@@ -10,8 +10,8 @@ from ase.calculators.calculator import Calculator
 
 from mlip_bench.errors import LammpsError, NotFinite, UserError
 from mlip_bench.lammps.session import LammpsSession
-from mlip_bench.md.external import ExternalFix
 from mlip_bench.md.driven import FluxDriver
+from mlip_bench.md.external import ExternalFix
 from mlip_bench.md.flux import FEMTOSECONDS, FluxFunction, FluxRecorder, OwnFlux
 from mlip_bench.potentials.base import Potential, PotentialCalculator
 

@@ -42,10 +42,14 @@ class OwnFlux:
         self.prediction = self.stepper.predict(atoms)
         return self.prediction
 
-    def __call__(self, atoms: Atoms, velocities: np.ndarray) -> HeatFlux:
-        """Return the flux of a structure whose atoms have velocities (n_atoms, 3) in Å/fs."""
+    def be_ready(self, atoms: Atoms) -> None:
+        """Predict a structure, unless someone else does."""
         if self._predicts:
             self.predict(atoms)
+
+    def __call__(self, atoms: Atoms, velocities: np.ndarray) -> HeatFlux:
+        """Return the flux of a structure whose atoms have velocities (n_atoms, 3) in Å/fs."""
+        self.be_ready(atoms)
         return self.stepper.heat_flux(self.prediction, atoms.get_masses(), velocities)
 
 

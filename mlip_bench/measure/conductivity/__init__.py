@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from mlip_bench.errors import UserError
 from mlip_bench.measure.base import Found, Measure, Metric, Options, Parts, Subject, Value, beside
 from mlip_bench.measure.conductivity import settings
 from mlip_bench.measure.conductivity.settings import Settings
@@ -64,7 +65,12 @@ def observe(
     """Return one trajectory of a structure; raises UserError of a potential without a heat flux."""
     potential.flux_stepper()  # before anything is computed: it refuses where there is no heat flux
     structure = structure_of(crystal, potential, chosen)
-    return Observed.of(record(potential, structure.atoms, chosen, checkpoint, progress), structure)
+    if chosen.field and not structure.is_crystal and len(set(structure.atoms.numbers)) > 1:
+        raise UserError(
+            f"{structure.atoms.symbols}: heat and matter flow together in a fluid of several elements, and a "
+            "field would drive both; take --method green-kubo"
+        )
+    return Observed.of(record(potential, structure, chosen, checkpoint, progress), structure, chosen)
 
 
 def read(path: Path) -> Observed:

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from mlip_bench.measure import properties
 from mlip_bench.measure.conductivity import MEASURE
+from mlip_bench.measure.conductivity.settings import DRIVEN
 from mlip_bench.section import tables
 from mlip_bench.section.drawing import Sketch, new_sketch, plain_numbers
 from mlip_bench.section.evidence import Evidence
@@ -73,10 +74,11 @@ def table(evidence: Evidence) -> Table:
 
 def data(evidence: Evidence) -> Table:
     """The numbers of the curves."""
+    kind = "running mean" if is_driven(evidence) else "integral"
     rows = []
     for name, curves in evidence.curves(MEASURE.name).items():
         for x, y, error in zip(curves["times"], curves["integral"], curves["integral_spread"], strict=True):
-            rows.append([name, "integral", f"{x:.6g}", f"{y:.6g}", f"{error:.3g}"])
+            rows.append([name, kind, f"{x:.6g}", f"{y:.6g}", f"{error:.3g}"])
         for x, y in zip(curves["frequencies"], curves["spectrum"], strict=True):
             rows.append([name, "spectrum", f"{x:.6g}", f"{y:.6g}", MISSING])
     headings = ["potential", "curve", "ps or THz", "W/mK", "standard error (W/mK)"]
@@ -86,6 +88,11 @@ def data(evidence: Evidence) -> Table:
 def asked(evidence: Evidence) -> dict[str, Any]:
     """Return the options of the measure in this run."""
     return dict(evidence.run.get("options", {}).get(MEASURE.name, {}))
+
+
+def is_driven(evidence: Evidence) -> bool:
+    """Tell whether the heat currents of this run were driven by a field."""
+    return bool(asked(evidence).get("method") == DRIVEN)
 
 
 def experiment(evidence: Evidence) -> float | None:
@@ -131,10 +138,17 @@ def _cell(own: pd.DataFrame, metric: str, spec: str, with_spread: bool) -> str:
 
 def _caption(evidence: Evidence) -> str:
     reference = " Grey: experiment." if experiment(evidence) is not None else ""
+    if is_driven(evidence):
+        return (
+            "Left: the heat current over the field, mean up to a time, with one standard error. Middle: the "
+            "spectrum of its fluctuations, whose limit on the left makes the error. Right: conductivities; "
+            f"small: each trajectory alone.{reference}"
+        )
     return (
         "Left: the Green-Kubo integral up to a time, with one standard error; what is quoted stands on its "
         "right. Middle: the spectrum of the heat flux, used up to the dotted line; the conductivity is its "
-        f"limit on the left. Right: conductivities; hollow: by STACIE; small: each trajectory alone.{reference}"
+        "limit on the left. Right: conductivities; hollow: by STACIE; small: each trajectory alone."
+        f"{reference}"
     )
 
 
@@ -147,12 +161,14 @@ def _draw(evidence: Evidence) -> Sketch:
         look = properties.line(evidence, name)
         _draw_integral(integrals, curves, look, name)
         spectra.plot(curves["frequencies"], curves["spectrum"], **(look | {"linewidth": 0.8}))
-        spectra.axvline(float(curves["cut"]), color=look["color"], linewidth=0.8, linestyle=":")
+        if np.isfinite(curves["cut"]):
+            spectra.axvline(float(curves["cut"]), color=look["color"], linewidth=0.8, linestyle=":")
         _draw_value(evidence, sketch, values, place, name, curves)
     spectra.set(xscale="log", yscale="log", xlabel="frequency (THz)", ylabel="spectrum (W/mK)")
     plain_numbers(spectra.xaxis, WIDE)
     plain_numbers(spectra.yaxis, WIDE)
-    integrals.set(xlabel="time (ps)", ylabel="integral (W/mK)")
+    ylabel = "running mean (W/mK)" if is_driven(evidence) else "integral (W/mK)"
+    integrals.set(xlabel="time (ps)", ylabel=ylabel)
     values.set(ylabel="κ (W/mK)", ylim=(0, None))
     values.set_xticks(range(len(drawn)), list(drawn), rotation=35, ha="right")
     values.set_xlim(-0.6, len(drawn) - 0.4)

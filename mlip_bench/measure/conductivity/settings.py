@@ -11,7 +11,14 @@ from mlip_bench.errors import UserError, did_you_mean
 from mlip_bench.md.driver import TEMPERATURE_K, TIMESTEP_FS
 
 GREEN_KUBO = "green-kubo"
-METHODS = (GREEN_KUBO,)
+DRIVEN = "hnemd"
+METHODS = (GREEN_KUBO, DRIVEN)
+
+# The field that drives a heat current (1/Å), where none is given.
+FIELD = 1e-3
+
+# Of two trajectories with a field, one has this share of it: only where both agree is the response linear.
+WEAKER = 0.5
 
 # By preset: seeds, length of each (ps), fewest atoms of the supercell.
 PRESETS: Mapping[str, tuple[int, float, int]] = {
@@ -39,6 +46,10 @@ class Settings:
     keep_cell: bool = False
     """Take cell and positions as they are given, as of a liquid, or of a crystal at its volume when hot."""
     timestep: float = TIMESTEP_FS
+    field: float = 0.0
+    """That drives the heat current (1/Å); 0 at equilibrium."""
+    axis: int = 0
+    """Along which it does."""
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "Settings":
@@ -61,6 +72,11 @@ def options(preset: str, given: Mapping[str, Any]) -> dict[str, Any]:
     } | dict(given)
     if found["method"] not in METHODS:
         raise UserError(f"--method {found['method']}: not known{did_you_mean(found['method'], METHODS)}")
+    if found["method"] == DRIVEN:
+        found = {"field": FIELD} | found
+        _require_within("field", found["field"], 1.0, "1/Å")
+    elif "field" in found:
+        raise UserError(f"--field: only with --method {DRIVEN}; at equilibrium there is none")
     _require_within("temperature", found["temperature"], HOTTEST, "K")
     _require_within("length", found["length"], np.inf, "ps")
     _require_within("timestep", found["timestep"], 100.0, "fs")
@@ -88,6 +104,15 @@ def supercell_of(text: str) -> int | list[int]:
 
 
 def split(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the options of each trajectory: more seeds leave the first ones as they are."""
+    """Return the options of each trajectory: more seeds leave the first ones as they are.
+
+    Fields act along x, y and z in turn, with full strength and with a share of it.
+    """
     shared = {name: value for name, value in found.items() if name != "seeds"}
-    return [shared | {"seed": seed} for seed in range(1, found["seeds"] + 1)]
+    parts = [shared | {"seed": seed} for seed in range(1, found["seeds"] + 1)]
+    if found["method"] != DRIVEN:
+        return parts
+    return [
+        part | {"axis": index // 2 % 3, "field": part["field"] * (WEAKER if index % 2 else 1.0)}
+        for index, part in enumerate(parts)
+    ]

@@ -15,14 +15,18 @@ import numpy as np
 from ase import Atoms
 
 from mlip_bench.md.driver import TOO_HOT, DynamicsFailed, Simulation
-from mlip_bench.measure.conductivity.recording import Recording
+from mlip_bench.md.flux import FluxRecorder
 from mlip_bench.measure.conductivity.settings import Settings
+from mlip_bench.measure.conductivity.structure import Structure
 from mlip_bench.potentials.base import Potential, Progress
 from mlip_bench.results import flush_to_disk
 
 # Share of the length that comes before it, at the temperature, and the most (ps).
 BEFORE = 0.2
 LONGEST_BEFORE_PS = 20.0
+
+# Time (fs) between two samples of the heat flux: a sixth of the fastest period that silicon's has.
+INTERVAL_FS = 5.0
 
 # Time (fs) between two looks at positions and energy.
 BETWEEN_LOOKS_FS = 100.0
@@ -64,7 +68,8 @@ class Trajectory:
     def of(cls, arrays: Mapping[str, Any]) -> "Trajectory":
         """Return what :meth:`arrays` gave."""
         found: dict[str, Any] = {name: arrays[name] for name in cls.__dataclass_fields__}
-        return cls(**{name: value if value.ndim else float(value) for name, value in found.items()})
+        found |= {name: float(value) for name, value in found.items() if not value.ndim}
+        return cls(**found)
 
 
 class Follower:
@@ -86,31 +91,41 @@ class Follower:
 
 
 def record(
-    potential: Potential, atoms: Atoms, settings: Settings, checkpoint: Path | None, progress: Progress
+    potential: Potential,
+    structure: Structure,
+    settings: Settings,
+    checkpoint: Path | None,
+    progress: Progress,
 ) -> Trajectory:
     """Return a trajectory of a supercell, going on from what a checkpoint has.
 
     Raises :class:`DynamicsFailed` where atoms or heat flux go where none should be.
     """
     start = time.perf_counter()
-    state = _read(checkpoint)
+    state, atoms = _read(checkpoint), structure.atoms
     if state is None:
         positions, velocities = balanced(potential, atoms, settings, progress)
         state = {"positions": positions, "velocities": velocities, "moved": np.zeros_like(positions)}
     now = atoms.copy()
     now.positions = state["positions"]
+    ensemble = "nvt" if settings.field else "nve"
+    # Through the bridge, where one evaluation gives forces and flux.
     with Simulation(
-        potential,
-        now,
-        settings.seed,
-        Recording.ensemble_of(settings),
-        settings.temperature,
-        settings.timestep,
+        potential, now, settings.seed, ensemble, settings.temperature, settings.timestep, native=False
     ) as simulation:
         simulation.set_velocities(state["velocities"])
-        recording = Recording(simulation, potential, settings)
+        recording = recorder_of(simulation, structure, settings)
         follower = Follower(now, simulation.positions(), state["moved"])
         return _advance(simulation, recording, follower, state, settings, checkpoint, start, progress)
+
+
+def recorder_of(simulation: Simulation, structure: Structure, settings: Settings) -> FluxRecorder:
+    """Begin to record the heat flux, at equilibrium or driven by a field."""
+    every = _steps(INTERVAL_FS, settings)
+    if not settings.field:
+        return simulation.record_flux(every=every)
+    field = settings.field * np.eye(3)[settings.axis]
+    return simulation.drive(field, convective=not structure.is_crystal, every=every)
 
 
 def balanced(
@@ -120,7 +135,7 @@ def balanced(
     n_steps = round(min(BEFORE * settings.length, LONGEST_BEFORE_PS) * 1e3 / settings.timestep)
     # Of the initial velocities' energy the lattice takes half.
     with Simulation(
-        potential, atoms, settings.seed, "nvt", 2 * settings.temperature, settings.timestep
+        potential, atoms, settings.seed, "nvt", 2 * settings.temperature, settings.timestep, native=False
     ) as simulation:
         simulation.switch("nvt", settings.temperature)
         stride = _steps(BETWEEN_LOOKS_FS, settings)
@@ -133,7 +148,7 @@ def balanced(
 
 def _advance(
     simulation: Simulation,
-    recording: Recording,
+    recording: FluxRecorder,
     follower: Follower,
     state: dict[str, Any],
     settings: Settings,
@@ -142,7 +157,8 @@ def _advance(
     progress: Progress,
 ) -> Trajectory:
     """Run to the end of the length, looking and keeping the state on the way."""
-    stride = recording.whole_samples(_steps(BETWEEN_LOOKS_FS, settings))
+    every = _steps(INTERVAL_FS, settings)
+    stride = every * max(1, round(_steps(BETWEEN_LOOKS_FS, settings) / every))  # of whole samples
     before = (
         Trajectory.of(state)
         if "interval" in state
@@ -165,18 +181,17 @@ def _advance(
 
 
 def _joined(
-    before: Trajectory, recording: Recording, looks: list[tuple[float, float, np.ndarray]], seconds: float
+    before: Trajectory, recording: FluxRecorder, looks: list[tuple[float, float, np.ndarray]], seconds: float
 ) -> Trajectory:
     """Return what was there before and what was recorded since."""
-    potential, convective, temperatures = recording.samples()
     energies, pressures, squares = (np.array(column) for column in zip(*looks, strict=True))
     n_elements = squares.shape[1]
     return Trajectory(
         before.interval,
         before.between_looks,
-        np.concatenate([before.potential, potential]),
-        np.concatenate([before.convective, convective]),
-        np.concatenate([before.temperatures, temperatures]),
+        np.concatenate([before.potential, recording.potential]),
+        np.concatenate([before.convective, recording.convective]),
+        np.concatenate([before.temperatures, recording.temperatures]),
         np.concatenate([before.energies, energies]),
         np.concatenate([before.pressures, pressures]),
         np.concatenate([before.squares.reshape(-1, n_elements), squares]),

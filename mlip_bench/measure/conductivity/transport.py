@@ -8,8 +8,9 @@ import numpy as np
 from ase import Atoms
 
 from mlip_bench.md.green_kubo import TERAHERTZ, Conductivity, FluxSeries, FluxUnusable, conductivity
+from mlip_bench.md.response import Driven, Response, response, running_mean
 from mlip_bench.measure.base import Curves, Found, Value
-from mlip_bench.measure.conductivity.settings import Settings
+from mlip_bench.measure.conductivity.settings import DRIVEN, Settings
 from mlip_bench.measure.conductivity.structure import Structure
 from mlip_bench.measure.conductivity.trajectory import Trajectory
 
@@ -50,9 +51,11 @@ class Observed:
     is_cubic: bool
     elements: tuple[str, ...]
     """By rising atomic number."""
+    field: np.ndarray
+    """That drove the heat current (3,) in 1/Å; zero at equilibrium."""
 
     @classmethod
-    def of(cls, trajectory: Trajectory, structure: Structure) -> "Observed":
+    def of(cls, trajectory: Trajectory, structure: Structure, settings: Settings) -> "Observed":
         """Return a trajectory of a structure."""
         atoms = structure.atoms
         return cls(
@@ -63,6 +66,7 @@ class Observed:
             structure.is_crystal,
             structure.is_cubic,
             tuple(Atoms(np.unique(atoms.numbers)).get_chemical_symbols()),
+            settings.field * np.eye(3)[settings.axis],
         )
 
     def arrays(self) -> dict[str, Any]:
@@ -80,6 +84,7 @@ class Observed:
             "is_crystal": bool(arrays["is_crystal"]),
             "is_cubic": bool(arrays["is_cubic"]),
             "elements": tuple(map(str, arrays["elements"])),
+            "field": np.array(arrays["field"]),
         }
         return cls(Trajectory.of(arrays), **own)
 
@@ -130,13 +135,70 @@ def found_of(observed: Sequence[Observed], settings: Settings) -> Found:
     wrong = what_is_wrong(observed, motion, settings)
     if wrong is not None:
         return Found([_of(observed, "kappa", np.nan, error=wrong), *state])
-    isotropic = observed[0].is_cubic or bool(motion.diffusing)
+    by_method = by_response if settings.method == DRIVEN else by_fluctuations
     try:
-        series = series_of(observed, convective=bool(motion.diffusing))
-        result = conductivity(series, isotropic)
+        found = by_method(observed, motion)
     except FluxUnusable as error:
         return Found([_of(observed, "kappa", np.nan, error=str(error)), *state])
-    return Found([*values_of(observed, series, result, motion, isotropic), *state], curves_of(result))
+    return Found([*found.values, *state], found.curves)
+
+
+def by_fluctuations(observed: Sequence[Observed], motion: Motion) -> Found:
+    """Return the conductivity from the heat fluxes of equilibrium (Green and Kubo)."""
+    isotropic = observed[0].is_cubic or bool(motion.diffusing)
+    series = series_of(observed, convective=bool(motion.diffusing))
+    result = conductivity(series, isotropic)
+    return Found(values_of(observed, series, result, motion, isotropic), curves_of(result))
+
+
+def by_response(observed: Sequence[Observed], motion: Motion) -> Found:
+    """Return the conductivity from heat fluxes that a field drives."""
+    first = observed[0]
+    isotropic = first.is_cubic or bool(motion.diffusing)
+    runs = [
+        Driven(one.trajectory.potential + (0.0 if one.is_crystal else one.trajectory.convective), one.field)
+        for one in observed
+    ]
+    temperature = float(np.mean([one.trajectory.temperatures.mean() for one in observed]))
+    result = response(runs, first.trajectory.interval, first.volume, temperature, isotropic)
+    times, means = running_mean(runs, result)
+    values = [_of(observed, "kappa", result.kappa, spread=result.spread, note=_on_field(first, result))]
+    for a, b in TENSOR:
+        if np.isfinite(result.tensor[a, b]):
+            spread = float(result.tensor_spread[a, b])
+            values.append(_of(observed, f"kappa_{AXES[a]}{AXES[b]}", result.tensor[a, b], spread=spread))
+    if np.isfinite(result.spread_of_runs):
+        values.append(_of(observed, "spread_of_runs", result.spread_of_runs))
+    return Found(values, _curves_of_response(result, times, means))
+
+
+def _on_field(first: Observed, result: Response) -> str:
+    """Say which parts of the heat flux were driven, and whether the response was seen to be linear."""
+    part = "potential part of the heat flux" if first.is_crystal else "heat flux, both parts,"
+    each = [
+        f"{kappa:.3g} ± {error:.2g} W/mK at {field:g} /Å" for field, (kappa, error) in result.by_field.items()
+    ]
+    linear = "linear within the errors" if len(each) > 1 else "linearity not tested: take more than one seed"
+    return f"the {part} is driven by a field: {', '.join(each)}; {linear}"
+
+
+def _curves_of_response(result: Response, times: np.ndarray, means: np.ndarray) -> Curves:
+    """Return what is drawn: the running mean with the error that a mean up to then has, and the spectrum."""
+    series = result.series
+    chosen = np.unique(np.linspace(0, len(times) - 1, DRAWN_POINTS).astype(int))
+    spreads = result.spread * np.sqrt(times[-1] / times)
+    frequencies, spectrum = _by_bands(series.frequencies, series.spectrum(np.eye(3)))
+    return {
+        "times": times[chosen],
+        "integral": means[chosen],
+        "integral_spread": spreads[chosen],
+        "frequencies": frequencies,
+        "spectrum": spectrum,
+        "cut": np.array(np.nan),
+        "kappa": np.array(result.kappa),
+        "spread": np.array(result.spread),
+        "by_run": result.by_run,
+    }
 
 
 def series_of(observed: Sequence[Observed], convective: bool) -> FluxSeries:
@@ -248,7 +310,7 @@ def _by_bands(frequencies: np.ndarray, spectrum: np.ndarray) -> tuple[np.ndarray
 def _of(
     observed: Sequence[Observed],
     metric: str,
-    value: float,
+    value: float | np.floating,
     spread: float | None = None,
     error: str | None = None,
     note: str | None = None,
