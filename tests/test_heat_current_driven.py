@@ -132,7 +132,7 @@ def test_a_known_response_is_found_with_its_error():
     kappas = np.array([one.kappa for one in found])
     assert abs(kappas.mean() - KAPPA) < 4 * exact / np.sqrt(30)
     assert kappas.std() == pytest.approx(exact, rel=0.3)
-    times, means = running_mean(runs_of(generator, [0, 0, 1, 1], strengths), found[0])
+    times, _ = running_mean(runs_of(generator, [0, 0, 1, 1], strengths), found[0])
     assert times[-1] == pytest.approx(4000 * (1 - ONSET) * INTERVAL / 1e3)
 
 
@@ -153,7 +153,7 @@ def test_a_response_that_is_not_linear_is_said():
         runs_of(np.random.default_rng(3), [0], [strength], kappa=kappa)
         for strength, kappa in ((1e-2, 2.0), (2e-2, 3.0))
     )
-    with pytest.raises(FluxUnusable, match="not linear in the field: .* at 0.01 /Å, .* at 0.02 /Å"):
+    with pytest.raises(FluxUnusable, match=r"not linear in the field: .* at 0\.01 /Å, .* at 0\.02 /Å"):
         estimate(weak + strong)
 
 
