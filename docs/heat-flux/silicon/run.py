@@ -10,29 +10,31 @@ on. Seeds are added until the standard error is a share of the conductivity or t
 """
 
 import argparse
-import json
+import dataclasses
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 from ase.build import bulk
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from empirical import StillingerWeber, Tersoff
+from kept import entry_of, keep, made, trajectory
+from kept import read as entries
 
 from mlip_bench.data import records
-from mlip_bench.measure.base import Found
-from mlip_bench.measure.conductivity import SERIES, found_of, observe, read
+from mlip_bench.measure.conductivity import found_of, read
 from mlip_bench.measure.conductivity.settings import Settings
 from mlip_bench.potentials import Potential, family, load, presets
-from mlip_bench.results import write_atomically
 
 RESULTS = Path(__file__).with_name("results.json")
 EMPIRICAL = {kind.family: kind for kind in (StillingerWeber, Tersoff)}
+CRYSTAL = bulk("Si", "diamond", a=5.43, cubic=True)
 
 # Repeats of the cubic cell of eight atoms.
 SIZES = {64: (2, 2, 2), 216: (3, 3, 3)}
 
-# Two steps of the shortest period would be 32 fs.
+# The shortest period of silicon has 32 of these steps.
 CHOSEN = Settings(temperature=1000.0, length=100.0, timestep=2.0)
 FEWEST_SEEDS = 2
 
@@ -49,76 +51,23 @@ def potential_of(name: str, source: str, work: Path) -> Potential:
     return load(folder)
 
 
-def made(folder: Path) -> Path:
-    """Return a folder that is there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def trajectory(potential: Potential, settings: Settings, folder: Path) -> Path:
-    """Return the file of a trajectory, recorded now if it is not there."""
-    path = folder / f"{settings.seed}-{SERIES}"
-    if not path.is_file():
-        crystal = bulk("Si", "diamond", a=5.43, cubic=True)
-        observed = observe(potential, crystal, settings, say, made(folder / f"{settings.seed}-checkpoint"))
-        partial = path.with_name(f".{path.name}")
-        np.savez_compressed(partial, **observed.arrays())
-        partial.replace(path)
-    return path
-
-
-def say(share: float, message: str) -> None:
-    """Say now and then how far a trajectory has come."""
-    if round(1000 * share) % 50 == 0:
-        print(f"  {100 * share:3.0f} % {message}", flush=True)
-
-
 def conductivity(
     potential: Potential, name: str, n_atoms: int, work: Path, share: float, hours: float
 ) -> None:
     """Add trajectories until the error is small enough or the time is over; keep what was found."""
-    folder = made(work / f"{name}-{n_atoms}")
     done: list[Path] = []
     begun = time.monotonic()
     while True:
-        seed = len(done) + 1
-        settings = Settings(**{**vars(CHOSEN), "seed": seed, "supercell": SIZES[n_atoms]})
-        print(f"{name}, {n_atoms} atoms, seed {seed}", flush=True)
-        done.append(trajectory(potential, settings, folder))
-        entry = entry_of(name, n_atoms, found_of([read(path) for path in done], settings), len(done))
-        keep(entry)
+        settings = dataclasses.replace(CHOSEN, seed=len(done) + 1, supercell=SIZES[n_atoms])
+        print(f"{name}, {n_atoms} atoms, seed {settings.seed}", flush=True)
+        done.append(trajectory(potential, CRYSTAL, settings, work / f"{name}-{n_atoms}"))
+        found = found_of([read(path) for path in done], settings)
+        entry = entry_of(found, settings, potential=name, n_atoms=n_atoms, seeds=len(done))
+        keep(RESULTS, entry, ("potential", "n_atoms"))
         print(f"  {entry}", flush=True)
         small = entry["kappa"] is not None and entry["spread"] <= share * entry["kappa"]
         if (small and len(done) >= FEWEST_SEEDS) or time.monotonic() - begun > 3600 * hours:
             return
-
-
-def entry_of(name: str, n_atoms: int, found: Found, n_seeds: int) -> dict[str, object]:
-    """Return what is kept of a conductivity."""
-    entry: dict[str, object] = {
-        "potential": name,
-        "n_atoms": n_atoms,
-        "temperature_asked": CHOSEN.temperature,
-        "seeds": n_seeds,
-        "length_ps": CHOSEN.length,
-        "timestep_fs": CHOSEN.timestep,
-    }
-    for value in found.values:
-        number = None if value.error else value.value
-        entry[value.metric] = number
-        if value.metric == "kappa":
-            entry |= {"spread": value.spread, "error": value.error, "note": value.note}
-        elif value.spread is not None:
-            entry[f"{value.metric}_spread"] = value.spread
-    return entry
-
-
-def keep(entry: dict[str, object]) -> None:
-    """Put an entry into the results in place of the one of the same potential and size."""
-    kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
-    which = ("potential", "n_atoms")
-    others = [one for one in kept if any(one[key] != entry[key] for key in which)]
-    write_atomically(RESULTS, json.dumps([*others, entry], indent=1) + "\n")
 
 
 def table() -> str:
@@ -128,7 +77,7 @@ def table() -> str:
         "drift (meV/atom/ps) | lattice constant (Å) | core hours |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for one in json.loads(RESULTS.read_text()):
+    for one in entries(RESULTS):
         kappa = one["error"] or f"{one['kappa']:.1f} ± {one['spread']:.1f}"
         fitted = one.get("kappa_stacie")
         stacie = "–" if fitted is None else f"{fitted:.1f} ± {one['kappa_stacie_spread']:.1f}"
@@ -151,7 +100,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="64,216", help="numbers of atoms")
     parser.add_argument("--share", type=float, default=0.15, help="standard error over conductivity")
     parser.add_argument(
-        "--hours", type=float, default=1.5, help="for each potential and size, to begin a seed"
+        "--hours", type=float, default=1.5, help="of each potential and size, to begin a seed"
     )
     parser.add_argument("--table", action="store_true", help="print the results and do nothing")
     given = parser.parse_args()

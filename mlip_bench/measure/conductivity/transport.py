@@ -220,10 +220,11 @@ def what_is_wrong(observed: Sequence[Observed], motion: Motion, settings: Settin
     found = float(np.mean([one.trajectory.temperatures.mean() for one in observed]))
     scatter = 1 / np.sqrt(3 * first.n_atoms * len(observed))
     off = found / settings.temperature - 1
+    field = ", or the field is too strong" if settings.field else ""
     if abs(off) > max(TEMPERATURE_OFF, SCATTERS * scatter):
         return (
-            f"the temperature at constant energy is {found:.1f} K, {100 * off:+.1f} % off the "
-            f"{settings.temperature:g} K asked for: the structure changed, or had not come to its balance"
+            f"the temperature of the dynamics is {found:.1f} K, {100 * off:+.1f} % off the "
+            f"{settings.temperature:g} K asked for: the structure changed, or had not come to its balance{field}"
         )
     return None
 

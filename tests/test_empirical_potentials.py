@@ -1,4 +1,4 @@
-"""Stillinger-Weber and Tersoff silicon of the documentation, against LAMMPS and by finite differences."""
+"""Lennard-Jones, Stillinger-Weber and Tersoff of the documentation, against LAMMPS and finite differences."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from ase.build import bulk
 
 from mlip_bench.lammps.session import LammpsSession
 
-SCRIPTS = Path(__file__).parents[1] / "docs" / "heat-flux" / "silicon"
+SCRIPTS = Path(__file__).parents[1] / "docs" / "heat-flux"
 
 sys.path.insert(0, str(SCRIPTS))
 try:
@@ -18,30 +18,39 @@ finally:
     sys.path.remove(str(SCRIPTS))
 
 
-@pytest.fixture(params=[empirical.StillingerWeber, empirical.Tersoff], ids=lambda kind: kind.family)
+POTENTIALS = [
+    empirical.StillingerWeber.silicon(),
+    empirical.Tersoff.silicon(),
+    empirical.LennardJonesCut.argon(0.0103, 3.4, 6.0),
+]
+
+
+@pytest.fixture(params=POTENTIALS, ids=lambda potential: potential.family)
 def potential(request):
-    return request.param.silicon()
+    return request.param
 
 
 @pytest.fixture
-def silicon():
-    atoms = bulk("Si", "diamond", a=5.35).repeat((2, 2, 3))
+def crystal(potential):
+    """A crystal of its element, less than two cutoffs wide."""
+    (element,) = potential.elements_
+    return bulk(element, *(("diamond", 5.35) if element == "Si" else ("fcc", 5.3)), cubic=True)
+
+
+def test_energies_forces_and_stress_are_those_of_lammps(potential, crystal):
+    atoms = crystal.repeat((2, 1, 1))
     atoms.rattle(0.15, seed=3)
-    return atoms
-
-
-def test_energies_forces_and_stress_are_those_of_lammps(potential, silicon):
-    (ours,) = potential.predict([silicon])
-    with LammpsSession(["Si"]) as session:
-        energy, forces, stress = session.single_point(silicon, potential.lammps_style())
+    (ours,) = potential.predict([atoms])
+    with LammpsSession(potential.elements_) as session:
+        energy, forces, stress = session.single_point(atoms, potential.lammps_style())
     assert ours.energy == pytest.approx(energy, abs=1e-9)
     np.testing.assert_allclose(ours.forces, forces, atol=1e-8)
     np.testing.assert_allclose(ours.stress, stress, atol=1e-9)
 
 
-def test_the_flux_of_a_cluster_is_the_motion_of_its_energy(potential):
+def test_the_flux_of_a_cluster_is_the_motion_of_its_energy(potential, crystal):
     """J is d/dt Σ r_i (E_i + m v_i²/2) where nothing is periodic: by a central difference."""
-    cluster = bulk("Si", "diamond", a=5.35, cubic=True).repeat((2, 1, 1))
+    cluster = crystal.repeat((2, 1, 1))
     cluster.rattle(0.15, seed=1)
     cluster.pbc = False
     cluster.center(vacuum=10.0)

@@ -1,13 +1,14 @@
-"""Stillinger-Weber and Tersoff silicon with an energy of each atom by its own edges: with an exact heat flux.
+"""Lennard-Jones, Stillinger-Weber and Tersoff with energies of atoms by their own edges, so with a heat flux.
 
-LAMMPS has both, but no right heat flux of them: its stress of an atom is symmetric. Here the energy of a bond
-or an angle counts at its centre, E_i = Σ_j φ2(r_ij)/2 + Σ_(j<k) φ3(r_ij, r_ik, θ_jik) (Stillinger and
-Weber, doi:10.1103/PhysRevB.31.5262) and E_i = Σ_j f_C(r_ij) [f_R(r_ij) + b_ij f_A(r_ij)] / 2 (Tersoff,
-doi:10.1103/PhysRevB.37.6991); parameters are read from the files that LAMMPS ships.
+LAMMPS has all three, but of the latter two no right heat flux: its stress of an atom is symmetric. Here the
+energy of a bond or an angle counts at its centre, E_i = Σ_j φ2(r_ij)/2 + Σ_(j<k) φ3(r_ij, r_ik, θ_jik)
+(Stillinger and Weber, doi:10.1103/PhysRevB.31.5262) and E_i = Σ_j f_C(r_ij) [f_R(r_ij) + b_ij f_A(r_ij)] / 2
+(Tersoff, doi:10.1103/PhysRevB.37.6991); their parameters are read from the files that LAMMPS ships.
 """
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Self
@@ -27,26 +28,14 @@ SKIN = 0.5
 
 
 class Empirical(Potential):
-    """A potential of silicon that is given, not fitted."""
+    """A potential of one element that is given, not fitted."""
 
     revision: ClassVar[int] = 1
     packages: ClassVar[tuple[str, ...]] = ("lammps", "matscipy", "numba", "numpy")
-    style: ClassVar[str]
-    file: ClassVar[str]
 
-    @classmethod
-    def silicon(cls) -> Self:
-        """Return the potential of silicon."""
-        potential = cls()
-        potential.elements_, potential.zero_ = ("Si",), np.zeros(1)
-        return potential
-
-    @cached_property
-    def numbers(self) -> np.ndarray:
-        """The numbers of the file after the three elements, in its order."""
-        lines = (potentials_folder() / self.file).read_text().splitlines()
-        words = " ".join(line for line in lines if not line.startswith("#")).split()
-        return np.array([float(word) for word in words[3:]])
+    def _of(self, element: str) -> Self:
+        self.elements_, self.zero_ = (element,), np.zeros(1)
+        return self
 
     @property
     @abstractmethod
@@ -57,10 +46,9 @@ class Empirical(Potential):
     def energies_of_atoms(self, first: np.ndarray, vectors: np.ndarray, gradients: np.ndarray) -> np.ndarray:
         """Return E_i (n_atoms,) in eV; set their derivatives by the edges of their centres (n_edges, 3)."""
 
+    @abstractmethod
     def lammps_style(self) -> LammpsStyle:
         """Return LAMMPS's own pair style, to compare with."""
-        path = potentials_folder() / self.file
-        return LammpsStyle(self.style, (f"* * {path} Si",), self.cutoff)
 
     def _edge_stepper(self) -> Callable[[Atoms], EdgeGradients]:
         return self._evaluator(SKIN)
@@ -101,7 +89,67 @@ class Empirical(Potential):
         """Read nothing."""
 
 
-class StillingerWeber(Empirical):
+class LennardJonesCut(Empirical):
+    """Lennard-Jones argon, cut off: half of the energy of a pair counts at either atom."""
+
+    family: ClassVar[str] = "lennard-jones-cut"
+
+    @dataclass(frozen=True)
+    class Hypers:
+        """Its parameters."""
+
+        epsilon: float
+        """(eV)"""
+        sigma: float
+        """(Å)"""
+        cutoff: float
+        """(Å)"""
+
+    @classmethod
+    def argon(cls, epsilon: float, sigma: float, cutoff: float) -> Self:
+        """Return the potential of argon, with parameters in eV and Å."""
+        return cls(epsilon=epsilon, sigma=sigma, cutoff=cutoff)._of("Ar")
+
+    @property
+    def cutoff(self) -> float:
+        """(Å)."""
+        return float(self.hypers.cutoff)
+
+    def energies_of_atoms(self, first: np.ndarray, vectors: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+        """Return E_i and their derivatives."""
+        return lennard_jones(first, vectors, self.hypers.epsilon, self.hypers.sigma, self.cutoff, gradients)
+
+    def lammps_style(self) -> LammpsStyle:
+        """Return LAMMPS's own pair style, to compare with."""
+        coefficients = f"* * {self.hypers.epsilon} {self.hypers.sigma}"
+        return LammpsStyle(f"lj/cut {self.cutoff}", (coefficients,), self.cutoff)
+
+
+class OfFile(Empirical):
+    """A potential of silicon whose parameters are in a file that LAMMPS ships."""
+
+    style: ClassVar[str]
+    file: ClassVar[str]
+
+    @classmethod
+    def silicon(cls) -> Self:
+        """Return the potential of silicon."""
+        return cls()._of("Si")
+
+    @cached_property
+    def numbers(self) -> np.ndarray:
+        """The numbers of the file after the three elements, in its order."""
+        lines = (potentials_folder() / self.file).read_text().splitlines()
+        words = " ".join(line for line in lines if not line.startswith("#")).split()
+        return np.array([float(word) for word in words[3:]])
+
+    def lammps_style(self) -> LammpsStyle:
+        """Return LAMMPS's own pair style, to compare with."""
+        path = potentials_folder() / self.file
+        return LammpsStyle(self.style, (f"* * {path} Si",), self.cutoff)
+
+
+class StillingerWeber(OfFile):
     """Silicon of Stillinger and Weber."""
 
     family: ClassVar[str] = "stillinger-weber"
@@ -118,7 +166,7 @@ class StillingerWeber(Empirical):
         return stillinger_weber(first, vectors, self.numbers, gradients)
 
 
-class Tersoff(Empirical):
+class Tersoff(OfFile):
     """Silicon of Tersoff."""
 
     family: ClassVar[str] = "tersoff"
@@ -145,6 +193,29 @@ def forces_of(first: np.ndarray, neighbours: np.ndarray, gradients: np.ndarray) 
                 forces[i, x] += gradients[e, x]
                 forces[neighbours[e], x] -= gradients[e, x]
     return forces
+
+
+@njit(cache=True)
+def lennard_jones(
+    first: np.ndarray,
+    vectors: np.ndarray,
+    epsilon: float,
+    sigma: float,
+    cutoff: float,
+    gradients: np.ndarray,
+) -> np.ndarray:
+    """Return E_i (n_atoms,) and set gradients (n_edges, 3)."""
+    energies = np.zeros(len(first) - 1)
+    for i in range(len(first) - 1):
+        for e in range(first[i], first[i + 1]):
+            square = vectors[e, 0] ** 2 + vectors[e, 1] ** 2 + vectors[e, 2] ** 2
+            if square < cutoff**2:
+                sixth = (sigma**2 / square) ** 3
+                energies[i] += 2 * epsilon * (sixth**2 - sixth)
+                slope = 12 * epsilon * (sixth - 2 * sixth**2) / square
+                for x in range(3):
+                    gradients[e, x] = slope * vectors[e, x]
+    return energies
 
 
 @njit(cache=True)
