@@ -23,9 +23,10 @@ from ase import Atoms
 from scipy import linalg
 from threadpoolctl import threadpool_limits
 
-from mlip_bench.data import reference, voigt
+from mlip_bench.data import reference
 from mlip_bench.hardware import available_cores
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
+from mlip_bench.potentials.heat_flux import EdgeGradients
 from mlip_bench.potentials.memory import DOUBLE, refuse_too_much
 from mlip_bench.potentials.nnp import fitting, kernel, n2p2
 from mlip_bench.potentials.nnp.blocks import IN_MEMORY, Stored, cut
@@ -160,6 +161,9 @@ class NNP(Potential):
 
     def _stepper(self) -> Callable[[Atoms], Prediction]:
         return super()._stepper() if self.device == "cuda" else Evaluator(self, SKIN)
+
+    def _edge_stepper(self) -> Callable[[Atoms], EdgeGradients]:
+        return Evaluator(self, SKIN).with_edges
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
         if self.device == "cuda":
@@ -392,8 +396,18 @@ class Evaluator:
 
     def __call__(self, atoms: Atoms) -> Prediction:
         """Predict one structure; an atom extrapolates where an input left its range in training."""
-        layout, around = self._layout, self._around
+        return self._predict(atoms, self._around.update(atoms), np.empty((0, 3)))
+
+    def with_edges(self, atoms: Atoms) -> EdgeGradients:
+        """Predict one structure, with the derivative of its energy by each edge."""
+        around = self._around
         vectors = around.update(atoms)
+        gradients = np.zeros_like(vectors)
+        prediction = self._predict(atoms, vectors, gradients)
+        return EdgeGradients(prediction, around.centres, around.neighbours, vectors, gradients)
+
+    def _predict(self, atoms: Atoms, vectors: np.ndarray, gradients: np.ndarray) -> Prediction:
+        layout, around = self._layout, self._around
         energies, forces, virial, outside = kernel.evaluate(
             around.first,
             around.neighbours,
@@ -412,12 +426,9 @@ class Evaluator:
             self._offsets,
             self._factors,
             self._layers,
+            gradients,
         )
-        energy = float(energies.sum())
-        stress = np.full(6, np.nan)
-        if atoms.cell.rank == 3:
-            stress = voigt.from_matrix(-virial / atoms.get_volume())
-        return Prediction(energy, forces, stress, int((outside > 0).sum()))
+        return Prediction.of_atoms(atoms, energies, forces, virial, int((outside > 0).sum()))
 
 
 def typical_etas(structures: Sequence[Atoms]) -> list[float]:
