@@ -34,7 +34,7 @@ def adjusted(rows: pd.DataFrame) -> pd.DataFrame:
 def cheaper(rows: pd.DataFrame) -> pd.DataFrame:
     """Of potentials timed both ways leave the rows of the cheaper implementation as they are.
 
-    Those of the other have metrics with its name, and so have the ratios of both. The ruler's are the ruler's.
+    Those of the other have metrics with its name, and so have the ratios of both; the ruler's stay.
     """
     ours = rows["measure"] == MEASURE.name
     ratios = rows[ours & (rows["metric"] == ranking.METRIC)]
