@@ -170,8 +170,9 @@ def test_values_out_of_range_are_named(name, value):
 def assert_as_quip(potential, atoms):
     assert potential.parts_ is not None
     ours, theirs = potential.predict([atoms])[0], potential.quip()
-    theirs.calculate(atoms, ["energy", "forces", "stress"])
+    theirs.calculate(atoms, ["energy", "energies", "forces", "stress"])
     assert ours.energy == pytest.approx(theirs.results["energy"], abs=1e-6)
+    np.testing.assert_allclose(ours.energies, theirs.results["energies"], atol=1e-7)
     np.testing.assert_allclose(ours.forces, theirs.results["forces"].reshape(-1, 3), atol=2e-6)
     np.testing.assert_allclose(ours.stress, theirs.results["stress"], atol=1e-7)
 
