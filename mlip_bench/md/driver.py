@@ -1,7 +1,8 @@
 """Molecular dynamics through LAMMPS for every family.
 
-A family with a native pair style runs in it; any other runs through ``fix external``: LAMMPS calls back
-at every step, and energy, forces and virial come from the family's ASE calculator.
+A family with a native pair style runs in it, unless it is asked not to; any other runs through
+``fix external``: LAMMPS calls back at every step, and energy, forces and virial come from the family's ASE
+calculator.
 """
 
 import numpy as np
@@ -14,6 +15,7 @@ from mlip_bench.md.driven import FluxDriver
 from mlip_bench.md.external import ExternalFix
 from mlip_bench.md.flux import FEMTOSECONDS, FluxFunction, FluxRecorder, OwnFlux
 from mlip_bench.potentials.base import Potential, PotentialCalculator
+from mlip_bench.results import KERNELS, LAMMPS
 
 TIMESTEP_FS = 1.0
 TEMPERATURE_K = 300.0
@@ -74,6 +76,11 @@ def did_not_hold(error: LammpsError) -> bool:
     """Tell whether LAMMPS stopped because of where the atoms or the cell went."""
     message = str(error).lower()
     return any(part in message for part in DID_NOT_HOLD)
+
+
+def implementations(potential: Potential) -> tuple[str, ...]:
+    """Return whose code can run dynamics: LAMMPS's pair style where there is one, and the family's own."""
+    return (KERNELS,) if potential.lammps() is None else (LAMMPS, KERNELS)
 
 
 class Simulation:

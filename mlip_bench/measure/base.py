@@ -68,6 +68,8 @@ class Value:
     error: str | None = None
     note: str | None = None
     """What a reader must know of how a good value came about."""
+    implementation: str | None = None
+    """Whose code was timed: see :class:`mlip_bench.results.Row`."""
 
 
 @dataclass(frozen=True)

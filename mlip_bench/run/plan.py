@@ -353,6 +353,7 @@ class PotentialTask(Task):
             group=value.group if value else None,
             spread=value.spread if value else None,
             note=value.note if value else None,
+            implementation=value.implementation if value else None,
             revision=self.revision,
             family_revision=family(potential.family).revision,
         )
