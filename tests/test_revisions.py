@@ -39,8 +39,8 @@ NOT_WITH = {
 }
 
 ON_EDGES = {"gap", "mtp", "nnp", "sevennet", "sevennet-dfs"}
-ON_CRYSTALS = {"defects", "elastic", "eos", "phonons"}
-ON_BOXES = {"cost", "scaling", "stability", "direct-vs-conservative"}
+ON_CRYSTALS = {"conductivity", "defects", "elastic", "eos", "phonons"}
+ON_BOXES = {"conductivity", "cost", "scaling", "stability", "direct-vs-conservative"}
 
 # Of a measure's own are these layers; what the layers below decide is in the keys of potential and dataset.
 LAYERS_OF_MEASURES = ("mlip_bench.measure.", "mlip_bench.md.", "mlip_bench.lammps.")
