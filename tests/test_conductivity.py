@@ -175,6 +175,42 @@ def test_a_series_that_ends_before_its_slowest_motion_is_said(solid):
     assert "too short for the slowest motion" in error_of(changed(solid, potential=walk))
 
 
+def test_driven_trajectories(argon):
+    """A weak and a strong field, in a crystal: the potential part alone is driven."""
+    options = settings.options(
+        "quick", {"method": "hnemd", "field": 0.05, "supercell": "32", "length": 6.0, "timestep": 8.0}
+    )
+    parts = [Settings.of(part | {"temperature": 60.0}) for part in settings.split(options)]
+    assert [(part.field, part.axis) for part in parts] == [(0.05, 0), (0.025, 0)]
+    observed = [conductivity.observe(argon, ARGON, part) for part in parts]
+    np.testing.assert_array_equal(observed[1].field, [0.025, 0.0, 0.0])
+    found = transport.found_of(observed, parts[0])
+    (kappa,) = (value for value in found.values if value.metric == "kappa")
+    assert kappa.spread > 0
+    assert "the potential part of the heat flux is driven by a field: " in kappa.note
+    assert "at 0.025 /Å" in kappa.note
+    assert "linear within the errors" in kappa.note
+    assert found.value("kappa_xx") == kappa.value
+    assert found.value("temperature") == pytest.approx(60.0, rel=0.05)  # of the thermostat
+    assert {"integral", "spectrum", "by_run"} <= set(found.curves)
+
+
+def test_a_driven_fluid_of_several_elements_is_refused(embedded):
+    mixed = bulk("Ar", "fcc", a=5.3, cubic=True)
+    mixed.symbols[0] = "Kr"
+    mixed.rattle(0.3, seed=0)
+    potential = LennardJones.of(["Ar", "Kr"], cutoff=5.2, onset=4.5)
+    with pytest.raises(UserError, match="heat and matter flow together"):
+        conductivity.observe(potential, mixed, dataclasses.replace(SHORT, method="hnemd", field=0.01))
+
+
+def test_fields_take_turns():
+    options = settings.options("standard", {"method": "hnemd", "seeds": 7})
+    parts = settings.split(options)
+    assert [part["axis"] for part in parts] == [0, 0, 1, 1, 2, 2, 0]
+    assert [part["field"] for part in parts] == [settings.FIELD * share for share in (1, 0.5) * 3 + (1,)]
+
+
 class WithoutNumbers(LennardJones):
     """Its flux is not a number after a while."""
 

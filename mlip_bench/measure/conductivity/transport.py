@@ -224,7 +224,7 @@ def what_is_wrong(observed: Sequence[Observed], motion: Motion, settings: Settin
     if abs(off) > max(TEMPERATURE_OFF, SCATTERS * scatter):
         return (
             f"the temperature of the dynamics is {found:.1f} K, {100 * off:+.1f} % off the "
-            f"{settings.temperature:g} K asked for: the structure changed, or had not come to its balance{field}"
+            f"{settings.temperature:g} K asked for: the structure changed, or was not in its balance{field}"
         )
     return None
 
