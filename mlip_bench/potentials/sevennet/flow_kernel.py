@@ -8,6 +8,7 @@ change T(·, ẋ, Y, w) + T(·, x, Ẏ, w) + T(·, x, Y, ẇ) of the message, an
 import numpy as np
 from numba import njit
 
+from mlip_bench.potentials.lanes import load, store, total, zeros
 from mlip_bench.potentials.sevennet.kernel import (
     EDGES,
     FAST,
@@ -24,7 +25,6 @@ from mlip_bench.potentials.sevennet.kernel import (
     interpolate,
     memory,
 )
-from mlip_bench.potentials.sevennet.lanes import load, store, total, zeros
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
