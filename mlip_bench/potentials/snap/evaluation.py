@@ -7,7 +7,6 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
-from mlip_bench.data import voigt
 from mlip_bench.potentials.edges import Edges
 from mlip_bench.potentials.heat_flux import EdgeGradients
 from mlip_bench.potentials.prediction import Prediction
@@ -92,7 +91,7 @@ class Evaluator:
         kernel.evaluate(*around, model.neighbourhood, self._energy, model.tables, *sums)
         if model.repulsion is not None:
             add_repulsion(*around, model.repulsion, *sums)
-        return _prediction(atoms, energies, forces, virial)
+        return Prediction.of_atoms(atoms, energies, forces, virial)
 
 
 class Designer:
@@ -125,13 +124,6 @@ def repulsion_of(elements: Sequence[str], cutoffs: Sequence[float]) -> Callable[
             vectors = edges.update(atoms)
             around = edges.first, edges.neighbours, edges.species, vectors
             add_repulsion(*around, pairs, energies, forces, virial, np.empty((0, 3)))
-        return _prediction(atoms, energies, forces, virial)
+        return Prediction.of_atoms(atoms, energies, forces, virial)
 
     return predict
-
-
-def _prediction(atoms: Atoms, energies: np.ndarray, forces: np.ndarray, virial: np.ndarray) -> Prediction:
-    stress = np.full(6, np.nan)
-    if atoms.cell.rank == 3:
-        stress = voigt.from_matrix(-virial / atoms.get_volume())
-    return Prediction(float(energies.sum()), forces, stress, energies=energies)

