@@ -246,6 +246,8 @@ def test_of_two_implementations_the_cheaper_counts_and_both_are_shown(tmp_path):
     assert cells["LAMMPS (× ruler)"] == f"{ratio:.2f}"
     assert cells["mlip-bench (× ruler)"] == cells["cost (× ruler)"] == f"{0.125 * ratio:.2f}"
     assert "the cheaper" in table_.note
+    rulers = [row for row in read_rows(folder / RESULTS) if row.metric == "ruler_s_per_step"]
+    assert f"the median of {len(rulers)} timings" in table_.note
     (drawn,) = [figure for figure in figures.draw(read) if figure.name == "front"]
     assert "by mlip-bench's kernels" in drawn.svg.replace("&#x27;", "'").replace("&apos;", "'")
     assert "LAMMPS (× ruler)" not in tables.ranking(before).headings

@@ -34,7 +34,7 @@ def adjusted(rows: pd.DataFrame) -> pd.DataFrame:
 def cheaper(rows: pd.DataFrame) -> pd.DataFrame:
     """Of potentials timed both ways leave the rows of the cheaper implementation as they are.
 
-    Those of the other have metrics with its name, and so have the ratios of both.
+    Those of the other have metrics with its name, and so have the ratios of both; the ruler's stay.
     """
     ours = rows["measure"] == MEASURE.name
     ratios = rows[ours & (rows["metric"] == ranking.METRIC)]
@@ -43,7 +43,8 @@ def cheaper(rows: pd.DataFrame) -> pd.DataFrame:
     if len(means.columns) < 2 or twice.empty:
         return rows
     chosen = rows["potential"].map(twice.idxmin(axis=1))
-    dearer = ours & chosen.notna() & (rows["implementation"] != chosen)
+    of_potential = rows["metric"] != "ruler_s_per_step"
+    dearer = ours & chosen.notna() & (rows["implementation"] != chosen) & of_potential
     both = ours & chosen.notna() & (rows["metric"] == ranking.METRIC)
     named = rows.assign(metric=rows["metric"] + "_" + rows["implementation"].fillna(""))
     return pd.concat([rows[~dearer], named[dearer | both]], ignore_index=True)
