@@ -134,6 +134,14 @@ def test_imaginary_phonons_are_a_warning(folder):
     )
 
 
+def test_notes_on_values_name_their_data_where_they_are_of_data(folder):
+    add(folder, "phonons", [{"metric": "lowest_frequency", "value": 1.0, "note": "as it is"}])
+    add(folder, "errors", [{"metric": "force_mae", "value": 9.0, "split": "train", "note": "of few"}])
+    warnings = content.read(folder).warnings
+    assert "phonons of sevennet: as it is." in warnings
+    assert "errors of sevennet on train data: of few." in warnings
+
+
 def test_what_is_true_of_many_is_said_once(folder):
     """A sweep of 35 sizes had 35 warnings of a busy machine."""
     rows = [row for row in read_rows(folder / RESULTS) if row.metric == "ruler_s_per_step"]
