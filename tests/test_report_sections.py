@@ -92,7 +92,7 @@ def add(folder, measure, values):
     """Add rows of a measure to the run; the other keys are those of a real row."""
     rows = read_rows(folder / RESULTS)
     like = next(row for row in rows if row.potential == "sevennet")
-    added = [dataclasses.replace(like, measure=measure, split=None, **keys) for keys in values]
+    added = [dataclasses.replace(like, measure=measure, **{"split": None, **keys}) for keys in values]
     write_rows(folder / RESULTS, rows + added)
 
 
