@@ -23,6 +23,7 @@ from mlip_bench.data import reference
 from mlip_bench.errors import UserError
 from mlip_bench.hardware import available_cores
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
+from mlip_bench.potentials.heat_flux import FluxStepper
 from mlip_bench.potentials.memory import expected_edges, refuse_too_much
 
 if TYPE_CHECKING:
@@ -268,6 +269,13 @@ class SevenNet(Potential):
 
     def _stepper(self) -> Callable[[Atoms], Prediction]:
         return self._evaluator(SKIN)
+
+    def _flux_stepper(self) -> FluxStepper:
+        from mlip_bench.potentials.sevennet import flow, inference
+
+        # By sevenn's own convolutions on a GPU: those of accelerators give nothing of single edges.
+        model = inference.ready(self.model_, self.device, self.hypers.double_precision)
+        return flow.GraphFlow(model, inference.Evaluator(model, self.elements_, True, SKIN).data)
 
     def on(self, device: str) -> Self:
         """Compute on ``cpu`` or ``cuda`` from now on."""
