@@ -24,7 +24,7 @@ from mlip_bench.potentials.sevennet.kernel import (
     interpolate,
     memory,
 )
-from mlip_bench.potentials.sevennet.lanes import load, store, total, zeros
+from mlip_bench.potentials.networks.lanes import load, store, total, zeros
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
