@@ -27,9 +27,10 @@ from torch.autograd import forward_ad
 
 from mlip_bench.data.voigt import from_matrix
 from mlip_bench.potentials.heat_flux import FluxStepper
+from mlip_bench.potentials.networks.edge_ranges import arrays, over_edges
 from mlip_bench.potentials.prediction import Prediction
 from mlip_bench.potentials.sevennet import flow_kernel
-from mlip_bench.potentials.sevennet.convolution import TabulatedConvolution, arrays, over_edges
+from mlip_bench.potentials.sevennet.convolution import TabulatedConvolution
 from mlip_bench.potentials.sevennet.package import (
     AtomGraphSequential,
     ForceStressOutputFromEdge,
@@ -98,9 +99,7 @@ class TabulatedLayer(Layer):
         found = torch.zeros(len(self.features), 3, self.features.shape[1], dtype=self.features.dtype)
         given = [*self._edges, *arrays(self.gradient, vectors, self._filters, self._lengths)]
         given += self._convolution.table
-        over_edges(
-            len(vectors), [found], lambda part, out: flow_kernel.add_pulls(part, *given, *out)
-        )
+        over_edges(len(vectors), [found], lambda part, out: flow_kernel.add_pulls(part, *given, *out))
         return found.transpose(0, 1)
 
 

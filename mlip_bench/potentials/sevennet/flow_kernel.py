@@ -8,6 +8,8 @@ change T(·, ẋ, Y, w) + T(·, x, Ẏ, w) + T(·, x, Y, ẇ) of the message, an
 import numpy as np
 from numba import njit
 
+from mlip_bench.potentials.networks.lanes import load, store, total, zeros
+from mlip_bench.potentials.networks.tables import interpolate
 from mlip_bench.potentials.sevennet.kernel import (
     EDGES,
     FAST,
@@ -21,10 +23,8 @@ from mlip_bench.potentials.sevennet.kernel import (
     Paths,
     contract,
     couple,
-    interpolate,
     memory,
 )
-from mlip_bench.potentials.networks.lanes import load, store, total, zeros
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
