@@ -6,7 +6,7 @@ from mlip_bench.potentials import family, family_names
 from mlip_bench.testing import CHECKS, Case, Skipped
 
 # Single precision would drown the finite differences.
-SEVENNET = {"channels": 4, "lmax": 2, "cutoff": 4.0, "epochs": 1, "double_precision": True}
+SEVENNET = {"channels": 4, "lmax": 2, "cutoff": 4.0, "steps": 4, "double_precision": True}
 
 SMALL = {
     "snap": {"twojmax": 4, "cutoff": 4.5},

@@ -61,7 +61,7 @@ def fitted(**hypers: object) -> SevenNet:
         forces = generator.normal(size=(len(atoms), 3))
         atoms.calc = SinglePointCalculator(atoms, energy=-10.0 * len(atoms), forces=forces)
         structures.append(atoms)
-    return SevenNet(epochs=1, **hypers).fit(structures)
+    return SevenNet(steps=1, **hypers).fit(structures)
 
 
 def moving(atoms: Atoms) -> tuple[Atoms, np.ndarray]:

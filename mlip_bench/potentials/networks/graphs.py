@@ -52,7 +52,8 @@ class Graphs:
                 return None
             return values.to(device, number if values.is_floating_point() else None)
 
-        return type(self)(**{field.name: moved(getattr(self, field.name)) for field in fields(self)})
+        values: dict[str, Any] = {field.name: moved(getattr(self, field.name)) for field in fields(self)}
+        return type(self)(**values)
 
     def sum_by_structure(self, of_atoms: torch.Tensor) -> torch.Tensor:
         """Add up what atoms have (n_atoms, ...) in each structure (n_structures, ...)."""
@@ -110,7 +111,7 @@ def joined(graphs: Sequence[Graphs]) -> Graphs:
 
 
 def inverted(graphs: Graphs, signs: torch.Tensor) -> Graphs:
-    """Return structures inverted (r to -r, F to -F) where their sign (n_structures,) is -1, not where it is 1."""
+    """Return structures inverted (r to -r, F to -F) where their sign (n_structures,) is -1."""
     of_atoms = signs.to(graphs.vectors)[graphs.structure][:, None]
     assert graphs.forces is not None  # of graphs that are trained on
     turned = {

@@ -8,7 +8,7 @@ from numba import njit
 from scipy.interpolate import CubicSpline
 
 INTERVALS = 256
-"""Of a table: with so many single precision rounds more than the splines miss."""
+"""Of a table of smooth functions: with so many single precision rounds more than the splines miss."""
 
 CLOSEST = 1e-4
 """Least distance (Å) at which functions are evaluated; some divide by it."""
@@ -17,19 +17,22 @@ FAST = {"nsz", "arcp", "contract", "reassoc"}
 
 
 def tabulated(
-    functions: Callable[[torch.Tensor], torch.Tensor], cutoff: float, number: torch.dtype
+    functions: Callable[[torch.Tensor], torch.Tensor],
+    cutoff: float,
+    number: torch.dtype,
+    intervals: int = INTERVALS,
 ) -> tuple[np.ndarray, float]:
     """Return the table of functions (n_distances, n_functions), and its spacing in Å, for ``interpolate``.
 
     ``number`` is the precision that they are computed and kept in.
     """
-    distances = np.linspace(0, cutoff, INTERVALS + 1)
+    distances = np.linspace(0, cutoff, intervals + 1)
     with torch.no_grad():
         values = functions(torch.tensor(np.maximum(distances, CLOSEST), dtype=number)).double().numpy()
     spline = CubicSpline(distances, values)
-    nodes = np.stack([spline(distances), spline(distances, 1) * cutoff / INTERVALS], axis=1)
+    nodes = np.stack([spline(distances), spline(distances, 1) * cutoff / intervals], axis=1)
     kind = np.float64 if number == torch.float64 else np.float32
-    return np.ascontiguousarray(nodes, kind), cutoff / INTERVALS
+    return np.ascontiguousarray(nodes, kind), cutoff / intervals
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)

@@ -18,7 +18,7 @@ exact, by forward differentiation of the network along v.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -83,21 +83,17 @@ class TabulatedLayer(Layer):
         gradient, features = arrays(self.gradient, self.features)
         sum_rates = torch.zeros_like(self.sums)
         powers = torch.empty_like(self._lengths)
-        given = [*self._edges, gradient, features, rates[0], filters, rates[1], lengths, rates[2]]
+        given: list[Any] = [*self._edges, gradient, features, rates[0], filters, rates[1], lengths, rates[2]]
         given += self._convolution.table
-        own = powers.detach().numpy()
-        over_edges(
-            len(powers),
-            [sum_rates],
-            lambda part, out: flow_kernel.add_tangents(part, *given, *out, own),
-        )
+        own, kernel = powers.detach().numpy(), cast(Any, flow_kernel.add_tangents)
+        over_edges(len(powers), [sum_rates], lambda part, out: kernel(part, *given, *out, own))
         data[keys.NODE_FEATURE] = forward_ad.make_dual(self.sums.detach(), sum_rates)
         return powers
 
     def pulls(self, vectors: torch.Tensor) -> torch.Tensor:
         """Run the kernel for adjoints of gathered features."""
         found = torch.zeros(len(self.features), 3, self.features.shape[1], dtype=self.features.dtype)
-        given = [*self._edges, *arrays(self.gradient, vectors, self._filters, self._lengths)]
+        given: list[Any] = [*self._edges, *arrays(self.gradient, vectors, self._filters, self._lengths)]
         given += self._convolution.table
         over_edges(len(vectors), [found], lambda part, out: flow_kernel.add_pulls(part, *given, *out))
         return found.transpose(0, 1)
@@ -147,7 +143,7 @@ def rate_of(dual: torch.Tensor) -> torch.Tensor:
 class GraphFlow(FluxStepper):
     """Predictions by a network that is ``ready``, with the heat flux of each.
 
-    ``data_of`` gives what the network takes of a structure (``inference.Evaluator.data``).
+    ``data_of`` gives what the network takes of a structure (``network.data_of``).
     """
 
     def __init__(self, model: AtomGraphSequential, data_of: Callable[[Atoms], Data]):

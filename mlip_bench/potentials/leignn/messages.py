@@ -1,0 +1,200 @@
+"""The messages of LEIGNN in torch: by kernels on a CPU, with first and second derivatives, or by torch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from mlip_bench.potentials.leignn import kernel
+from mlip_bench.potentials.networks.edge_ranges import arrays, over_edges
+from mlip_bench.potentials.networks.graphs import Graphs
+from mlip_bench.potentials.networks.tables import tabulated
+
+Table = tuple[np.ndarray, float]
+
+ENVELOPE = 5
+"""Power with which the messages begin to vanish."""
+
+INTERVALS_PER_GAUSSIAN = 16
+"""Of tables: with so many single precision rounds more than the splines miss."""
+
+
+class Radial(torch.nn.Module):
+    r"""Radial functions of a distance d: Gaussians of u = d / cutoff, and the envelope that they end with.
+
+    .. math:: g_k = \exp(-(u - c_k)^2 / 2 Δ^2), \quad
+              f = 1 - \frac{(p+1)(p+2)}{2} u^p + p (p+2) u^{p+1} - \frac{p (p+1)}{2} u^{p+2}
+
+    with centres c_k at a distance Δ from 0 to 1, and p = 5 (doi:10.48550/arXiv.2003.03123, eq. 8).
+    """
+
+    def __init__(self, cutoff: float, n: int):
+        super().__init__()
+        self._cutoff, self.n = cutoff, n
+        self.register_buffer("centres", torch.linspace(0, 1, n))
+
+    def forward(self, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return functions (n_lengths, n) and envelope (n_lengths,) of lengths (Å)."""
+        u = lengths / self._cutoff
+        functions = torch.exp(-0.5 * ((u[:, None] - self.get_buffer("centres")) * (self.n - 1)) ** 2)
+        p = ENVELOPE
+        inside = 1 - u**p * ((p + 1) * (p + 2) / 2 - u * p * (p + 2) + u**2 * p * (p + 1) / 2)
+        return functions, torch.where(u < 1, inside, torch.zeros_like(u))
+
+    def table(self, functions: Callable[[torch.Tensor], torch.Tensor]) -> Table:
+        """Tabulate linear maps of the radial functions: the narrower these are, the finer."""
+        intervals = INTERVALS_PER_GAUSSIAN * self.n
+        return tabulated(functions, self._cutoff, self.get_buffer("centres").dtype, intervals)
+
+
+class Edges:
+    """The edges of graphs: what messages of every layer take."""
+
+    def __init__(self, graphs: Graphs):
+        self.lengths = torch.linalg.norm(graphs.vectors, dim=1)
+        self.directions = graphs.vectors / self.lengths[:, None]
+        self.centres, self.neighbours = graphs.centres, graphs.neighbours
+        self.on_cpu = graphs.vectors.device.type == "cpu"
+        self.arrays = tuple(arrays(graphs.centres, graphs.neighbours)) if self.on_cpu else ()
+        self._functions: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def radial(self, radial: Radial) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return radial functions and envelope, which are computed once for all layers."""
+        if self._functions is None:
+            self._functions = radial(self.lengths)
+        return self._functions
+
+
+def by_torch(h: torch.Tensor, v: torch.Tensor, edges: Edges, w: torch.Tensor) -> torch.Tensor:
+    """Return M (n_atoms, 4 channels) by operations of torch alone, on any device."""
+    n = h.shape[1] // 3
+    products = h[edges.neighbours] * w
+    of_vector, of_direction, scalar = products.split(n, 1)
+    senders = v[edges.neighbours].unflatten(1, (3, n))
+    vectors = of_vector[:, None] * senders + of_direction[:, None] * edges.directions[:, :, None]
+    messages = torch.cat([scalar, vectors.flatten(1)], 1)
+    return h.new_zeros(len(h), 4 * n).index_add(0, edges.centres, messages)
+
+
+class _Messages(torch.autograd.Function):
+    """M of h, v, u and w; ``edges`` is (centres, neighbours)."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Any, v: Any, u: Any, w: Any, edges: Any) -> torch.Tensor:
+        ctx.save_for_backward(h, v, u, w)
+        ctx.edges = edges
+        sums = h.new_zeros(len(h), 4 * (h.shape[1] // 3))
+        given: list[Any] = [*edges, *arrays(h, v, u, w)]
+        over_edges(len(w), [sums], lambda part, out: kernel.add_messages(part, *given, *out))
+        return sums
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        return (*_Gradients.apply(gradient, *ctx.saved_tensors, ctx.edges), None)
+
+
+class _Gradients(torch.autograd.Function):
+    """The derivatives of T(g, h, v, u, w) by h, v, u and w."""
+
+    @staticmethod
+    def forward(ctx: Any, g: Any, h: Any, v: Any, u: Any, w: Any, edges: Any) -> Any:
+        ctx.save_for_backward(g, h, v, u, w)
+        ctx.edges = edges
+        by_h, by_v = torch.zeros_like(h), torch.zeros_like(v)
+        by_u, by_w = torch.empty_like(u), torch.empty_like(w)
+        given: list[Any] = [*edges, *arrays(g, h, v, u, w)]
+        own: list[Any] = arrays(by_u, by_w)
+        over_edges(len(w), [by_h, by_v], lambda part, out: kernel.add_gradients(part, *given, *out, *own))
+        return by_h, by_v, by_u, by_w
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, on_h: Any, on_v: Any, on_u: Any, on_w: Any) -> Any:
+        saved = ctx.saved_tensors
+        g, h, v, u, w = saved
+        by_g, by_h, by_v = torch.zeros_like(g), torch.zeros_like(h), torch.zeros_like(v)
+        by_u, by_w = torch.empty_like(u), torch.empty_like(w)
+        given: list[Any] = [*ctx.edges, *arrays(*saved, on_h, on_v, on_u, on_w)]
+        own: list[Any] = arrays(by_u, by_w)
+        over_edges(
+            len(w),
+            [by_g, by_h, by_v],
+            lambda part, out: kernel.add_second_gradients(part, *given, *out, *own),
+        )
+        return by_g, by_h, by_v, by_u, by_w, None
+
+
+class _TabulatedMessages(torch.autograd.Function):
+    """M of h, v, u and the distances; ``table`` is the kernels' table of weights and its spacing."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Any, v: Any, u: Any, r: Any, edges: Any, table: Table) -> torch.Tensor:
+        ctx.save_for_backward(h, v, u, r)
+        ctx.edges, ctx.table = edges, table
+        sums = h.new_zeros(len(h), 4 * (h.shape[1] // 3))
+        given: list[Any] = [*edges, *arrays(h, v, u, r), *table]
+        over_edges(len(r), [sums], lambda part, out: kernel.add_tabulated_messages(part, *given, *out))
+        return sums
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        h, v, u, r = ctx.saved_tensors
+        by_h, by_v = torch.zeros_like(h), torch.zeros_like(v)
+        by_u, by_r = torch.empty_like(u), torch.empty_like(r)
+        given: list[Any] = [*ctx.edges, *arrays(gradient, h, v, u, r), *ctx.table]
+        own: list[Any] = arrays(by_u, by_r)
+        over_edges(
+            len(r), [by_h, by_v], lambda part, out: kernel.add_tabulated_gradients(part, *given, *out, *own)
+        )
+        return by_h, by_v, by_u, by_r, None, None
+
+
+class Messages(torch.nn.Module):
+    """Sums of the messages of a layer, whose weights are a linear map of radial functions.
+
+    Of the three blocks of weights the first, on vectors of the sender, is left out in the first layer, where
+    these are zero (``with_vectors`` off).
+    """
+
+    def __init__(self, radial: Radial, n: int, with_vectors: bool, neighbours: float):
+        super().__init__()
+        self.radial, self._padding = radial, 0 if with_vectors else n
+        self.linear = torch.nn.Linear(radial.n, 3 * n - self._padding)
+        torch.nn.init.xavier_uniform_(self.linear.weight, gain=neighbours**-0.5)
+        torch.nn.init.zeros_(self.linear.bias)
+
+    def weights_at(self, lengths: torch.Tensor) -> torch.Tensor:
+        """Return the weights (n_lengths, 3 channels) at some lengths (Å)."""
+        return self._weights(*self.radial(lengths))
+
+    def _weights(self, functions: torch.Tensor, envelope: torch.Tensor) -> torch.Tensor:
+        found = self.linear(functions) * (envelope[:, None] / 3**0.5)
+        return torch.nn.functional.pad(found, (self._padding, 0))
+
+    def forward(self, h: torch.Tensor, v: torch.Tensor, edges: Edges) -> torch.Tensor:
+        """Return M (n_atoms, 4 channels) of v and h (n_atoms, 3 channels), which may lack its first block."""
+        h = torch.nn.functional.pad(h, (self._padding, 0))
+        w = self._weights(*edges.radial(self.radial))
+        if not edges.on_cpu:
+            return by_torch(h, v, edges, w)
+        return _Messages.apply(h, v, edges.directions, w, edges.arrays)
+
+    def tabulated(self) -> "TabulatedMessages":
+        """Return the same with weights from tables."""
+        return TabulatedMessages(self, self._padding)
+
+
+class TabulatedMessages(torch.nn.Module):
+    """Messages of fixed weights from cubic splines, on a CPU."""
+
+    def __init__(self, source: Messages, padding: int):
+        super().__init__()
+        self._padding = padding
+        self._table = source.radial.table(source.weights_at)
+
+    def forward(self, h: torch.Tensor, v: torch.Tensor, edges: Edges) -> torch.Tensor:
+        """Return M (n_atoms, 4 channels)."""
+        h = torch.nn.functional.pad(h, (self._padding, 0))
+        return _TabulatedMessages.apply(h, v, edges.directions, edges.lengths, edges.arrays, self._table)
