@@ -12,9 +12,9 @@ from ase.build import bulk
 
 from mlip_bench.data.voigt import from_matrix
 from mlip_bench.potentials.sevennet import backbone
-from mlip_bench.potentials.sevennet.package import keys
 from mlip_bench.testing.graphs import Graph, Neighbours, cell_of
 from mlip_bench.testing.lennard_jones import LennardJones
+from mlip_bench.testing.networks import energies_by
 from mlip_bench.testing.oracles import unfold
 
 CUTOFF, LAYERS = 4.5, 2
@@ -94,22 +94,7 @@ def a_network():
     """Return the energies of atoms by a SevenNet of random weights, in double precision."""
     config = backbone.configuration(["Ar", "Ne"], CUTOFF, 4, 2, LAYERS, [8], [], 1.0, 12.0)
     torch.manual_seed(1)
-    model = backbone.build(config).double().eval()
-    model.delete_module_by_key("force_output")
-    model.set_is_batch_data(False)
-    model.key_grad = None
-
-    def energies_of(graph):
-        data = {
-            keys.NODE_FEATURE: graph.numbers,
-            keys.ATOMIC_NUMBERS: graph.numbers,
-            keys.EDGE_IDX: torch.stack([graph.centres, graph.neighbours]),
-            keys.EDGE_VEC: graph.vectors,
-            keys.NUM_ATOMS: torch.tensor([len(graph.numbers)]),
-        }
-        return model(data)[keys.ATOMIC_ENERGY].reshape(-1)
-
-    return energies_of
+    return energies_by(backbone.build(config).double().eval())
 
 
 @pytest.fixture(scope="module")

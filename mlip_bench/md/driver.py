@@ -1,7 +1,8 @@
 """Molecular dynamics through LAMMPS for every family.
 
-A family with a native pair style runs in it; any other runs through ``fix external``: LAMMPS calls back
-at every step, and energy, forces and virial come from the family's ASE calculator.
+A family with a native pair style runs in it, unless it is asked not to; any other runs through
+``fix external``: LAMMPS calls back at every step, and energy, forces and virial come from the family's ASE
+calculator.
 """
 
 import numpy as np
@@ -10,9 +11,11 @@ from ase.calculators.calculator import Calculator
 
 from mlip_bench.errors import LammpsError, NotFinite, UserError
 from mlip_bench.lammps.session import LammpsSession
+from mlip_bench.md.driven import FluxDriver
 from mlip_bench.md.external import ExternalFix
-from mlip_bench.md.flux import FluxFunction, FluxRecorder, OwnFlux
+from mlip_bench.md.flux import FEMTOSECONDS, FluxFunction, FluxRecorder, OwnFlux
 from mlip_bench.potentials.base import Potential, PotentialCalculator
+from mlip_bench.results import KERNELS, LAMMPS
 
 TIMESTEP_FS = 1.0
 TEMPERATURE_K = 300.0
@@ -73,6 +76,11 @@ def did_not_hold(error: LammpsError) -> bool:
     """Tell whether LAMMPS stopped because of where the atoms or the cell went."""
     message = str(error).lower()
     return any(part in message for part in DID_NOT_HOLD)
+
+
+def implementations(potential: Potential) -> tuple[str, ...]:
+    """Return whose code can run dynamics: LAMMPS's pair style where there is one, and the family's own."""
+    return (KERNELS,) if potential.lammps() is None else (LAMMPS, KERNELS)
 
 
 class Simulation:
@@ -160,6 +168,19 @@ class Simulation:
         self._run("run 0 post no")
         return recorder
 
+    def drive(self, field: np.ndarray, convective: bool, every: int = 1) -> FluxDriver:
+        """Drive a heat current by a field (3,) in 1/Å from now on, and record the heat flux.
+
+        See :class:`FluxDriver`; ``convective`` says whether the convective part is driven, too. A thermostat
+        must take away the heat (nvt).
+        """
+        if self._ensemble != "nvt":
+            raise ValueError(f"a driven heat current makes heat: it needs a thermostat, not {self._ensemble}")
+        driver = FluxDriver(self.session, self._atoms, self.own_flux(), field, convective, every)
+        self._callbacks.append(driver)
+        self._run("run 0 post no")
+        return driver
+
     def own_flux(self) -> OwnFlux:
         """Return the heat flux of the potential that moves the atoms, for callbacks of this simulation.
 
@@ -187,7 +208,24 @@ class Simulation:
 
     def forces(self) -> np.ndarray:
         """Return the forces (n_atoms, 3) in eV/Å, in LAMMPS's frame."""
-        return np.ctypeslib.as_array(self.session.lmp.gather_atoms("f", 1, 3)).reshape(-1, 3).copy()
+        return self._gathered("f")
+
+    def positions(self) -> np.ndarray:
+        """Return the positions (n_atoms, 3) in Å, within the cell, in the frame of the atoms placed."""
+        low = np.array(self.session.lmp.extract_box()[0])
+        return (self._gathered("x") - low) @ self.session.prism.rot_mat.T
+
+    def velocities(self) -> np.ndarray:
+        """Return the velocities (n_atoms, 3) in Å/fs, in the frame of the atoms placed."""
+        return self._gathered("v") @ self.session.prism.rot_mat.T / FEMTOSECONDS
+
+    def set_velocities(self, velocities: np.ndarray) -> None:
+        """Go on with these velocities, as :meth:`velocities` gives them."""
+        flat = np.ascontiguousarray(velocities @ self.session.prism.rot_mat * FEMTOSECONDS).ravel()
+        self.session.lmp.scatter_atoms("v", 1, 3, np.ctypeslib.as_ctypes(flat))
+
+    def _gathered(self, name: str) -> np.ndarray:
+        return np.ctypeslib.as_array(self.session.lmp.gather_atoms(name, 1, 3)).reshape(-1, 3).copy()
 
     def snapshot(self, atoms: Atoms) -> Atoms:
         """Return the atoms as they are now, in LAMMPS's frame; ``atoms`` tells which they are."""

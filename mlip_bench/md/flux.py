@@ -34,18 +34,23 @@ class OwnFlux:
     def __init__(self, stepper: FluxStepper, predicts: bool):
         self.stepper = stepper
         self._predicts = predicts
-        self._prediction: Prediction
+        self.prediction: Prediction
+        """Of the structure that was predicted last."""
 
     def predict(self, atoms: Atoms) -> Prediction:
         """Predict a structure, of which the flux is wanted next."""
-        self._prediction = self.stepper.predict(atoms)
-        return self._prediction
+        self.prediction = self.stepper.predict(atoms)
+        return self.prediction
+
+    def be_ready(self, atoms: Atoms) -> None:
+        """Predict a structure, unless someone else does."""
+        if self._predicts:
+            self.predict(atoms)
 
     def __call__(self, atoms: Atoms, velocities: np.ndarray) -> HeatFlux:
         """Return the flux of a structure whose atoms have velocities (n_atoms, 3) in Å/fs."""
-        if self._predicts:
-            self.predict(atoms)
-        return self.stepper.heat_flux(self._prediction, atoms.get_masses(), velocities)
+        self.be_ready(atoms)
+        return self.stepper.heat_flux(self.prediction, atoms.get_masses(), velocities)
 
 
 class FluxRecorder(ExternalFix):
@@ -113,15 +118,29 @@ class FluxRecorder(ExternalFix):
 
     def _act(self, step: int, order: np.ndarray, f: np.ndarray) -> None:
         f[:] = 0.0
-        # The set-up of a run calls back, too, at the step where the last one ended: velocities are whole.
+        is_set_up = self._begin(step)
+        if self._is_due(step):
+            velocities = self._velocities(order, 0.0 if is_set_up else 0.5)
+            self._take(self._flux(self._atoms, velocities), velocities, is_set_up)
+
+    def _begin(self, step: int) -> bool:
+        """Begin a step; tell whether it is the set-up of a run.
+
+        That calls back, too, at the step where the last one ended: velocities are whole.
+        """
         is_set_up = step == self._last_step or self._last_step is None
         self._last_step = step
         if self._first_step is None:
             self._first_step = step
-        if (step - self._first_step) % self._every:
-            return
-        velocities = self._velocities(order, 0.0 if is_set_up else 0.5)
-        flux = self._flux(self._atoms, velocities)
+        return is_set_up
+
+    def _is_due(self, step: int) -> bool:
+        """Tell whether the flux of this step is to be recorded."""
+        assert self._first_step is not None  # since the step began
+        return (step - self._first_step) % self._every == 0
+
+    def _take(self, flux: HeatFlux, velocities: np.ndarray, is_set_up: bool) -> None:
+        """Record a flux, and publish it; that of a set-up was recorded before."""
         if not np.isfinite(flux.total).all():
             raise NotFinite("the heat flux is not finite")
         for index, value in enumerate(flux.total):

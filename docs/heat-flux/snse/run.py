@@ -29,7 +29,6 @@ from ase.optimize import BFGS
 from ase.spacegroup import crystal
 
 from mlip_bench.potentials.base import PotentialCalculator
-from mlip_bench.potentials.heat_flux import convective_flux
 from mlip_bench.potentials.prediction import Prediction
 from mlip_bench.potentials.sevennet.model import SevenNet
 
@@ -138,13 +137,13 @@ class Seed:
     def _record(self) -> None:
         """Record what belongs to the positions of the last forces, which are those of now."""
         velocities = self._atoms.get_velocities() * units.fs
-        energies = self._last.energies
+        flux = self._stepper.heat_flux(self._last, self._atoms.get_masses(), velocities)
         total = self._last.energy + self._atoms.get_kinetic_energy()
         if not self._series["energy"]:
             self._first_energy = total
         values = (
-            self._stepper.potential_flux(velocities),
-            convective_flux(energies, self._atoms.get_masses(), velocities),
+            flux.potential,
+            flux.convective,
             velocities[self._atoms.numbers == TIN].sum(axis=0),
             # Of the 3 n - 3 degrees of freedom of a crystal at rest.
             self._atoms.get_temperature() * len(velocities) / (len(velocities) - 1),
@@ -155,7 +154,7 @@ class Seed:
                 raise SystemExit(f"seed {self._seed}: {name} is not finite at step {self._step}")
             self._series[name].append(np.asarray(value, np.float32))
         self._stress += self._last.stress
-        self._energies += energies
+        self._energies += self._last.energies
 
     def _keep(self, seconds: float) -> None:
         """Write all of it, unless that was done less than so many seconds ago; a kill leaves the last one."""

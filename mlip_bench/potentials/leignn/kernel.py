@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from mlip_bench.potentials.networks.lanes import load, store, total, zeros
+from mlip_bench.potentials.lanes import load, store, total, zeros
 from mlip_bench.potentials.networks.tables import interpolate
 
 SIDE = 8

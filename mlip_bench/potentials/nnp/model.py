@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from array_api_compat import to_device
@@ -34,6 +34,9 @@ from mlip_bench.potentials.nnp.functions import Angular, Radial, SymmetryFunctio
 from mlip_bench.potentials.nnp.geometry import Neighbourhood, tables
 from mlip_bench.potentials.nnp.samples import Descriptors, Samples, Scaling, descriptors, join, scaling
 from mlip_bench.potentials.nnp.training import ACTIVATIONS, Kalman, Network
+
+if TYPE_CHECKING:
+    from mlip_bench.potentials.nnp.on_torch import BatchEvaluator
 
 # Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
 SKIN = 0.5
@@ -163,7 +166,9 @@ class NNP(Potential):
         return super()._stepper() if self.device == "cuda" else Evaluator(self, SKIN)
 
     def _edge_stepper(self) -> Callable[[Atoms], EdgeGradients]:
-        return Evaluator(self, SKIN).with_edges
+        return (
+            self._on_torch("cuda").with_edges if self.device == "cuda" else Evaluator(self, SKIN).with_edges
+        )
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
         if self.device == "cuda":
@@ -173,10 +178,13 @@ class NNP(Potential):
 
     def _in_batches(self, structures: Sequence[Atoms], device: str) -> list[Prediction]:
         """Predict by torch; ``device`` is one of torch's."""
+        return self._on_torch(device)(structures)
+
+    def _on_torch(self, device: str) -> "BatchEvaluator":
         from mlip_bench.potentials.nnp.on_torch import BatchEvaluator
 
         layout = tables(self.functions_, self.elements_)
-        return BatchEvaluator(layout, self.ranges_, self.networks_, device)(structures)
+        return BatchEvaluator(layout, self.ranges_, self.networks_, device)
 
     # -- fitting ---------------------------------------------------------------------------------------
 

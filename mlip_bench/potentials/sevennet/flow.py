@@ -16,16 +16,16 @@ The derivatives by edges and sums are of one reverse pass, which gives the force
 exact, by forward differentiation of the network along v.
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from ase import Atoms
 from torch.autograd import forward_ad
 
-from mlip_bench.data.voigt import from_matrix
 from mlip_bench.potentials.heat_flux import FluxStepper
 from mlip_bench.potentials.networks.edge_ranges import arrays, over_edges
 from mlip_bench.potentials.prediction import Prediction
@@ -74,25 +74,30 @@ class TabulatedLayer(Layer):
 
     def advance(self, data: Data) -> torch.Tensor:
         """Run the kernel for rates of messages and power."""
-        rates = [
-            rate
-            for dual in (self._convolution.taken(data), data[keys.EDGE_ATTR], data[keys.EDGE_LENGTH])
-            for rate in arrays(rate_of(dual))
-        ]
-        filters, lengths = arrays(self._filters, self._lengths)
-        gradient, features = arrays(self.gradient, self.features)
-        sum_rates = torch.zeros_like(self.sums)
-        powers = torch.empty_like(self._lengths)
-        given: list[Any] = [*self._edges, gradient, features, rates[0], filters, rates[1], lengths, rates[2]]
-        given += self._convolution.table
-        own, kernel = powers.detach().numpy(), cast(Any, flow_kernel.add_tangents)
-        over_edges(len(powers), [sum_rates], lambda part, out: kernel(part, *given, *out, own))
+        convolution = self._convolution
+        gradient, features, filters, lengths = arrays(
+            self.gradient, self.features, self._filters, self._lengths
+        )
+        feature_rates, filter_rates, length_rates = arrays(
+            *(
+                rate_of(dual)
+                for dual in (convolution.taken(data), data[keys.EDGE_ATTR], data[keys.EDGE_LENGTH])
+            )
+        )
+        given: list[Any] = [*self._edges, gradient, features, feature_rates, filters, filter_rates]
+        given += [lengths, length_rates, *convolution.table]
+        sum_rates, powers = torch.zeros_like(self.sums), torch.empty_like(self._lengths)
+        own = arrays(powers)
+        over_edges(
+            len(powers), [sum_rates], lambda part, out: flow_kernel.add_tangents(part, *given, *out, *own)
+        )
         data[keys.NODE_FEATURE] = forward_ad.make_dual(self.sums.detach(), sum_rates)
         return powers
 
     def pulls(self, vectors: torch.Tensor) -> torch.Tensor:
         """Run the kernel for adjoints of gathered features."""
-        found = torch.zeros(len(self.features), 3, self.features.shape[1], dtype=self.features.dtype)
+        n_atoms, n_features = self.features.shape
+        found = self.features.new_zeros(n_atoms, 3, n_features)
         given: list[Any] = [*self._edges, *arrays(self.gradient, vectors, self._filters, self._lengths)]
         given += self._convolution.table
         over_edges(len(vectors), [found], lambda part, out: flow_kernel.add_pulls(part, *given, *out))
@@ -140,6 +145,13 @@ def rate_of(dual: torch.Tensor) -> torch.Tensor:
     return torch.zeros_like(primal) if rate is None else rate
 
 
+def load_forward_differentiation() -> None:
+    """Let torch import what it differentiates forward with, which warns of its own code."""
+    with warnings.catch_warnings(), forward_ad.dual_level():
+        warnings.simplefilter("ignore")
+        forward_ad.make_dual(torch.zeros(1), torch.zeros(1))
+
+
 class GraphFlow(FluxStepper):
     """Predictions by a network that is ``ready``, with the heat flux of each.
 
@@ -151,6 +163,7 @@ class GraphFlow(FluxStepper):
         self._modules = [m for m in model.children() if not isinstance(m, ForceStressOutputFromEdge)]
         self._data: Data = {}
         self._layers: list[Layer] = []
+        load_forward_differentiation()
 
     def predict(self, atoms: Atoms) -> Prediction:
         """Predict one structure, and keep its layers."""
@@ -177,14 +190,10 @@ class GraphFlow(FluxStepper):
         return self._prediction(atoms, energies)
 
     def _prediction(self, atoms: Atoms, energies: torch.Tensor) -> Prediction:
-        vectors, gradient = self._vectors.double(), self._gradient.double()
-        stress = np.full(6, np.nan)
-        if atoms.cell.rank == 3:
-            tensor = (vectors.T @ gradient).cpu().numpy() / atoms.cell.volume
-            stress = from_matrix((tensor + tensor.T) / 2)
-        of_atoms = energies.detach().double().cpu().numpy()
+        gradient = self._gradient.double()
+        virial = -(self._vectors.double().T @ gradient).cpu().numpy()
         forces = self._to_atoms(gradient).cpu().numpy()
-        return Prediction(float(of_atoms.sum()), forces, stress, energies=of_atoms)
+        return Prediction.of_atoms(atoms, energies.detach().double().cpu().numpy(), forces, virial)
 
     def _to_atoms(self, gradient: torch.Tensor) -> torch.Tensor:
         """Return Σ at the centre minus Σ at the neighbour of what edges have, (n_atoms, ...)."""
@@ -192,10 +201,15 @@ class GraphFlow(FluxStepper):
         found = gradient.new_zeros(len(self._data[keys.BATCH]), *gradient.shape[1:])
         return found.index_add_(0, centres, gradient).index_add_(0, neighbours, gradient, alpha=-1)
 
+    def _refuse_no_structure(self) -> None:
+        if not self._layers:
+            raise ValueError("a flux is that of a structure: predict one first")
+
     def potential_flux(self, velocities: np.ndarray) -> np.ndarray:
         """Return -Σ_p d_p (power of p), from one forward differentiation of all layers but the last."""
+        self._refuse_no_structure()
         centres, neighbours = self._data[keys.EDGE_IDX]
-        moving = torch.from_numpy(velocities).to(self._vectors)
+        moving = torch.from_numpy(np.ascontiguousarray(velocities)).to(self._vectors)
         powers = (self._gradient * moving[neighbours]).sum(1).double()
         if len(self._layers) > 1:
             powers += self._powers_of_features(moving[neighbours] - moving[centres])
@@ -220,19 +234,18 @@ class GraphFlow(FluxStepper):
 
     def flux_by_velocities(self) -> np.ndarray:
         """Return W (n_atoms, 3, 3) by one reverse pass per axis, fed at every layer."""
+        self._refuse_no_structure()
         _, neighbours = self._data[keys.EDGE_IDX]
         later = self._layers[1:]
         pulls = [layer.pulls(self._vectors) for layer in later]
-        features = [layer.features for layer in later]
-        vectors = self._edge_vectors
         axes = []
         for axis in range(3):
-            along = self._vectors[:, axis, None]
             found = self._gradient.new_zeros(len(self._data[keys.BATCH]), 3)
-            found.index_add_(0, neighbours, along * self._gradient)
+            found.index_add_(0, neighbours, self._vectors[:, axis, None] * self._gradient)
             if later:
+                features, on_features = [layer.features for layer in later], [pull[axis] for pull in pulls]
                 (by_edges,) = torch.autograd.grad(
-                    features, vectors, [pull[axis] for pull in pulls], retain_graph=True
+                    features, self._edge_vectors, on_features, retain_graph=True
                 )
                 found -= self._to_atoms(by_edges)
             axes.append(-found)

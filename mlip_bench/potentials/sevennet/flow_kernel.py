@@ -8,7 +8,7 @@ change T(·, ẋ, Y, w) + T(·, x, Ẏ, w) + T(·, x, Y, ẇ) of the message, an
 import numpy as np
 from numba import njit
 
-from mlip_bench.potentials.networks.lanes import load, store, total, zeros
+from mlip_bench.potentials.lanes import load, store, total, zeros
 from mlip_bench.potentials.networks.tables import interpolate
 from mlip_bench.potentials.sevennet.kernel import (
     EDGES,

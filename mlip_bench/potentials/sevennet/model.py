@@ -194,16 +194,6 @@ class SevenNet(NetworkPotential):
 
     # -- predicting ------------------------------------------------------------------------------------
 
-    def _flux_stepper(self) -> FluxStepper:
-        from mlip_bench.potentials.networks.evaluation import Evaluator, ready
-        from mlip_bench.potentials.sevennet import flow
-        from mlip_bench.potentials.sevennet.network import SevenNetwork, data_of
-
-        # By sevenn's own convolutions on a GPU: those of accelerators give nothing of single edges.
-        network: Any = ready(SevenNetwork(self.model_), self.device, self.hypers.double_precision)
-        evaluator = Evaluator(network, self._cutoff, SKIN, self.device, self._number)
-        return flow.GraphFlow(network.model, lambda atoms: data_of(evaluator.graph(atoms)))
-
     def _network_to_predict(self) -> "Network":
         from mlip_bench.potentials.sevennet import accelerators
         from mlip_bench.potentials.sevennet.network import SevenNetwork
@@ -213,6 +203,18 @@ class SevenNet(NetworkPotential):
         if not name:
             return self.network_
         return SevenNetwork(accelerators.accelerated(name, self.config_, self.model_))
+
+    def _flux_stepper(self) -> FluxStepper:
+        from mlip_bench.potentials.networks.evaluation import ready
+        from mlip_bench.potentials.sevennet import flow
+        from mlip_bench.potentials.sevennet.network import SevenNetwork, data_of
+
+        evaluator = self._evaluator(SKIN)
+        network = self._ready_network
+        if self.hypers.accelerator:
+            # By sevenn's own convolutions: those of accelerators tell nothing of single edges.
+            network = ready(SevenNetwork(self.model_), self.device, self.hypers.double_precision)
+        return flow.GraphFlow(network.model, lambda atoms: data_of(evaluator.graph(atoms)))
 
     # -- files -----------------------------------------------------------------------------------------
 
