@@ -211,15 +211,18 @@ def test_training_finds_the_parameters_of_its_own_data(graphs):
     trainer = Trainer(network, known, [], schedule, 0, "cpu", 1)
     trainer.run(None, lambda share, message: told.append((share, message)))
     assert told[-1][0] == 1.0
-    assert float(network.width[atomic_numbers["Cu"]]) == pytest.approx(1.3, abs=0.02)
-    assert float(network.depth[atomic_numbers["Cu"]]) == pytest.approx(0.4, abs=0.04)
+    copper = atomic_numbers["Cu"]
+    assert float(network.width.detach()[copper]) == pytest.approx(1.3, abs=0.02)
+    assert float(network.depth.detach()[copper]) == pytest.approx(0.4, abs=0.04)
 
 
 def test_training_for_a_time(graphs):
-    trainer = Trainer(Pairs(), graphs, [], Schedule(**(vars(SCHEDULE) | {"minutes": 0.02})), 0, "cpu", 1)
+    trainer = Trainer(
+        Pairs(), graphs, [], Schedule(**(vars(SCHEDULE) | {"minutes": 0.02, "steps": 10**9})), 0, "cpu", 1
+    )
     trainer.run(None, lambda *_: None)
-    assert trainer._state.seconds == pytest.approx(1.2, abs=1.0)
-    assert trainer._state.step > 10
+    assert trainer._state.seconds >= 1.2
+    assert trainer._state.step > 1
 
 
 def test_the_best_weights_on_structures_held_out_are_kept(graphs):

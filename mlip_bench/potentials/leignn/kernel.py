@@ -1,4 +1,4 @@
-r"""The messages of LEIGNN on a CPU, summed at their receivers without those of single edges in memory.
+r"""The messages of LEIGNN on a CPU, summed at their centres without those of single edges in memory.
 
 With channel c, edge p from centre i to neighbour j of direction u, features h (three blocks of channels) and
 vectors v of the neighbour, and weights w of the edge,
@@ -6,8 +6,9 @@ vectors v of the neighbour, and weights w of the edge,
 .. math:: M_{i,0,c} = \sum_p h_{2,c} w_{2,c}, \quad
           M_{i,x,c} = \sum_p (h_{0,c} w_{0,c} v_{x,c} + h_{1,c} w_{1,c} u_x)
 
-A row has four blocks of channels: the scalar one, and x, y, z. All derivatives are contractions of the form
-T(g, h, v, u, w) = Σ g·M, one argument left open; channels are computed with side by side (``lanes``).
+A row has four blocks of channels: the scalar one, and x, y, z. Weights come from tables of distances. All
+derivatives are contractions of the form T(g, h, v, u, w) = Σ g·M, one argument left open; channels are computed
+with side by side (``lanes``).
 """
 
 from typing import Any
@@ -116,69 +117,6 @@ def add_channel_gradient(
     store(dw, TWO * n + c, on_scalar * of_scalar)
 
 
-@njit(cache=True, fastmath=FAST, nogil=True)
-def add_second_gradient(
-    given: tuple[np.ndarray, ...], on: tuple[np.ndarray, ...], wanted: tuple[np.ndarray, ...]
-) -> None:
-    """Derive S = Σ on·(what ``add_gradient`` gives) of one edge, by g, h and v (added), u and w (written).
-
-    ``given`` are g, h, v, u, w; ``on`` the gradients of a loss by those of h, v, u, w; ``wanted`` the
-    derivatives by g, h, v, u, w.
-    """
-    n = np.uint64(len(given[1])) // THREE
-    wanted[3][:] = 0
-    for c in range(ZERO, n - n % EIGHT, EIGHT):
-        add_channel_second_gradient(given, on, wanted, n, c, SIDE)
-    for c in range(n - n % EIGHT, n):
-        add_channel_second_gradient(given, on, wanted, n, c, 1)
-
-
-@njit(cache=True, fastmath=FAST, nogil=True)
-def add_channel_second_gradient(
-    given: tuple[np.ndarray, ...],
-    on: tuple[np.ndarray, ...],
-    wanted: tuple[np.ndarray, ...],
-    n: Any,
-    c: Any,
-    lanes: int,
-) -> None:
-    """Do so for some channels.
-
-    With a = h w, b = H w + W h (capitals: ``on``), S is b·(g·v, g·u, g_0) + a·(g·V, g·U, 0).
-    """
-    g, h, v, u, w = given
-    on_h, on_v, on_u, on_w = on
-    dg, dh, dv, du, dw = wanted
-    h0, w0, oh0, ow0 = load(h, c, lanes), load(w, c, lanes), load(on_h, c, lanes), load(on_w, c, lanes)
-    k = n + c
-    h1, w1, oh1, ow1 = load(h, k, lanes), load(w, k, lanes), load(on_h, k, lanes), load(on_w, k, lanes)
-    a0, a1 = h0 * w0, h1 * w1
-    b0, b1 = oh0 * w0 + ow0 * h0, oh1 * w1 + ow1 * h1
-    by_a0, by_a1, by_b0, by_b1 = zeros(h0), zeros(h0), zeros(h0), zeros(h0)
-    for x in range(THREE):
-        gx = load(g, (x + ONE) * n + c, lanes)
-        vx, on_vx = load(v, x * n + c, lanes), load(on_v, x * n + c, lanes)
-        by_b0 = by_b0 + gx * vx
-        by_b1 = by_b1 + u[x] * gx
-        by_a0 = by_a0 + gx * on_vx
-        by_a1 = by_a1 + on_u[x] * gx
-        row = (x + ONE) * n + c
-        moved = b0 * vx + u[x] * b1 + a0 * on_vx + on_u[x] * a1
-        store(dg, row, load(dg, row, lanes) + moved)
-        store(dv, x * n + c, load(dv, x * n + c, lanes) + b0 * gx)
-        du[x] += total(b1 * gx)
-    store(dh, c, load(dh, c, lanes) + by_a0 * w0 + by_b0 * ow0)
-    store(dw, c, by_a0 * h0 + by_b0 * oh0)
-    store(dh, k, load(dh, k, lanes) + by_a1 * w1 + by_b1 * ow1)
-    store(dw, k, by_a1 * h1 + by_b1 * oh1)
-    k = TWO * n + c
-    h2, w2, oh2, ow2 = load(h, k, lanes), load(w, k, lanes), load(on_h, k, lanes), load(on_w, k, lanes)
-    g0 = load(g, c, lanes)
-    store(dg, c, load(dg, c, lanes) + oh2 * w2 + ow2 * h2)
-    store(dh, k, load(dh, k, lanes) + g0 * ow2)
-    store(dw, k, g0 * oh2)
-
-
 # -- ranges of edges -----------------------------------------------------------------------------------
 
 
@@ -190,29 +128,12 @@ def add_messages(
     h: np.ndarray,
     v: np.ndarray,
     u: np.ndarray,
-    w: np.ndarray,
-    sums: np.ndarray,
-) -> None:
-    """Add the messages of a range of edges to M (n_atoms, 4 channels)."""
-    for e in range(edges[0], edges[1]):
-        j = neighbours[e]
-        add_message(h[j], v[j], u[e], w[e], sums[centres[e]])
-
-
-@njit(cache=True, fastmath=FAST, nogil=True)
-def add_tabulated_messages(
-    edges: tuple[int, int],
-    centres: np.ndarray,
-    neighbours: np.ndarray,
-    h: np.ndarray,
-    v: np.ndarray,
-    u: np.ndarray,
     lengths: np.ndarray,
     table: np.ndarray,
     spacing: float,
     sums: np.ndarray,
 ) -> None:
-    """Do the same with weights from a table."""
+    """Add the messages of a range of edges to M (n_atoms, 4 channels), with weights from a table."""
     weights = np.zeros(h.shape[1], h.dtype)
     for e in range(edges[0], edges[1]):
         j = neighbours[e]
@@ -229,27 +150,6 @@ def add_gradients(
     h: np.ndarray,
     v: np.ndarray,
     u: np.ndarray,
-    w: np.ndarray,
-    dh: np.ndarray,
-    dv: np.ndarray,
-    du: np.ndarray,
-    dw: np.ndarray,
-) -> None:
-    """Derive T of a range of edges by h and v (added), u and w (written)."""
-    for e in range(edges[0], edges[1]):
-        j = neighbours[e]
-        add_gradient(g[centres[e]], h[j], v[j], u[e], w[e], dh[j], dv[j], du[e], dw[e])
-
-
-@njit(cache=True, fastmath=FAST, nogil=True)
-def add_tabulated_gradients(
-    edges: tuple[int, int],
-    centres: np.ndarray,
-    neighbours: np.ndarray,
-    g: np.ndarray,
-    h: np.ndarray,
-    v: np.ndarray,
-    u: np.ndarray,
     lengths: np.ndarray,
     table: np.ndarray,
     spacing: float,
@@ -258,7 +158,7 @@ def add_tabulated_gradients(
     du: np.ndarray,
     by_lengths: np.ndarray,
 ) -> None:
-    """Do the same with weights from a table, of which only T by the distance is kept (written)."""
+    """Derive T of a range of edges by h and v (added), by u and the distance (written)."""
     weights, by_weights = np.zeros(h.shape[1], h.dtype), np.zeros(h.shape[1], h.dtype)
     for e in range(edges[0], edges[1]):
         j = neighbours[e]
@@ -266,34 +166,6 @@ def add_tabulated_gradients(
         add_gradient(g[centres[e]], h[j], v[j], u[e], weights, dh[j], dv[j], du[e], by_weights)
         interpolate(lengths[e], table, spacing, 1, weights)
         by_lengths[e] = (weights * by_weights).sum()
-
-
-@njit(cache=True, fastmath=FAST, nogil=True)
-def add_second_gradients(
-    edges: tuple[int, int],
-    centres: np.ndarray,
-    neighbours: np.ndarray,
-    g: np.ndarray,
-    h: np.ndarray,
-    v: np.ndarray,
-    u: np.ndarray,
-    w: np.ndarray,
-    on_h: np.ndarray,
-    on_v: np.ndarray,
-    on_u: np.ndarray,
-    on_w: np.ndarray,
-    dg: np.ndarray,
-    dh: np.ndarray,
-    dv: np.ndarray,
-    du: np.ndarray,
-    dw: np.ndarray,
-) -> None:
-    """Derive what ``add_gradients`` gives, summed with ``on``, by g, h and v (added), u and w (written)."""
-    for e in range(edges[0], edges[1]):
-        i, j = centres[e], neighbours[e]
-        given = (g[i], h[j], v[j], u[e], w[e])
-        on = (on_h[j], on_v[j], on_u[e], on_w[e])
-        add_second_gradient(given, on, (dg[i], dh[j], dv[j], du[e], dw[e]))
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)

@@ -1,4 +1,4 @@
-"""The messages of LEIGNN in torch: by kernels on a CPU, with first and second derivatives, or by torch."""
+"""The messages of LEIGNN: by operations of torch in training, by kernels in prediction on a CPU."""
 
 from collections.abc import Callable
 from typing import Any
@@ -55,8 +55,9 @@ class Edges:
         self.lengths = torch.linalg.norm(graphs.vectors, dim=1)
         self.directions = graphs.vectors / self.lengths[:, None]
         self.centres, self.neighbours = graphs.centres, graphs.neighbours
-        self.on_cpu = graphs.vectors.device.type == "cpu"
-        self.arrays = tuple(arrays(graphs.centres, graphs.neighbours)) if self.on_cpu else ()
+        on_cpu = graphs.vectors.device.type == "cpu"
+        self.arrays = tuple(arrays(graphs.centres, graphs.neighbours)) if on_cpu else ()
+        """Centres and neighbours as kernels take them."""
         self._functions: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def radial(self, radial: Radial) -> tuple[torch.Tensor, torch.Tensor]:
@@ -64,65 +65,6 @@ class Edges:
         if self._functions is None:
             self._functions = radial(self.lengths)
         return self._functions
-
-
-def by_torch(h: torch.Tensor, v: torch.Tensor, edges: Edges, w: torch.Tensor) -> torch.Tensor:
-    """Return M (n_atoms, 4 channels) by operations of torch alone, on any device."""
-    n = h.shape[1] // 3
-    products = h[edges.neighbours] * w
-    of_vector, of_direction, scalar = products.split(n, 1)
-    senders = v[edges.neighbours].unflatten(1, (3, n))
-    vectors = of_vector[:, None] * senders + of_direction[:, None] * edges.directions[:, :, None]
-    messages = torch.cat([scalar, vectors.flatten(1)], 1)
-    return h.new_zeros(len(h), 4 * n).index_add(0, edges.centres, messages)
-
-
-class _Messages(torch.autograd.Function):
-    """M of h, v, u and w; ``edges`` is (centres, neighbours)."""
-
-    @staticmethod
-    def forward(ctx: Any, h: Any, v: Any, u: Any, w: Any, edges: Any) -> torch.Tensor:
-        ctx.save_for_backward(h, v, u, w)
-        ctx.edges = edges
-        sums = h.new_zeros(len(h), 4 * (h.shape[1] // 3))
-        given: list[Any] = [*edges, *arrays(h, v, u, w)]
-        over_edges(len(w), [sums], lambda part, out: kernel.add_messages(part, *given, *out))
-        return sums
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        return (*_Gradients.apply(gradient, *ctx.saved_tensors, ctx.edges), None)
-
-
-class _Gradients(torch.autograd.Function):
-    """The derivatives of T(g, h, v, u, w) by h, v, u and w."""
-
-    @staticmethod
-    def forward(ctx: Any, g: Any, h: Any, v: Any, u: Any, w: Any, edges: Any) -> Any:
-        ctx.save_for_backward(g, h, v, u, w)
-        ctx.edges = edges
-        by_h, by_v = torch.zeros_like(h), torch.zeros_like(v)
-        by_u, by_w = torch.empty_like(u), torch.empty_like(w)
-        given: list[Any] = [*edges, *arrays(g, h, v, u, w)]
-        own: list[Any] = arrays(by_u, by_w)
-        over_edges(len(w), [by_h, by_v], lambda part, out: kernel.add_gradients(part, *given, *out, *own))
-        return by_h, by_v, by_u, by_w
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, on_h: Any, on_v: Any, on_u: Any, on_w: Any) -> Any:
-        saved = ctx.saved_tensors
-        g, h, v, u, w = saved
-        by_g, by_h, by_v = torch.zeros_like(g), torch.zeros_like(h), torch.zeros_like(v)
-        by_u, by_w = torch.empty_like(u), torch.empty_like(w)
-        given: list[Any] = [*ctx.edges, *arrays(*saved, on_h, on_v, on_u, on_w)]
-        own: list[Any] = arrays(by_u, by_w)
-        over_edges(
-            len(w),
-            [by_g, by_h, by_v],
-            lambda part, out: kernel.add_second_gradients(part, *given, *out, *own),
-        )
-        return by_g, by_h, by_v, by_u, by_w, None
 
 
 class _TabulatedMessages(torch.autograd.Function):
@@ -134,7 +76,7 @@ class _TabulatedMessages(torch.autograd.Function):
         ctx.edges, ctx.table = edges, table
         sums = h.new_zeros(len(h), 4 * (h.shape[1] // 3))
         given: list[Any] = [*edges, *arrays(h, v, u, r), *table]
-        over_edges(len(r), [sums], lambda part, out: kernel.add_tabulated_messages(part, *given, *out))
+        over_edges(len(r), [sums], lambda part, out: kernel.add_messages(part, *given, *out))
         return sums
 
     @staticmethod
@@ -145,9 +87,7 @@ class _TabulatedMessages(torch.autograd.Function):
         by_u, by_r = torch.empty_like(u), torch.empty_like(r)
         given: list[Any] = [*ctx.edges, *arrays(gradient, h, v, u, r), *ctx.table]
         own: list[Any] = arrays(by_u, by_r)
-        over_edges(
-            len(r), [by_h, by_v], lambda part, out: kernel.add_tabulated_gradients(part, *given, *out, *own)
-        )
+        over_edges(len(r), [by_h, by_v], lambda part, out: kernel.add_gradients(part, *given, *out, *own))
         return by_h, by_v, by_u, by_r, None, None
 
 
@@ -166,20 +106,23 @@ class Messages(torch.nn.Module):
         torch.nn.init.zeros_(self.linear.bias)
 
     def weights_at(self, lengths: torch.Tensor) -> torch.Tensor:
-        """Return the weights (n_lengths, 3 channels) at some lengths (Å)."""
-        return self._weights(*self.radial(lengths))
+        """Return the weights (n_lengths, 3 channels) at some lengths (Å), zeros where one is left out."""
+        found = self._weights(*self.radial(lengths))
+        return torch.nn.functional.pad(found, (self._padding, 0))
 
     def _weights(self, functions: torch.Tensor, envelope: torch.Tensor) -> torch.Tensor:
-        found = self.linear(functions) * (envelope[:, None] / 3**0.5)
-        return torch.nn.functional.pad(found, (self._padding, 0))
+        return self.linear(functions) * (envelope[:, None] / 3**0.5)
 
     def forward(self, h: torch.Tensor, v: torch.Tensor, edges: Edges) -> torch.Tensor:
         """Return M (n_atoms, 4 channels) of v and h (n_atoms, 3 channels), which may lack its first block."""
-        h = torch.nn.functional.pad(h, (self._padding, 0))
-        w = self._weights(*edges.radial(self.radial))
-        if not edges.on_cpu:
-            return by_torch(h, v, edges, w)
-        return _Messages.apply(h, v, edges.directions, w, edges.arrays)
+        n = v.shape[1] // 3
+        products = self._weights(*edges.radial(self.radial)) * h[edges.neighbours]
+        *of_vectors, of_directions, scalars = products.split(n, 1)
+        vectors = of_directions[:, None] * edges.directions[:, :, None]
+        for one in of_vectors:  # none in the first layer
+            vectors = vectors + one[:, None] * v[edges.neighbours].unflatten(1, (3, n))
+        messages = torch.cat([scalars, vectors.flatten(1)], 1)
+        return v.new_zeros(len(v), 4 * n).index_add(0, edges.centres, messages)
 
     def tabulated(self) -> "TabulatedMessages":
         """Return the same with weights from tables."""

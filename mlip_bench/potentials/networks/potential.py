@@ -250,7 +250,8 @@ class NetworkPotential(Potential):
         import torch
 
         state = {name: values.cpu() for name, values in self.network_.state_dict().items()}
-        torch.save({"scales": asdict(self._scales), "network": state}, folder / FILE)
+        kept = {"hypers": asdict(self.hypers), "scales": asdict(self._scales), "network": state}
+        torch.save(kept, folder / FILE)
 
     def _read(self, folder: Path) -> None:
         import pickle
@@ -262,6 +263,9 @@ class NetworkPotential(Potential):
         path = folder / FILE
         try:
             kept = torch.load(path, map_location="cpu", weights_only=True)
+            for name, value in asdict(self.hypers).items():
+                if kept["hypers"][name] != value:
+                    raise ValueError(f"its {name} is {kept['hypers'][name]!r}, not {value!r}")
             self._scales = Scales(**kept["scales"])
             self.network_ = self._network(self._scales)
             self.network_.load_state_dict(kept["network"])
