@@ -12,7 +12,7 @@ from mlip_bench.potentials import load
 from mlip_bench.potentials.leignn import LEIGNN, LEIGNNGradient, messages
 from mlip_bench.potentials.leignn.network import DirectLEIGNN, GradientLEIGNN
 from mlip_bench.potentials.leignn.shape import Shape
-from mlip_bench.potentials.networks.graphs import labelled_graph
+from mlip_bench.potentials.networks.graphs import joined, labelled_graph
 from mlip_bench.potentials.networks.scales import Scales
 
 CUTOFF = 4.0
@@ -131,12 +131,12 @@ def test_forces_and_stress_turn_with_the_structure(update, global_node, alloys):
     with torch.no_grad():
         one, other = made(graph_of(atoms)), made(graph_of(turned))
     np.testing.assert_allclose(other.energies, one.energies, atol=1e-12)
-    np.testing.assert_allclose(other.forces, one.forces @ matrix.T, atol=1e-12)
+    np.testing.assert_allclose(other.forces, one.forces.numpy() @ matrix.T, atol=1e-12)
     tensors = [
         output.stresses[0][[0, 5, 4, 5, 1, 3, 4, 3, 2]].reshape(3, 3).numpy() for output in (one, other)
     ]
     np.testing.assert_allclose(tensors[1], matrix @ tensors[0] @ matrix.T, atol=1e-12)
-    assert np.abs(one.forces).max() > 1e-3
+    assert float(one.forces.abs().max()) > 1e-3
 
 
 @pytest.mark.parametrize("direct", [True, False])
@@ -180,7 +180,7 @@ def test_kernels_are_torch(direct, n_threads, alloys, monkeypatch):
     """With tables so fine that they are no cause of differences: energies, forces and stress."""
     monkeypatch.setattr(messages, "INTERVALS_PER_GAUSSIAN", 1024)
     made = network(direct=direct, layers=3, cutoff=6.0)
-    graph = graph_of(alloys[3], 6.0)
+    graph = joined([graph_of(atoms, 6.0) for atoms in alloys[3:6]])
     assert len(graph.centres) >= 1000, "too few edges for a second thread"
     expected = made(graph)
     before = torch.get_num_threads()
@@ -214,8 +214,8 @@ def test_training_learns(kind, alloys):
     from mlip_bench.measure.errors import comparison, summary
 
     errors = []
-    for steps in (2, 150):
-        potential = kind(**SMALL | {"steps": steps, "averaging": 0.5, "learning_rate": 0.02}).fit(alloys[:12])
+    for steps in (2, 80):
+        potential = kind(**SMALL | {"steps": steps, "averaging": 0.5, "learning_rate": 0.03}).fit(alloys[:12])
         errors.append(summary(comparison(alloys[:12], potential.predict(alloys[:12]))))
     for name in ("force_rmse", "energy_rmse"):
         assert errors[1][name] < 0.7 * errors[0][name]

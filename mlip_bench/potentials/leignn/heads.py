@@ -63,7 +63,7 @@ class TabulatedEdgeTensors(torch.nn.Module):
 
     def __init__(self, source: EdgeTensors):
         super().__init__()
-        self._table = source.radial.table(source.weights_at)
+        self._table = source.radial.table(source.weights_at, source.linear.weight.dtype)
 
     def forward(self, q: torch.Tensor, edges: Edges) -> torch.Tensor:
         """Return Σ_j t_ij (u ⊗ u - 1/3) (n_atoms, 6)."""

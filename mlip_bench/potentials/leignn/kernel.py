@@ -7,8 +7,8 @@ vectors v of the neighbour, and weights w of the edge,
           M_{i,x,c} = \sum_p (h_{0,c} w_{0,c} v_{x,c} + h_{1,c} w_{1,c} u_x)
 
 A row has four blocks of channels: the scalar one, and x, y, z. Weights come from tables of distances. All
-derivatives are contractions of the form T(g, h, v, u, w) = Σ g·M, one argument left open; channels are computed
-with side by side (``lanes``).
+derivatives are contractions of the form T(g, h, v, u, w) = Σ g·M, one argument left open; channels are
+computed with side by side (``lanes``).
 """
 
 from typing import Any

@@ -32,20 +32,19 @@ class Radial(torch.nn.Module):
     def __init__(self, cutoff: float, n: int):
         super().__init__()
         self._cutoff, self.n = cutoff, n
-        self.register_buffer("centres", torch.linspace(0, 1, n))
 
     def forward(self, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return functions (n_lengths, n) and envelope (n_lengths,) of lengths (Å)."""
         u = lengths / self._cutoff
-        functions = torch.exp(-0.5 * ((u[:, None] - self.get_buffer("centres")) * (self.n - 1)) ** 2)
+        centres = torch.arange(self.n, dtype=u.dtype, device=u.device)
+        functions = torch.exp(-0.5 * (u[:, None] * (self.n - 1) - centres) ** 2)
         p = ENVELOPE
         inside = 1 - u**p * ((p + 1) * (p + 2) / 2 - u * p * (p + 2) + u**2 * p * (p + 1) / 2)
         return functions, torch.where(u < 1, inside, torch.zeros_like(u))
 
-    def table(self, functions: Callable[[torch.Tensor], torch.Tensor]) -> Table:
+    def table(self, weights: Callable[[torch.Tensor], torch.Tensor], number: torch.dtype) -> Table:
         """Tabulate linear maps of the radial functions: the narrower these are, the finer."""
-        intervals = INTERVALS_PER_GAUSSIAN * self.n
-        return tabulated(functions, self._cutoff, self.get_buffer("centres").dtype, intervals)
+        return tabulated(weights, self._cutoff, number, INTERVALS_PER_GAUSSIAN * self.n)
 
 
 class Edges:
@@ -135,7 +134,7 @@ class TabulatedMessages(torch.nn.Module):
     def __init__(self, source: Messages, padding: int):
         super().__init__()
         self._padding = padding
-        self._table = source.radial.table(source.weights_at)
+        self._table = source.radial.table(source.weights_at, source.linear.weight.dtype)
 
     def forward(self, h: torch.Tensor, v: torch.Tensor, edges: Edges) -> torch.Tensor:
         """Return M (n_atoms, 4 channels)."""

@@ -88,7 +88,19 @@ class LEIGNNGradient(LEIGNN):
     revision: ClassVar[int] = 1
     look: ClassVar[tuple[str, str] | None] = ("#E377C2", "h")
     conservative: ClassVar[bool] = True
-    exemptions: ClassVar[dict[str, str]] = {}
+    exemptions: ClassVar[dict[str, str]] = dict.fromkeys(
+        (
+            "flux_stepper_predicts_the_same",
+            "flux_moves_the_energy",
+            "flux_rotates",
+            "flux_ignores_numbering_and_faces",
+            "flux_is_extensive",
+            "flux_is_linear_in_velocities",
+            "flux_of_one_atom",
+            "flux_is_refused",
+        ),
+        "energies of atoms depend on all atoms of the cell by the global node: there is no heat flux",
+    )
 
     @dataclass(frozen=True)
     class Hypers(LEIGNN.Hypers):

@@ -269,8 +269,8 @@ class NetworkPotential(Potential):
             self._scales = Scales(**kept["scales"])
             self.network_ = self._network(self._scales)
             self.network_.load_state_dict(kept["network"])
+        except ValueError as error:
+            raise UserError(f"{path}: {error}") from error
         except (OSError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise UserError(
-                f"{path}: not a network of {self.family} with these settings ({reason})"
-            ) from error
+            raise UserError(f"{path}: not a network of {self.family} ({reason})") from error
