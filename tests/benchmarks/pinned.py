@@ -16,10 +16,10 @@ PRESET = "quick"
 
 
 def fitted(name, folder):
-    """Fit a family to the embedded data, networks for one epoch: that does not change what a step costs."""
+    """Fit a family to the embedded data, networks for one step: that does not change the cost."""
     settings = hypers(name, PRESET, "Mo")
-    if "epochs" in settings:
-        settings["epochs"] = 1
+    for one in {"epochs", "steps"} & settings.keys():
+        settings[one] = 1
     family(name)(**settings).fit(records.load("embedded", "Mo").train).save(folder)
     return folder
 
