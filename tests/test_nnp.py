@@ -15,11 +15,12 @@ from mlip_bench.data.reference import labelled
 from mlip_bench.errors import UserError
 from mlip_bench.measure.errors import comparison, summary
 from mlip_bench.potentials import load
-from mlip_bench.potentials.nnp import NNP, fitting, kernel, samples
-from mlip_bench.potentials.nnp.functions import Switch
-from mlip_bench.potentials.nnp.geometry import Neighbourhood, tables
+from mlip_bench.potentials.nnp import NNP, fitting, samples
 from mlip_bench.potentials.nnp.model import Evaluator
 from mlip_bench.potentials.nnp.training import Kalman, Network
+from mlip_bench.potentials.symmetry_functions import kernel
+from mlip_bench.potentials.symmetry_functions.functions import Switch
+from mlip_bench.potentials.symmetry_functions.geometry import Neighbourhood, tables
 
 SMALL = {"cutoff": 4.2, "radial_shifts": [0.0, 1.5, 3.0], "zetas": [1.0, 2.0, 16.0], "hidden": [7, 5]}
 PUBLISHED = Path(os.environ.get("MLIP_BENCH_DATA", "nowhere")).parent / "published" / "Mo" / "nnp"

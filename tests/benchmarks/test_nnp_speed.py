@@ -10,9 +10,9 @@ from threadpoolctl import threadpool_limits
 from mlip_bench.data import records
 from mlip_bench.hardware import available_cores
 from mlip_bench.potentials.nnp import NNP, samples
-from mlip_bench.potentials.nnp.geometry import tables
 from mlip_bench.potentials.nnp.model import SKIN, Evaluator
 from mlip_bench.potentials.presets import hypers
+from mlip_bench.potentials.symmetry_functions.geometry import tables
 
 pytestmark = pytest.mark.benchmark
 

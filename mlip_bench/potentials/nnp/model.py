@@ -27,12 +27,13 @@ from mlip_bench.data import reference, voigt
 from mlip_bench.hardware import available_cores
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.memory import DOUBLE, refuse_too_much
-from mlip_bench.potentials.nnp import fitting, kernel, n2p2
+from mlip_bench.potentials.nnp import fitting, n2p2
 from mlip_bench.potentials.nnp.blocks import IN_MEMORY, Stored, cut
-from mlip_bench.potentials.nnp.functions import Angular, Radial, SymmetryFunctions, grid
-from mlip_bench.potentials.nnp.geometry import Neighbourhood, tables
 from mlip_bench.potentials.nnp.samples import Descriptors, Samples, Scaling, descriptors, join, scaling
 from mlip_bench.potentials.nnp.training import ACTIVATIONS, Kalman, Network
+from mlip_bench.potentials.symmetry_functions import kernel
+from mlip_bench.potentials.symmetry_functions.functions import Angular, Radial, SymmetryFunctions, grid
+from mlip_bench.potentials.symmetry_functions.geometry import Neighbourhood, tables
 
 # Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
 SKIN = 0.5

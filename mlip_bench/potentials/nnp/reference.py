@@ -10,9 +10,9 @@ import torch
 from ase import Atoms
 from ase.neighborlist import neighbor_list
 
-from mlip_bench.potentials.nnp.functions import Angular, Radial, Switch
-from mlip_bench.potentials.nnp.geometry import tables
 from mlip_bench.potentials.nnp.model import NNP
+from mlip_bench.potentials.symmetry_functions.functions import Angular, Radial, Switch
+from mlip_bench.potentials.symmetry_functions.geometry import tables
 
 DOUBLE = torch.float64
 

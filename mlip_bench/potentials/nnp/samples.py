@@ -9,8 +9,8 @@ import numpy as np
 from ase import Atoms
 
 from mlip_bench.data import reference
-from mlip_bench.potentials.nnp import kernel
-from mlip_bench.potentials.nnp.geometry import Neighbourhood, Tables
+from mlip_bench.potentials.symmetry_functions import kernel
+from mlip_bench.potentials.symmetry_functions.geometry import Neighbourhood, Tables
 
 
 class Descriptors(NamedTuple):
