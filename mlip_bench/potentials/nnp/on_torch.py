@@ -16,8 +16,8 @@ from ase import Atoms
 from mlip_bench.data import voigt
 from mlip_bench.potentials.base import Prediction
 from mlip_bench.potentials.nnp.reference import cutoff_function
-from mlip_bench.potentials.nnp.samples import Scaling
 from mlip_bench.potentials.nnp.training import Network
+from mlip_bench.potentials.symmetry_functions.descriptors import Scaling
 from mlip_bench.potentials.symmetry_functions.geometry import Neighbourhood, Tables
 from mlip_bench.potentials.symmetry_functions.kernel import RANGE_TOLERANCE
 
