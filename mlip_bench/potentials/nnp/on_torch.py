@@ -15,11 +15,11 @@ from ase import Atoms
 
 from mlip_bench.data import voigt
 from mlip_bench.potentials.base import Prediction
-from mlip_bench.potentials.nnp.reference import cutoff_function
 from mlip_bench.potentials.nnp.training import Network
 from mlip_bench.potentials.symmetry_functions.descriptors import Scaling
 from mlip_bench.potentials.symmetry_functions.geometry import Neighbourhood, Tables
 from mlip_bench.potentials.symmetry_functions.kernel import RANGE_TOLERANCE
+from mlip_bench.potentials.symmetry_functions.on_torch import cutoff_function
 
 # Triples of atoms in one batch: with some tens of functions a few gigabytes.
 TRIPLES_PER_BATCH = 4_000_000
