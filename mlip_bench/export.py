@@ -83,7 +83,8 @@ try:
         for done in range(10, 101, 10):
             simulation.run(10)
             print("step", done, "temperature (K):", round(simulation.thermo("temp"), 1))
-        print("potential energy (eV):", simulation.thermo("pe"))
+        if potential.predicts_energy:
+            print("potential energy (eV):", simulation.thermo("pe"))
 except DynamicsFailed as failure:
     sys.exit(str(failure))
 '''

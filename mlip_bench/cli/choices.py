@@ -196,6 +196,18 @@ def with_device(names: list[str], device: str) -> list[str]:
     return able
 
 
+def refuse_impossible(names: list[str], measures: list[str]) -> None:
+    """Raise :class:`UserError` for a measure that needs what a family, also called by name, has not."""
+    from mlip_bench.measure import MEASURES
+    from mlip_bench.potentials import family
+
+    for measure in measures:
+        for name in names:
+            reason = MEASURES[measure].impossible(family(name))
+            if reason is not None:
+                raise UserError(f"{measure}: {reason}")
+
+
 @overload
 def parse_duration(text: str, option: str) -> float: ...
 

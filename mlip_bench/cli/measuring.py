@@ -120,7 +120,7 @@ def measure(
     """Print properties of a saved or published potential beside those of first principles."""
     from mlip_bench.data import records
     from mlip_bench.data.files import read_crystal
-    from mlip_bench.measure import PROPERTIES, first_principles, properties, property_of
+    from mlip_bench.measure import MEASURES, PROPERTIES, first_principles, properties, property_of
 
     names = chosen(measures, list(PROPERTIES), "property")
     potential = read_potential(path, settings or [], trust)
@@ -133,6 +133,12 @@ def measure(
     values: list[dict[str, Any]] = []
     tables = []
     for title in names:
+        impossible = MEASURES[title].impossible(type(potential))
+        if impossible is not None and measures != "all":
+            raise UserError(f"{title}: {impossible}")
+        if impossible is not None:
+            findings.append(f"{title}: {impossible}")
+            continue
         try:
             found = property_of(potential, title, atoms)
         except UserError as error:

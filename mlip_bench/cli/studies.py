@@ -42,6 +42,7 @@ from mlip_bench.cli.choices import (
     parse_varied,
     plan_files,
     plan_potentials,
+    refuse_impossible,
     with_device,
 )
 from mlip_bench.cli.printing import SOMETHING_FAILED, complain, console, say, say_of_data
@@ -108,6 +109,8 @@ def run(
         files, potential = apart(potential)
         names = with_device(chosen(potential, family_names(), "potential"), device) if potential else []
         measures = chosen(measure, list(MEASURES), "measure")
+        if "all" not in (potential, measure):
+            refuse_impossible(names, measures)
         of_files = [kind_of(path).family for path in files]
         overrides = parse_settings(settings or [], list(dict.fromkeys(names + of_files)))
         published = plan_files(files, names, device, overrides, trust)

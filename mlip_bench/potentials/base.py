@@ -59,6 +59,8 @@ class Potential(ABC):
     """What predictions hold: ``forces`` always; without ``energy`` or ``stress`` these are NaN."""
     conservative: ClassVar[bool] = True
     """False where forces are predicted directly and are not the gradient of the energy."""
+    counterpart: ClassVar[str] = ""
+    """Of a family with direct forces: the conservative one that differs in nothing else, by its name."""
     stochastic: ClassVar[bool] = True
     """False where a fit has no random choice, so that other seeds give the same potential."""
     devices: ClassVar[tuple[str, ...]] = ("cpu",)

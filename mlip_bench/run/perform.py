@@ -54,7 +54,7 @@ def _(task: Measurement, work: Work, threads: int, progress: Progress) -> None:
     potential = load(store.entry(task.fit)).on(task.fit.device)
     fitted = task.fit.potential.source is None
     subject = Subject(potential, dataset(task, store), work.folder, task.preset, fitted)
-    values = MEASURES[task.measure].run(subject, progress)
+    values = MEASURES[task.measure].measured(subject, progress)
     wall_s = time.perf_counter() - start
     rows = task.success(values, started, wall_s, threads, potential.n_parameters)
     write_rows(work.folder / TASK_ROWS, rows)

@@ -7,10 +7,10 @@ ratio is taken pair by pair. Native pair styles leave the energy out, which LAMM
 block but a long simulation does not: with it, short blocks made the ruler up to a tenth dearer than it is.
 A potential whose dynamics explode meanwhile is timed nevertheless, on rattled copies and with steps so
 short that its atoms stay where they are, and a note says so. Data without a crystal is timed on a box of
-copies of its most stable slab or molecule; so is a structure that the user names.
+copies of its most stable slab or molecule; so is a structure that the user names. A potential without a
+stress is timed at constant volume, and a note says so.
 """
 
-import dataclasses
 import time
 
 import numpy as np
@@ -39,6 +39,9 @@ LEAST_BLOCKS, MOST_BLOCKS = 7, 41
 RULER = "Mo_Zuo_JPCA2020.snapcoeff"
 RULER_LATTICE_CONSTANT = 3.1676  # Å, PBE, Materials Project
 
+# How a potential is timed that has no stress.
+TIMED_NVT = "no stress is predicted, so its steps are NVT, the ruler's NPT"
+
 # How a potential is timed whose dynamics explode.
 TIMED_STILL = f"timed on rattled copies with steps of {STILL_FS:g} fs, in which nothing moves"
 
@@ -63,13 +66,13 @@ def timed(
 
     Raises :class:`DynamicsFailed` where not even the first step gives finite forces.
     """
+    usual = None if potential.predicts_stress else TIMED_NVT
     try:
-        return values_of(*timed_blocks(potential, sample, n_atoms, progress, least))
+        return values_of(*timed_blocks(potential, sample, n_atoms, progress, least), note=usual)
     except DynamicsFailed as failure:
         atoms = boxes.rattled(boxes.repeated_to(sample, n_atoms))
         blocks = timed_blocks(potential, atoms, n_atoms, progress, least, STILL_FS)
-        note = f"{failure}; {TIMED_STILL}"
-        return [dataclasses.replace(value, note=note) for value in values_of(*blocks)]
+        return values_of(*blocks, note="; ".join(filter(None, (usual, str(failure), TIMED_STILL))))
 
 
 def timed_blocks(
@@ -109,7 +112,7 @@ def ratios(blocks: np.ndarray, n_atoms: int, n_ruler_atoms: int) -> np.ndarray:
     return (per_step / n_atoms) / (ruler / n_ruler_atoms)
 
 
-def values_of(blocks: np.ndarray, n_atoms: int, n_ruler_atoms: int) -> list[Value]:
+def values_of(blocks: np.ndarray, n_atoms: int, n_ruler_atoms: int, note: str | None = None) -> list[Value]:
     """Turn times per step (n_blocks, 2) of potential and ruler into values with their spread."""
     per_step, ruler = blocks.T
     series = {
@@ -119,9 +122,9 @@ def values_of(blocks: np.ndarray, n_atoms: int, n_ruler_atoms: int) -> list[Valu
         "ruler_s_per_step": ruler,
     }
     return [
-        Value(metric, float(np.median(values)), n_atoms=n_atoms, spread=half_interquartile(values))
+        Value(metric, float(np.median(values)), n_atoms=n_atoms, spread=half_interquartile(values), note=note)
         for metric, values in series.items()
-    ] + [Value("n_blocks", float(len(blocks)), n_atoms=n_atoms)]
+    ] + [Value("n_blocks", float(len(blocks)), n_atoms=n_atoms, note=note)]
 
 
 def half_interquartile(values: np.ndarray) -> float:

@@ -67,6 +67,7 @@ class NNFF(Potential):
     look: ClassVar[tuple[str, str] | None] = ("#44AA99", "v")
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     conservative: ClassVar[bool] = False
+    counterpart: ClassVar[str] = "nnp"
     predicts: ClassVar[frozenset[str]] = frozenset({"forces"})
     exemptions: ClassVar[dict[str, str]] = {
         "forces_are_gradient": "forces are predicted directly, and there is no energy",
