@@ -5,7 +5,7 @@ import pytest
 from numba import njit
 from numba.core.errors import TypingError
 
-from mlip_bench.potentials.sevennet.lanes import load, store, total, zeros
+from mlip_bench.potentials.lanes import load, store, total, zeros
 
 
 @njit

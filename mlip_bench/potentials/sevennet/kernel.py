@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from mlip_bench.potentials.sevennet.lanes import load, store, total, zeros
+from mlip_bench.potentials.lanes import load, store, total, zeros
 
 # Edges side by side, and channels: sixteen or eight at a time, and what is left of a row one by one.
 EDGES = 8
