@@ -123,17 +123,16 @@ class Moments:
     def __call__(self, around: Surroundings, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return functions (n_atoms, n_functions) and axes (n_atoms, n_axes, 3), filled up with zeros."""
         layout = self.layout
+        edges = kernel.edges_with_weights(vectors, layout.cutoffs, layout.switch, layout.etas)
         values, axes = kernel.functions_and_axes(
             around.first,
             around.neighbours,
             around.species,
             len(layout.elements),
-            vectors,
+            edges,
             around.by_pair,
             around.begins,
-            layout.cutoffs,
-            layout.switch,
-            layout.etas,
+            len(layout.etas),
             layout.shapes,
             layout.radial,
             layout.angular,
@@ -146,9 +145,7 @@ class Moments:
                 around.first,
                 around.neighbours,
                 around.species,
-                vectors,
-                layout.cutoffs,
-                layout.switch,
+                edges,
                 layout.radial,
                 self.channels.of(around.species, values),
                 np.array(self._of_functions),

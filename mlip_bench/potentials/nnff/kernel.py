@@ -9,32 +9,40 @@ pair of elements, so that all inner loops run over contiguous arrays.
 import numpy as np
 from numba import njit
 
+from mlip_bench.potentials.lanes import exponential, load, splat, store, total, zeros
 from mlip_bench.potentials.symmetry_functions.kernel import FAST, cutoff_function, most_triples
+
+# Numbers that are added up side by side; buffers end with whole lanes.
+LANES = 8
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def edges_with_weights(
     vectors: np.ndarray, cutoffs: np.ndarray, kind: tuple[int, float], etas: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return lengths r (n_edges,), unit vectors (n_edges, 3), f_c of each cutoff and W of each η by edge.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return by edge whether it is within the cutoff, and for those that are what else is asked of them.
 
-    W (n_edges, n_etas) is exp(-η (r - R_s)²) f_c(r): the factor of an edge in the angular functions.
+    That is r (n_edges,), unit vectors (n_edges, 3), f_c of each cutoff, and W of each η, which is
+    exp(-η (r - R_s)²) f_c(r), the factor of an edge in the angular functions.
     """
     n_edges = len(vectors)
-    lengths, units = np.empty(n_edges), np.empty((n_edges, 3))
-    switch, weight = np.zeros((n_edges, len(cutoffs))), np.zeros((n_edges, len(etas)))
+    inside, lengths, units = np.empty(n_edges, np.uint8), np.empty(n_edges), np.empty((n_edges, 3))
+    switch, weight = np.empty((n_edges, len(cutoffs))), np.empty((n_edges, len(etas)))
     for e in range(n_edges):
-        r = np.sqrt(vectors[e, 0] ** 2 + vectors[e, 1] ** 2 + vectors[e, 2] ** 2)
-        lengths[e] = r
+        square = vectors[e, 0] ** 2 + vectors[e, 1] ** 2 + vectors[e, 2] ** 2
+        inside[e] = square < cutoffs[-1] ** 2
+        if not inside[e]:
+            continue
+        lengths[e] = np.sqrt(square)
+        inverse = 1.0 / lengths[e]
         for x in range(3):
-            units[e, x] = vectors[e, x] / r
-        if r < cutoffs[-1]:
-            for c in range(len(cutoffs)):
-                switch[e, c] = cutoff_function(kind[0], kind[1], r, cutoffs[c])[0]
-            for g in range(len(etas)):
-                away = r - etas[g, 1]
-                weight[e, g] = np.exp(-etas[g, 0] * away * away) * switch[e, int(etas[g, 2])]
-    return lengths, units, switch, weight
+            units[e, x] = vectors[e, x] * inverse
+        for c in range(len(cutoffs)):
+            switch[e, c] = cutoff_function(kind[0], kind[1], lengths[e], cutoffs[c])[0]
+        for g in range(len(etas)):
+            away = lengths[e] - etas[g, 1]
+            weight[e, g] = np.exp(-etas[g, 0] * away * away) * switch[e, int(etas[g, 2])]
+    return inside, lengths, units, switch, weight
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
@@ -43,7 +51,7 @@ def _gather_edges(
     end: int,
     kind: int,
     kinds: np.ndarray,
-    cutoff: float,
+    inside: np.ndarray,
     lengths: np.ndarray,
     units: np.ndarray,
     near: np.ndarray,
@@ -52,7 +60,7 @@ def _gather_edges(
     """Put r and unit vectors of a centre's edges to one element into rows of ``near``; return how many."""
     m = 0
     for e in range(begin, end):
-        if kinds[e] == kind and lengths[e] < cutoff:
+        if inside[e] and kinds[e] == kind:
             which[m] = e
             near[0, m] = lengths[e]
             near[1, m], near[2, m], near[3, m] = units[e, 0], units[e, 1], units[e, 2]
@@ -142,37 +150,52 @@ def _powers(cosines: np.ndarray, m: int, lam: float, zeta: float, value: np.ndar
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _sums_of_edges(
-    m: int, function: np.ndarray, near: np.ndarray, switched: np.ndarray, axis: np.ndarray
-) -> float:
-    """Return a radial function (row: element, η, R_s, cutoff) of a centre, and set the axis of its terms."""
-    eta, shift = function[1], function[2]
-    total, along_x, along_y, along_z = 0.0, 0.0, 0.0, 0.0
-    for e in range(m):
-        away = near[0, e] - shift
-        term = np.exp(-eta * away * away) * switched[e]
-        total += term
-        along_x += term * near[1, e]
-        along_y += term * near[2, e]
-        along_z += term * near[3, e]
-    axis[0], axis[1], axis[2] = along_x, along_y, along_z
-    return total
+def _radial_terms(
+    m: int, function: np.ndarray, lengths: np.ndarray, switched: np.ndarray, terms: np.ndarray
+) -> None:
+    """Set the terms of a radial function (row: element, η, R_s, cutoff) of a centre's edges.
+
+    ``switched`` is the cutoff function, and ends with zeros.
+    """
+    like = load(lengths, 0, LANES)
+    back = splat(-function[2], like)
+    for e in range(0, m, LANES):
+        away = load(lengths, e, LANES) + back
+        store(terms, e, exponential(-function[1] * (away * away)) * load(switched, e, LANES))
+
+
+@njit(cache=True, nogil=True)
+def _fill_up(m: int, terms: np.ndarray) -> None:
+    """Set what is left of the last lanes of terms to zero."""
+    for p in range(m, _whole_lanes(m)):
+        terms[p] = 0.0
+
+
+@njit(cache=True, nogil=True)
+def _whole_lanes(m: int) -> int:
+    """Return the next multiple of ``LANES``."""
+    return (m + LANES - 1) // LANES * LANES
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _sums_of_triples(
-    m: int, product: np.ndarray, power: np.ndarray, sides: np.ndarray, begin: int, axis: np.ndarray
+def _sums(
+    m: int, terms: np.ndarray, factors: np.ndarray, sides: np.ndarray, begin: int, axis: np.ndarray
 ) -> float:
-    """Return Σ product · power over triples, and set the axis with the unit vectors from row ``begin``."""
-    total, along_x, along_y, along_z = 0.0, 0.0, 0.0, 0.0
-    for p in range(m):
-        term = product[p] * power[p]
-        total += term
-        along_x += term * sides[begin, p]
-        along_y += term * sides[begin + 1, p]
-        along_z += term * sides[begin + 2, p]
-    axis[0], axis[1], axis[2] = along_x, along_y, along_z
-    return total
+    """Return Σ terms · factors, and set the axis: that sum with three vectors of ``sides``, from ``begin`` on.
+
+    Vectors of ``sides`` are as long as ``factors``. Terms end with zeros, and all else is finite there.
+    """
+    row = len(factors)
+    one = load(terms, 0, LANES)
+    total_of, along_x, along_y, along_z = zeros(one), zeros(one), zeros(one), zeros(one)
+    for p in range(0, m, LANES):
+        term = load(terms, p, LANES) * load(factors, p, LANES)
+        total_of = total_of + term
+        along_x = along_x + term * load(sides, begin * row + p, LANES)
+        along_y = along_y + term * load(sides, (begin + 1) * row + p, LANES)
+        along_z = along_z + term * load(sides, (begin + 2) * row + p, LANES)
+    axis[0], axis[1], axis[2] = total(along_x), total(along_y), total(along_z)
+    return total(total_of)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
@@ -181,12 +204,10 @@ def functions_and_axes(
     neighbours: np.ndarray,
     species: np.ndarray,
     n_species: int,
-    vectors: np.ndarray,
+    edges: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray],
     triples: np.ndarray,
     begins: np.ndarray,
-    cutoffs: np.ndarray,
-    switch_kind: tuple[int, float],
-    etas: np.ndarray,
+    n_etas: int,
     shapes: np.ndarray,
     radial: tuple[np.ndarray, ...],
     angular: tuple[np.ndarray, ...],
@@ -196,32 +217,32 @@ def functions_and_axes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the functions (n_atoms, n_functions) and the axes that go with them (n_atoms, n_axes, 3).
 
-    Tables are those of :class:`mlip_bench.potentials.symmetry_functions.geometry.Tables`. A radial function
+    ``edges`` is what :func:`edges_with_weights` returns; tables are those of :class:`mlip_bench.potentials.symmetry_functions.geometry.Tables`. A radial function
     has one axis, an angular function of two equal elements one, one of two different elements two. Rows are
     filled up with zeros.
     """
-    lengths, units, switch, weight = edges_with_weights(vectors, cutoffs, switch_kind, etas)
+    inside, lengths, units, switch, weight = edges
     kinds = species[neighbours]
     values, axes = np.zeros((len(species), n_functions)), np.zeros((len(species), n_axes, 3))
-    most, most_edges = most_triples(begins.ravel()), most_triples(first)
-    inside = (lengths < cutoffs[-1]).astype(np.uint8)
-    near, which, switched = np.empty((4, most_edges)), np.empty(most_edges, np.int64), np.empty(most_edges)
-    chosen, product = np.empty(most + 1, np.int64), np.empty((len(etas), most))
-    cosines, sides, power = np.empty(most), np.empty((6, most)), np.empty((len(shapes), most))
+    most, most_edges = _whole_lanes(most_triples(begins.ravel())), _whole_lanes(most_triples(first))
+    near, which, switched = np.zeros((4, most_edges)), np.empty(most_edges, np.int64), np.zeros(most_edges)
+    terms, ones = np.zeros(most_edges), np.ones(most_edges)
+    chosen, product = np.empty(most + 1, np.int64), np.zeros((n_etas, most))
+    cosines, sides, power = np.empty(most), np.zeros((6, most)), np.zeros((len(shapes), most))
     for i in range(len(species)):
         mine, angles = radial[species[i]], angular[species[i]]
         m, last, last_cutoff = 0, -1, -1
         for f in range(len(mine)):
             if int(mine[f, 0]) != last:
                 last, last_cutoff = int(mine[f, 0]), -1
-                m = _gather_edges(
-                    first[i], first[i + 1], last, kinds, cutoffs[-1], lengths, units, near, which
-                )
+                m = _gather_edges(first[i], first[i + 1], last, kinds, inside, lengths, units, near, which)
             if int(mine[f, 3]) != last_cutoff:
                 last_cutoff = int(mine[f, 3])
                 for e in range(m):
                     switched[e] = switch[which[e], last_cutoff]
-            values[i, f] = _sums_of_edges(m, mine[f], near, switched, axes[i, f])
+                _fill_up(m, switched)
+            _radial_terms(m, mine[f], near[0], switched, terms)
+            values[i, f] = _sums(m, terms, ones, near.reshape(-1), 1, axes[i, f])
         k = len(mine)
         for part in blocks[species[i]]:
             one, other = part[0] // n_species, part[0] % n_species
@@ -233,16 +254,18 @@ def functions_and_axes(
                 for x in range(3):
                     for p in range(m):
                         sides[x, p] += sides[3 + x, p]
+            for g in range(n_etas):
+                _fill_up(m, product[g])
             last = -1
             for f in range(part[1], part[2]):
                 g, q = angles[f, 1], angles[f, 2]
                 if q != last:
                     _powers(cosines, m, shapes[q, 0], shapes[q, 1], power[q])
                     last = q
-                values[i, len(mine) + f] = _sums_of_triples(m, product[g], power[q], sides, 0, axes[i, k])
+                values[i, len(mine) + f] = _sums(m, product[g], power[q], sides.reshape(-1), 0, axes[i, k])
                 k += 1
                 if one != other:
-                    _sums_of_triples(m, product[g], power[q], sides, 3, axes[i, k])
+                    _sums(m, product[g], power[q], sides.reshape(-1), 3, axes[i, k])
                     k += 1
     return values, axes
 
@@ -252,47 +275,43 @@ def axes_of_channels(
     first: np.ndarray,
     neighbours: np.ndarray,
     species: np.ndarray,
-    vectors: np.ndarray,
-    cutoffs: np.ndarray,
-    switch_kind: tuple[int, float],
-    radial: tuple[np.ndarray, ...],
+    edges: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    carriers: tuple[np.ndarray, ...],
     channels: np.ndarray,
     begins: np.ndarray,
     axes: np.ndarray,
 ) -> None:
     """Set the axes Σ_j g_f(r_ij) s_q(j) u_ij, from ``begins`` (n_elements,) on.
 
-    ``channels`` s are (n_atoms, n_channels). Axes stand in the order of the radial functions of each element,
-    channels next to each other.
+    ``carriers`` has the radial functions g of each element, a row each as in ``radial``; ``channels`` s are
+    (n_atoms, n_channels). Axes stand in the order of the carriers, channels next to each other.
     """
     n_channels = channels.shape[1]
-    lengths, units, switch, _ = edges_with_weights(vectors, cutoffs, switch_kind, np.empty((0, 4)))
+    inside, lengths, units, switch, _ = edges
     kinds = species[neighbours]
-    most_edges = most_triples(first)
-    near, which = np.empty((4, most_edges)), np.empty(most_edges, np.int64)
-    along, sums = np.empty((most_edges, 3 * n_channels)), np.empty(3 * n_channels)
+    most_edges = _whole_lanes(most_triples(first))
+    near, which, switched = np.zeros((4, most_edges)), np.empty(most_edges, np.int64), np.zeros(most_edges)
+    terms, told = np.zeros(most_edges), np.zeros((n_channels, most_edges))
     for i in range(len(species)):
-        mine = radial[species[i]]
-        m, last = 0, -1
+        mine = carriers[species[i]]
+        m, last, last_cutoff = 0, -1, -1
         for f in range(len(mine)):
             if int(mine[f, 0]) != last:
-                last = int(mine[f, 0])
-                m = _gather_edges(
-                    first[i], first[i + 1], last, kinds, cutoffs[-1], lengths, units, near, which
-                )
+                last, last_cutoff = int(mine[f, 0]), -1
+                m = _gather_edges(first[i], first[i + 1], last, kinds, inside, lengths, units, near, which)
                 for e in range(m):
                     for q in range(n_channels):
-                        for x in range(3):
-                            along[e, 3 * q + x] = channels[neighbours[which[e]], q] * near[1 + x, e]
-            sums[:] = 0.0
-            for e in range(m):
-                away = near[0, e] - mine[f, 2]
-                term = np.exp(-mine[f, 1] * away * away) * switch[which[e], int(mine[f, 3])]
-                for column in range(3 * n_channels):
-                    sums[column] += term * along[e, column]
+                        told[q, e] = channels[neighbours[which[e]], q]
+            if int(mine[f, 3]) != last_cutoff:
+                last_cutoff = int(mine[f, 3])
+                for e in range(m):
+                    switched[e] = switch[which[e], last_cutoff]
+                _fill_up(m, switched)
+            _radial_terms(m, mine[f], near[0], switched, terms)
             for q in range(n_channels):
-                for x in range(3):
-                    axes[i, begins[species[i]] + f * n_channels + q, x] = sums[3 * q + x]
+                _sums(
+                    m, terms, told[q], near.reshape(-1), 1, axes[i, begins[species[i]] + f * n_channels + q]
+                )
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
