@@ -3,7 +3,8 @@
 numba leaves it to LLVM to make vector code of loops, and a loop of 16 channels is too short for that: most of
 its time goes into finding out that its arrays do not overlap. Here it is said outright. ``load(array, start,
 8)`` reads eight neighbours of a one-dimensional array; +, * and a factor act on all; ``store`` writes them
-back, ``total`` adds them up, ``exponential`` is e^x of each. The number of lanes is a literal; 1 does for what is left of a row.
+back, ``total`` adds them up, ``exponential`` is e^x of each. The number of lanes is a literal; 1 does for
+what is left of a row.
 """
 
 import math
@@ -155,8 +156,8 @@ def _multiply(one: Any, other: Any) -> Any:
     return None
 
 
-# e^x = 2^k e^y with k the whole number next to x / ln 2, so that |y| <= ln 2 / 2, and the Taylor series of e^y,
-# of which so many terms reach double precision. ln 2 in two parts keeps y exact.
+# e^x = 2^k e^y with k the whole number next to x / ln 2, so that |y| <= ln 2 / 2, and the Taylor series of
+# e^y, of which so many terms reach double precision. ln 2 in two parts keeps y exact.
 LN_2_HIGH, LN_2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10
 TERMS = 13
 LEAST = -708.0
@@ -165,7 +166,7 @@ LEAST = -708.0
 
 @intrinsic
 def exponential(typing: Any, value: Any) -> Any:
-    """Return e^x of each lane, for numbers in double precision up to 700; the C library's takes one by one."""
+    """Return e^x of each lane, for numbers in double precision up to 700; that of C takes one by one."""
     if value.number.bitwidth != 64:
         raise errors.TypingError("the exponential of lanes is for double precision")
 

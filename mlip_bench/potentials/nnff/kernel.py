@@ -181,9 +181,10 @@ def _whole_lanes(m: int) -> int:
 def _sums(
     m: int, terms: np.ndarray, factors: np.ndarray, sides: np.ndarray, begin: int, axis: np.ndarray
 ) -> float:
-    """Return Σ terms · factors, and set the axis: that sum with three vectors of ``sides``, from ``begin`` on.
+    """Return Σ terms · factors, and set the axis: that sum with three vectors of ``sides``.
 
-    Vectors of ``sides`` are as long as ``factors``. Terms end with zeros, and all else is finite there.
+    These begin at number ``begin``, and are as long as ``factors``. Terms end with zeros, and all else is
+    finite there.
     """
     row = len(factors)
     one = load(terms, 0, LANES)
@@ -217,9 +218,9 @@ def functions_and_axes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the functions (n_atoms, n_functions) and the axes that go with them (n_atoms, n_axes, 3).
 
-    ``edges`` is what :func:`edges_with_weights` returns; tables are those of :class:`mlip_bench.potentials.symmetry_functions.geometry.Tables`. A radial function
-    has one axis, an angular function of two equal elements one, one of two different elements two. Rows are
-    filled up with zeros.
+    ``edges`` is what :func:`edges_with_weights` returns; tables are those of
+    :class:`mlip_bench.potentials.symmetry_functions.geometry.Tables`. A radial function has one axis, an
+    angular function of two equal elements one, of two different elements two. Rows are filled up with zeros.
     """
     inside, lengths, units, switch, weight = edges
     kinds = species[neighbours]
