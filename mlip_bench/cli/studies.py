@@ -37,6 +37,7 @@ from mlip_bench.cli.arguments import (
 from mlip_bench.cli.choices import (
     apart,
     chosen,
+    fit_for,
     parse_duration,
     parse_settings,
     parse_varied,
@@ -117,6 +118,7 @@ def run(
         plan_potentials(names, preset, system or "", overrides)  # before any download: are they right?
         request = DataRequest(system, dataset, train, test, split, seed, crystal, reading)
         data = request.read()
+        names = fit_for(names, data, potential == "all")
         fitted = plan_potentials(names, preset, data.system, overrides)
         plan = Plan(data, fitted + published, tuple(measures), seed, device, preset, trust)
     folder = out or Path("reports") / plan.dataset.system

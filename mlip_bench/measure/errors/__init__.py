@@ -133,7 +133,7 @@ def shift_per_element(predicted: Predicted) -> dict[str, float]:
     """
     missing = []
     for atoms, prediction in zip(predicted.structures, predicted.predictions, strict=True):
-        if np.isfinite(prediction.energy):
+        if np.isfinite(prediction.energy) and reference.has_energy(atoms):
             rest = reference.energy(atoms) - prediction.energy
             missing.append(reference.labelled(atoms.copy(), rest, reference.forces(atoms), None))
     if not missing:
