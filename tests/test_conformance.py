@@ -28,9 +28,9 @@ SMALL = {
         "radial_shifts": [0.0, 2.0],
         "zetas": [1.0, 4.0],
         "hidden": [6, 6],
-        "channels": 2,
         "invariant_epochs": 1,
-        "epochs": 3,
+        "epochs": 2,
+        "lbfgs_iterations": 10,
     },
 }
 

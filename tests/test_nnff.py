@@ -1,5 +1,8 @@
 """NNFF: forces that turn with the structure, against torch, symmetry, and what its axes are said to be."""
 
+import copy
+import dataclasses
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -9,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from mlip_bench.data.reference import forces, labelled
 from mlip_bench.errors import UserError
 from mlip_bench.potentials import load
-from mlip_bench.potentials.nnff import NNFF, axes
+from mlip_bench.potentials.nnff import NNFF, axes, samples, training
 from mlip_bench.potentials.nnff.model import Evaluator
 from mlip_bench.potentials.nnff.on_torch import TorchEvaluator
 from mlip_bench.potentials.symmetry_functions.descriptors import descriptors
@@ -20,10 +23,10 @@ SMALL = {
     "radial_shifts": [0.0, 1.5, 3.0],
     "zetas": [1.0, 2.0, 16.0],
     "hidden": [12, 12],
-    "channels": 2,
     "invariant_epochs": 2,
-    "epochs": 20,
-    "batch": 8,
+    "epochs": 8,
+    "batch": 16,
+    "lbfgs_iterations": 50,
 }
 RANKED = SMALL | {"axes": "ranked", "n_ranked": 5}
 EXACT = 1e-12
@@ -142,28 +145,49 @@ def test_moments_are_the_sums_that_they_are_said_to_be(moments, alloys):
     from ase.neighborlist import neighbor_list
 
     atoms, layout = alloys[19], tables(moments.functions_, moments.elements_)
-    species, values, found = axes.described(moments.axes_, atoms)
-    channels = moments.channels_.of(species, values)
+    species, _, found = axes.described(moments.axes_, atoms)
     i, j, r, d = neighbor_list("ijdD", atoms, layout.cutoff)
-    mine = layout.radial[species[0]]
-    begin = moments.axes_._of_functions[species[0]]
-    for f, (element, eta, shift, _) in enumerate(mine):
+    for f, (element, eta, shift, _) in enumerate(layout.radial[species[0]]):
         near = (i == 0) & (species[j] == element)
         terms = np.exp(-eta * (r[near] - shift) ** 2) * 0.5 * (1 + np.cos(np.pi * r[near] / layout.cutoff))
-        units = d[near] / r[near, None]
-        np.testing.assert_allclose(found[0, f], terms @ units, atol=1e-12)
-        for q in range(2):
-            weighed = (terms * channels[j[near], q]) @ units
-            np.testing.assert_allclose(found[0, begin + 2 * f + q], weighed, atol=1e-12)
+        np.testing.assert_allclose(found[0, f], terms @ (d[near] / r[near, None]), atol=1e-12)
 
 
-def test_channels_have_unit_variance_and_are_uncorrelated(alloys):
-    values = np.random.default_rng(0).normal(size=(500, 6)) @ np.random.default_rng(1).normal(size=(6, 6))
-    learnt = axes.Channels.learnt([values], 3)
-    linear = values @ learnt.slopes[0] + learnt.offsets[0]
-    np.testing.assert_allclose(np.cov(linear.T, ddof=0), np.eye(3), atol=1e-10)
-    found = learnt.of(np.zeros(500, int), values)
-    np.testing.assert_allclose(found, 2 * np.tanh(linear / 2), atol=1e-12)
+def test_training_sees_what_prediction_says(either, alloys):
+    """The trainer's forces, from its own arrays, are those of the kernels before the mean is taken off."""
+    axes_of, kept = either.axes_, [network.kept for network in either.networks_]
+    parts = [samples.described(axes_of, atoms, kept, either.two_sided) for atoms in alloys[:6]]
+    n_inputs = [len(low) for low in either.ranges_.low]
+    n_pulls = [len(radial) if either.two_sided else 0 for radial in axes_of.layout.radial]
+    scale = samples.scales(samples.joined(parts), n_inputs, list(map(len, kept)), n_pulls)
+    data = samples.samples(alloys[:6], parts, axes_of, scale, 2.0, either.hypers.regularisation, "cpu")
+    schedule = training.Schedule([12, 12], 0, 1, 16, 1e-3, 0, 1)
+    sizes = (n_inputs, list(map(len, kept)), n_pulls)
+    trainer = training.Trainer(data, np.zeros(6, bool), *sizes, schedule, seed=7)
+    batch = trainer._batch(np.array([1, 4]))
+    found = 2.0 * trainer._forces(batch, *trainer._outputs(batch)).detach().numpy()
+    potential = copy.copy(either)
+    potential.hypers = dataclasses.replace(either.hypers, remove_net_force=False)
+    potential.networks_ = [
+        potential._in_units(trainer.network(k, which), k, scale, 2.0) for k, which in enumerate(kept)
+    ]
+    expected = np.concatenate([predicted(potential, alloys[k]) for k in (1, 4)])
+    np.testing.assert_allclose(found, expected, atol=1e-10)
+
+
+def test_a_two_sided_force_knows_what_is_around_the_neighbours(alloys, moments):
+    """An atom beyond the cutoff of the first, but not of the second: only then it changes the force."""
+    one_sided = NNFF(**SMALL, two_sided=False).fit(alloys[:18])
+    chain = Atoms("CuCu", [[0, 0, 0], [2.6, 0, 0]])
+    longer = chain + Atoms("Au", [[5.2, 0.3, 0]])
+
+    def change(potential):
+        potential = copy.copy(potential)
+        potential.hypers = dataclasses.replace(potential.hypers, remove_net_force=False)
+        return np.abs(predicted(potential, longer)[0] - predicted(potential, chain)[0]).max()
+
+    assert change(one_sided) == 0
+    assert change(moments) > 1e-3
 
 
 def test_dynamics_keep_their_list_and_give_the_same(either, alloys):
@@ -191,7 +215,7 @@ def test_forces_are_learnt(moments, alloys):
 def test_the_invariants_alone_already_say_much_of_the_forces(alloys):
     """After the first stage, of projections, the forces are there: the second goes on from it."""
     alone = root_mean_square(np.concatenate([forces(atoms) for atoms in alloys[18:]]))
-    settings = SMALL | {"invariant_epochs": 20, "epochs": 1}
+    settings = SMALL | {"invariant_epochs": 30, "epochs": 1, "lbfgs_iterations": 0}
     for more in ({}, {"axes": "ranked", "n_ranked": 5}):
         assert errors(NNFF(**(settings | more)).fit(alloys[:18]), alloys[18:]) < 0.9 * alone
 
@@ -257,7 +281,7 @@ def test_nearly_coplanar_axes_are_counted(alloys):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("axes", "ranks"), ("n_ranked", 2), ("regularisation", 0.0), ("hidden", [0]), ("epochs", 0)],
+    [("axes", "ranks"), ("n_ranked", 2), ("regularisation", 0.0), ("hidden", [0]), ("epochs", -1)],
 )
 def test_hyper_parameters_out_of_range(name, value):
     with pytest.raises(UserError, match=name):

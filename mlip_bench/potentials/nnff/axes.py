@@ -3,16 +3,13 @@ r"""The axes that forces are made of: vectors that turn with the structure.
 **Moments** are sums over neighbours with the terms of the symmetry functions as weights, smooth because
 these are. A radial function gives :math:`A_i = \sum_j g(r_{ij}) u_{ij}`, an angular function of one pair of
 elements (b, c) with the terms :math:`t_{jk}` of its triples :math:`A_i = \sum_{jk} t_{jk} u_{ij}` with j of
-element b, and another one with k of element c (their sum where b and c are the same). With channels
-:math:`s_q(j)`, squashed principal components of the fingerprint of the neighbour, a radial function gives
-:math:`A_i = \sum_j g(r_{ij}) s_q(j) u_{ij}`, too: the force of a neighbour depends on what is around it.
-All vanish at a centre of inversion, and at every site whose symmetry allows no vector.
+element b, and another one with k of element c (their sum where b and c are the same). They vanish at a centre
+of inversion, and at every site whose symmetry allows no vector.
 
 **Ranked** axes are the unit vectors to the nearest neighbours, by distance, as in Mailoa et al.
 (doi:10.1038/s42256-019-0098-0; there "internal axes"). They jump where two neighbours change their ranks.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,85 +43,25 @@ class Surroundings(Neighbourhood):
 
 
 @dataclass(frozen=True)
-class Channels:
-    """What neighbours are told of each other: s_q = 2 tanh(z_q / 2), with z linear in the fingerprint."""
-
-    offsets: list[np.ndarray]
-    """(n_channels,) of each element."""
-    slopes: list[np.ndarray]
-    """(n_functions, n_channels) of each element."""
-
-    @classmethod
-    def learnt(cls, values: Sequence[np.ndarray], n_channels: int) -> "Channels":
-        """Return the leading principal components, of unit variance, of each element's fingerprints.
-
-        ``values`` are (n_atoms, n_functions) of each element. Where fingerprints have fewer directions, the
-        rest of the channels is zero.
-        """
-        offsets, slopes = [], []
-        for of_element in values:
-            mean, width = of_element.mean(0), _widths(of_element)
-            _, lengths, directions = linalg.svd((of_element - mean) / width, full_matrices=False)
-            spread = lengths / np.sqrt(len(of_element))
-            slope = np.zeros((of_element.shape[1], n_channels))
-            n = int((spread[:n_channels] > SHORTEST * spread[0]).sum()) if spread[0] > 0 else 0
-            slope[:, :n] = directions[:n].T / spread[:n] / width[:, None]
-            # Which way a direction points is up to the decomposition; the largest part is made positive.
-            slope *= np.sign(slope[np.abs(slope).argmax(0), np.arange(n_channels)] + (slope == 0).all(0))
-            offsets.append(-mean @ slope)
-            slopes.append(slope)
-        return cls(offsets, slopes)
-
-    def of(self, species: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Return s of each atom, (n_atoms, n_channels)."""
-        found = np.empty((len(species), len(self.offsets[0])))
-        for kind, (offset, slope) in enumerate(zip(self.offsets, self.slopes, strict=True)):
-            mine = species == kind
-            found[mine] = 2 * np.tanh((values[mine][:, : len(slope)] @ slope + offset) / 2)
-        return found
-
-
-def _widths(values: np.ndarray) -> np.ndarray:
-    width = values.std(0)
-    return np.where(width > 0, width, 1.0)
-
-
-@dataclass(frozen=True)
 class Moments:
     """Moments of the neighbours: which there are of each element, and how they are computed."""
 
     layout: Tables
-    channels: Channels | None = None
 
     @property
     def n_axes(self) -> tuple[int, ...]:
         """Number of axes of each element."""
-        return tuple(
-            own + self.n_channels * len(radial)
-            for own, radial in zip(self._of_functions, self.layout.radial, strict=True)
-        )
-
-    @property
-    def n_channels(self) -> int:
-        """Number of channels of neighbours."""
-        return 0 if self.channels is None else len(self.channels.offsets[0])
-
-    @property
-    def _of_functions(self) -> list[int]:
-        """Return the number of axes of each element that go with its functions."""
-        n_elements = len(self.layout.elements)
-        counts = []
+        n_elements, counts = len(self.layout.elements), []
         for radial, blocks in zip(self.layout.radial, self.layout.blocks, strict=True):
             pairs, begins, ends = blocks.T
             sides = 1 + (pairs // n_elements != pairs % n_elements)
             counts.append(len(radial) + int((sides * (ends - begins)).sum()))
-        return counts
+        return tuple(counts)
 
-    def __call__(self, around: Surroundings, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, around: Surroundings, edges: kernel.EdgeTables) -> tuple[np.ndarray, np.ndarray]:
         """Return functions (n_atoms, n_functions) and axes (n_atoms, n_axes, 3), filled up with zeros."""
         layout = self.layout
-        edges = kernel.edges_with_weights(vectors, layout.cutoffs, layout.switch, layout.etas)
-        values, axes = kernel.functions_and_axes(
+        return kernel.functions_and_axes(
             around.first,
             around.neighbours,
             around.species,
@@ -140,18 +77,6 @@ class Moments:
             max(layout.n_inputs),
             max(self.n_axes),
         )
-        if self.channels is not None:
-            kernel.axes_of_channels(
-                around.first,
-                around.neighbours,
-                around.species,
-                edges,
-                layout.radial,
-                self.channels.of(around.species, values),
-                np.array(self._of_functions),
-                axes,
-            )
-        return values, axes
 
 
 @dataclass(frozen=True)
@@ -166,21 +91,25 @@ class Ranked:
         """Number of axes of each element."""
         return (self.n_ranked,) * len(self.layout.elements)
 
-    def __call__(self, around: Surroundings, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, around: Surroundings, edges: kernel.EdgeTables) -> tuple[np.ndarray, np.ndarray]:
         """Return functions (n_atoms, n_functions) and axes (n_atoms, n_ranked, 3); missing ones are zero."""
-        values, _ = Moments(self.layout)(around, vectors)
-        axes, _ = kernel.nearest(around.first, vectors, self.layout.cutoff, self.n_ranked)
-        return values, axes
+        values, _ = Moments(self.layout)(around, edges)
+        return values, kernel.nearest(around.first, edges, self.n_ranked)
 
 
 Axes = Moments | Ranked
 
 
+def edge_tables(layout: Tables, vectors: np.ndarray) -> kernel.EdgeTables:
+    """Return what the kernels want to know of the edges (n_edges, 3) of one structure."""
+    return kernel.edges_with_weights(vectors, layout.cutoffs, layout.switch, layout.etas)
+
+
 def described(axes: Axes, atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return species (n_atoms,), functions and axes of one structure."""
     around = Surroundings(axes.layout.elements, axes.layout.cutoff)
-    vectors = around.update(atoms)
-    return around.species, *axes(around, vectors)
+    edges = edge_tables(axes.layout, around.update(atoms))
+    return around.species, *axes(around, edges)
 
 
 def kept(axes: np.ndarray, n_axes: int) -> np.ndarray:

@@ -15,11 +15,14 @@ from mlip_bench.potentials.symmetry_functions.kernel import FAST, cutoff_functio
 # Numbers that are added up side by side; buffers end with whole lanes.
 LANES = 8
 
+EdgeTables = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""What :func:`edges_with_weights` returns."""
+
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def edges_with_weights(
     vectors: np.ndarray, cutoffs: np.ndarray, kind: tuple[int, float], etas: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> EdgeTables:
     """Return by edge whether it is within the cutoff, and for those that are what else is asked of them.
 
     That is r (n_edges,), unit vectors (n_edges, 3), f_c of each cutoff, and W of each η, which is
@@ -205,7 +208,7 @@ def functions_and_axes(
     neighbours: np.ndarray,
     species: np.ndarray,
     n_species: int,
-    edges: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    edges: EdgeTables,
     triples: np.ndarray,
     begins: np.ndarray,
     n_etas: int,
@@ -272,70 +275,79 @@ def functions_and_axes(
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def axes_of_channels(
+def add_pushes(
     first: np.ndarray,
     neighbours: np.ndarray,
     species: np.ndarray,
-    edges: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray],
-    carriers: tuple[np.ndarray, ...],
-    channels: np.ndarray,
-    begins: np.ndarray,
-    axes: np.ndarray,
+    edges: EdgeTables,
+    radial: tuple[np.ndarray, ...],
+    coefficients: np.ndarray,
+    forces: np.ndarray,
 ) -> None:
-    """Set the axes Σ_j g_f(r_ij) s_q(j) u_ij, from ``begins`` (n_elements,) on.
+    """Add to the forces of neighbours what each centre does to them: Σ_f d_f g_f(r) along the edge.
 
-    ``carriers`` has the radial functions g of each element, a row each as in ``radial``; ``channels`` s are
-    (n_atoms, n_channels). Axes stand in the order of the carriers, channels next to each other.
+    ``coefficients`` d (n_atoms, n_radial) are those of the centres, in the order of their radial functions; a
+    positive one pulls the neighbour towards the centre. ``edges`` is what :func:`edges_with_weights` returns.
     """
-    n_channels = channels.shape[1]
     inside, lengths, units, switch, _ = edges
     kinds = species[neighbours]
     most_edges = _whole_lanes(most_triples(first))
     near, which, switched = np.zeros((4, most_edges)), np.empty(most_edges, np.int64), np.zeros(most_edges)
-    terms, told = np.zeros(most_edges), np.zeros((n_channels, most_edges))
+    pulls = np.zeros(most_edges)
     for i in range(len(species)):
-        mine = carriers[species[i]]
+        mine = radial[species[i]]
         m, last, last_cutoff = 0, -1, -1
         for f in range(len(mine)):
             if int(mine[f, 0]) != last:
+                _give(m, which, neighbours, near, pulls, forces)
                 last, last_cutoff = int(mine[f, 0]), -1
                 m = _gather_edges(first[i], first[i + 1], last, kinds, inside, lengths, units, near, which)
-                for e in range(m):
-                    for q in range(n_channels):
-                        told[q, e] = channels[neighbours[which[e]], q]
+                pulls[: _whole_lanes(m)] = 0.0
             if int(mine[f, 3]) != last_cutoff:
                 last_cutoff = int(mine[f, 3])
                 for e in range(m):
                     switched[e] = switch[which[e], last_cutoff]
                 _fill_up(m, switched)
-            _radial_terms(m, mine[f], near[0], switched, terms)
-            for q in range(n_channels):
-                _sums(
-                    m, terms, told[q], near.reshape(-1), 1, axes[i, begins[species[i]] + f * n_channels + q]
-                )
+            _add_terms(m, mine[f], coefficients[i, f], near[0], switched, pulls)
+        _give(m, which, neighbours, near, pulls, forces)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def nearest(
-    first: np.ndarray, vectors: np.ndarray, cutoff: float, n_ranked: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the unit vectors to the nearest neighbours (n_atoms, n_ranked, 3), by rank, and their edges.
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _add_terms(
+    m: int, function: np.ndarray, factor: float, lengths: np.ndarray, switched: np.ndarray, sums: np.ndarray
+) -> None:
+    """Add the terms of a radial function of a centre's edges, times a factor."""
+    like = load(lengths, 0, LANES)
+    back = splat(-function[2], like)
+    for e in range(0, m, LANES):
+        away = load(lengths, e, LANES) + back
+        term = exponential(-function[1] * (away * away)) * load(switched, e, LANES)
+        store(sums, e, load(sums, e, LANES) + factor * term)
 
-    Where an atom has fewer within the cutoff, the rest are zeros, and their edges -1.
+
+@njit(cache=True, nogil=True)
+def _give(
+    m: int, which: np.ndarray, neighbours: np.ndarray, near: np.ndarray, pulls: np.ndarray, forces: np.ndarray
+) -> None:
+    """Give the neighbours of a centre their pulls, against the unit vectors from it to them."""
+    for e in range(m):
+        j = neighbours[which[e]]
+        for x in range(3):
+            forces[j, x] -= pulls[e] * near[1 + x, e]
+
+
+@njit(cache=True, nogil=True)
+def nearest(first: np.ndarray, edges: EdgeTables, n_ranked: int) -> np.ndarray:
+    """Return the unit vectors to the nearest neighbours (n_atoms, n_ranked, 3), by rank.
+
+    Where an atom has fewer within the cutoff, the rest are zeros.
     """
-    n_atoms = len(first) - 1
-    axes, edges = np.zeros((n_atoms, n_ranked, 3)), np.full((n_atoms, n_ranked), -1)
-    for i in range(n_atoms):
-        begin, end = first[i], first[i + 1]
-        squares = np.empty(end - begin)
-        for e in range(begin, end):
-            squares[e - begin] = vectors[e, 0] ** 2 + vectors[e, 1] ** 2 + vectors[e, 2] ** 2
-        order = np.argsort(squares)
+    inside, lengths, units, _, _ = edges
+    axes = np.zeros((len(first) - 1, n_ranked, 3))
+    for i in range(len(first) - 1):
+        near = first[i] + np.flatnonzero(inside[first[i] : first[i + 1]])
+        order = near[np.argsort(lengths[near])]
         for k in range(min(n_ranked, len(order))):
-            square = squares[order[k]]
-            if square >= cutoff * cutoff:
-                break
-            edges[i, k] = begin + order[k]
             for x in range(3):
-                axes[i, k, x] = vectors[begin + order[k], x] / np.sqrt(square)
-    return axes, edges
+                axes[i, k, x] = units[order[k], x]
+    return axes

@@ -3,13 +3,17 @@ r"""NNFF: forces from a network directly, without an energy and without any deri
 The force on an atom is made of axes that turn with the structure, with coefficients that do not (Mailoa et
 al., doi:10.1038/s42256-019-0098-0, "direct covariant forces"):
 
-.. math:: F_i = \sum_k c_k(G_i) A_{k,i}
+.. math:: F_i = \sum_k c_k(G_i) A_{k,i} + \sum_j \sum_f d_f(G_j) g_f(r_{ij}) u_{ij}
 
 G_i are the symmetry functions of the atom (:mod:`mlip_bench.potentials.symmetry_functions`), c the network
 of its element (``networks``), and A its axes (``axes``): moments of its neighbours, smooth, or as in the
 paper the unit vectors to the nearest ones, for which the network gives the projections of the force,
-S_k = F · A_k, and F = (AᵀA + ε 1)⁻¹ Aᵀ S. So forces are exactly covariant under rotation and inversion. They
-are the gradient of nothing: there is no energy, and no stress.
+S_k = F · A_k, and F = (AᵀA + ε 1)⁻¹ Aᵀ S. Where forces are two-sided, the second sum is there, too: what the
+neighbours do by their own fingerprints, with the terms g_f of their radial functions. The paper has none of
+it; the gradient of an energy has it, and reaches as far as two cutoffs by it.
+
+Forces are exactly covariant under rotation and inversion. They are the gradient of nothing: there is no
+energy, and no stress.
 """
 
 import json
@@ -24,18 +28,10 @@ from ase import Atoms
 from mlip_bench.data import reference
 from mlip_bench.errors import UserError
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
-from mlip_bench.potentials.memory import DOUBLE, refuse_too_much
+from mlip_bench.potentials.memory import DOUBLE, expected_edges, refuse_too_much
 from mlip_bench.potentials.nnff import axes as of_axes
-from mlip_bench.potentials.nnff.axes import (
-    KINDS,
-    MOMENTS,
-    MOST_ATOMS,
-    RANKED,
-    Axes,
-    Channels,
-    Moments,
-    Ranked,
-)
+from mlip_bench.potentials.nnff import kernel
+from mlip_bench.potentials.nnff.axes import KINDS, MOMENTS, MOST_ATOMS, RANKED, Axes, Moments, Ranked
 from mlip_bench.potentials.nnff.networks import Network, in_units
 from mlip_bench.potentials.symmetry_functions import choice
 from mlip_bench.potentials.symmetry_functions.descriptors import Scaling
@@ -44,7 +40,7 @@ from mlip_bench.potentials.symmetry_functions.geometry import tables
 from mlip_bench.potentials.symmetry_functions.kernel import RANGE_TOLERANCE
 
 if TYPE_CHECKING:
-    from mlip_bench.potentials.nnff import training
+    from mlip_bench.potentials.nnff import samples, training
 
 # Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
 SKIN = 0.5
@@ -97,25 +93,27 @@ class NNFF(Potential):
         """``moments``, or ``ranked`` as in the paper."""
         n_axes: int = 0
         """Moments kept per element, those that the others explain least; 0 keeps all."""
-        channels: int = 4
-        """Principal components of the neighbours' fingerprints that weigh two-body moments; with 0 a force
-        depends on nothing beyond the cutoff."""
+        two_sided: bool = True
+        """Let neighbours pull by their own fingerprints, too; without, a force depends on nothing beyond the
+        cutoff. Ranked axes, as in the paper, go without."""
         n_ranked: int = 6
         """Nearest neighbours whose directions are the ranked axes."""
         regularisation: float = 0.01
         """ε of the inverse of the ranked axes."""
         hidden: list[int] = field(default_factory=lambda: [32, 32])
         """Nodes of each hidden layer."""
-        invariant_epochs: int = 10
-        """Epochs on the projections of the forces; with 0 training is end to end."""
-        epochs: int = 90
-        """Epochs on the forces themselves."""
-        batch: int = 128
-        """Atoms per step."""
+        invariant_epochs: int = 5
+        """Epochs of Adam on the projections of the forces; with 0 training is end to end."""
+        epochs: int = 35
+        """Epochs of Adam on the forces themselves."""
+        batch: int = 160
+        """Atoms per step of Adam, in whole structures."""
         learning_rate: float = 0.003
         """Largest learning rate of Adam."""
-        weight_decay: float = 0.0
-        """Decoupled decay of the weights, relative to the learning rate."""
+        lbfgs_iterations: int = 800
+        """Iterations of L-BFGS on all training data after that."""
+        patience: int = 100
+        """Iterations without a better validation error after which L-BFGS stops."""
         validation_fraction: float = 0.1
         """Share of the training structures that is held out to choose the epoch."""
         remove_net_force: bool = True
@@ -124,7 +122,6 @@ class NNFF(Potential):
         def __post_init__(self) -> None:
             require(self.cutoff > 0, "cutoff", self.cutoff, "must be above 0 Å")
             require(self.axes in KINDS, "axes", self.axes, f"must be {' or '.join(KINDS)}")
-            require(self.channels >= 0, "channels", self.channels, "must not be negative")
             require(self.n_axes >= 0, "n_axes", self.n_axes, "must not be negative")
             require(self.n_functions >= 0, "n_functions", self.n_functions, "must not be negative")
             require(
@@ -134,10 +131,18 @@ class NNFF(Potential):
             require(min(self.hidden, default=1) >= 1, "hidden", self.hidden, "must be at least 1 each")
             n_first = self.invariant_epochs
             require(n_first >= 0, "invariant_epochs", n_first, "must not be negative")
-            require(self.epochs >= 1, "epochs", self.epochs, "must be at least 1")
+            require(self.epochs >= 0, "epochs", self.epochs, "must not be negative")
+            n_last = self.lbfgs_iterations
+            require(n_last >= 0, "lbfgs_iterations", n_last, "must not be negative")
+            require(
+                self.epochs + n_last > 0,
+                "epochs",
+                self.epochs,
+                "without lbfgs_iterations there is no training",
+            )
+            require(self.patience >= 1, "patience", self.patience, "must be at least 1")
             require(self.batch >= 1, "batch", self.batch, "must be at least 1")
             require(self.learning_rate > 0, "learning_rate", self.learning_rate, "must be above 0")
-            require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "must not be negative")
             share = self.validation_fraction
             require(0 <= share < 1, "validation_fraction", share, "must be from 0 to below 1")
             require(min(self.zetas, default=1) >= 1, "zetas", self.zetas, "must be at least 1")
@@ -148,7 +153,6 @@ class NNFF(Potential):
         super().__init__(**hypers)
         self.functions_ = SymmetryFunctions((), ())
         self.ranges_ = Scaling([], [])
-        self.channels_: Channels | None = None
         self.networks_: list[Network] = []
         """One network per element, from fingerprints scaled to 0..1 to coefficients in eV/Å per axis."""
 
@@ -168,7 +172,12 @@ class NNFF(Potential):
         layout = tables(self.functions_, self.elements_)
         if self.hypers.axes == RANKED:
             return Ranked(layout, self.hypers.n_ranked)
-        return Moments(layout, self.channels_)
+        return Moments(layout)
+
+    @property
+    def two_sided(self) -> bool:
+        """Whether neighbours pull by their own fingerprints."""
+        return self.hypers.two_sided and self.hypers.axes == MOMENTS
 
     def _stepper(self) -> Callable[[Atoms], Prediction]:
         return super()._stepper() if self.device == "cuda" else Evaluator(self, SKIN)
@@ -185,36 +194,59 @@ class NNFF(Potential):
     # -- fitting ---------------------------------------------------------------------------------------
 
     def _fit(self, structures: Sequence[Atoms], seed: int, progress: Progress) -> None:
+        from mlip_bench.potentials.nnff import samples, training
+
         progress(0.0, "symmetry functions and axes")
-        self._learn_functions(structures)
+        hypers = self.hypers
+        chosen = choice.informative(
+            choice.wanted(hypers, self.elements_, structures),
+            self.elements_,
+            structures,
+            hypers.least_range,
+            hypers.n_functions,
+        )
+        self.functions_, self.ranges_ = chosen.functions, chosen.ranges
         kept = self._choose_axes(structures, seed)
         self._refuse_too_large(structures, kept)
-        species, values, axes = self._described(structures, kept)
-        forces = np.concatenate([reference.forces(atoms) for atoms in structures])
-        unit = float(np.sqrt(np.mean(forces**2))) or 1.0
+        axes = self.axes_
+        parts = [samples.described(axes, atoms, kept, self.two_sided) for atoms in structures]
+        n_inputs, n_axes = [len(low) for low in self.ranges_.low], list(map(len, kept))
+        n_pulls = [len(radial) if self.two_sided else 0 for radial in axes.layout.radial]
+        scale = samples.scales(samples.joined(parts), n_inputs, n_axes, n_pulls)
+        unit = float(np.sqrt(np.mean(np.concatenate([reference.forces(a) for a in structures]) ** 2))) or 1.0
+        data = samples.samples(structures, parts, axes, scale, unit, hypers.regularisation, self.device)
         held_out = np.zeros(len(structures), bool)
-        held_out[reference.held_out(structures, self.hypers.validation_fraction, seed)] = True
-        of_atoms = np.repeat(held_out, [len(atoms) for atoms in structures])
-        self.networks_ = []
-        for kind in range(len(self.elements_)):
-            mine = species == kind
-            n_inputs, n_axes = len(self.ranges_.low[kind]), len(kept[kind])
-            part = Part(values[mine, :n_inputs], axes[mine, :n_axes], forces[mine] / unit, of_atoms[mine])
-            self.networks_.append(self._trained(kind, part, kept[kind], unit, seed, progress))
-
-    def _learn_functions(self, structures: Sequence[Atoms]) -> None:
-        """Choose the functions, and learn their ranges and the channels of neighbours."""
-        hypers = self.hypers
-        wanted = choice.wanted(hypers, self.elements_, structures)
-        chosen = choice.informative(
-            wanted, self.elements_, structures, hypers.least_range, hypers.n_functions
+        held_out[reference.held_out(structures, hypers.validation_fraction, seed)] = True
+        trainer = training.Trainer(data, held_out, n_inputs, n_axes, n_pulls, self._schedule(), seed)
+        trainer.train(
+            lambda share, what, error: progress(min(1.0, share), f"{what}: {1e3 * unit * error:.0f} meV/Å")
         )
-        self.functions_, self.ranges_, self.channels_ = chosen.functions, chosen.ranges, None
-        if hypers.axes == MOMENTS and hypers.channels:
-            species = np.concatenate([one.species for one in chosen.described])
-            values = np.concatenate([one.values for one in chosen.described])
-            parts = [values[species == k, : len(low)] for k, low in enumerate(chosen.ranges.low)]
-            self.channels_ = Channels.learnt(parts, hypers.channels)
+        self.networks_ = [
+            self._in_units(trainer.network(kind, which), kind, scale, unit) for kind, which in enumerate(kept)
+        ]
+
+    def _schedule(self) -> "training.Schedule":
+        from mlip_bench.potentials.nnff import training
+
+        hypers = self.hypers
+        return training.Schedule(
+            hypers.hidden,
+            hypers.invariant_epochs,
+            hypers.epochs,
+            hypers.batch,
+            hypers.learning_rate,
+            hypers.lbfgs_iterations,
+            hypers.patience,
+        )
+
+    def _in_units(self, network: Network, kind: int, scale: "samples.Scales", unit: float) -> Network:
+        """Return a network of inputs scaled to 0..1, with outputs in eV/Å, where it was of scaled numbers."""
+        low, factor = self.ranges_.low[kind], self.ranges_.factors[kind]
+        length = scale.length[kind] if self.hypers.axes == MOMENTS else np.ones(len(network.kept))
+        pull = scale.pull[kind] if self.two_sided else np.empty(0)
+        outputs = unit / np.concatenate([length, pull])
+        width = scale.width[kind]
+        return in_units(network, 1 / (factor * width), (low - scale.mean[kind]) / width, outputs)
 
     def _choose_axes(self, structures: Sequence[Atoms], seed: int) -> list[np.ndarray]:
         """Return which axes of each element to keep; a drawn part of the atoms decides."""
@@ -252,87 +284,21 @@ class NNFF(Potential):
                 f"held down by the regularisation {self.hypers.regularisation:g}"
             )
 
-    def _described(
-        self, structures: Sequence[Atoms], kept: Sequence[np.ndarray]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return species, functions and the kept axes of all atoms, one structure after the other."""
-        axes, most = self.axes_, max(map(len, kept))
-        parts = []
-        for atoms in structures:
-            species, values, vectors = of_axes.described(axes, atoms)
-            chosen = np.zeros((len(atoms), most, 3))
-            for kind, which in enumerate(kept):
-                mine = species == kind
-                chosen[mine, : len(which)] = vectors[mine][:, which]
-            parts.append((species, values, chosen))
-        species, values, vectors = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        return species, values, vectors
-
     def _refuse_too_large(self, structures: Sequence[Atoms], kept: Sequence[np.ndarray]) -> None:
-        """Raise :class:`UserError` where fingerprints and axes of all atoms exceed the memory."""
-        per_atom = max(map(len, self.ranges_.low)) + 3 * max(map(len, kept))
+        """Raise :class:`UserError` where what the networks see of all atoms exceeds the memory."""
+        layout = self.axes_.layout
+        n_atoms = sum(map(len, structures))
+        of_atoms = n_atoms * (max(layout.n_inputs) + 3 * max(map(len, kept)))
+        of_edges = 0.0
+        if self.two_sided:
+            n_edges = sum(expected_edges(atoms, layout.cutoff) for atoms in structures)
+            of_edges = n_edges * (2 * max(map(len, layout.radial)) / len(self.elements_) + 5)
         refuse_too_much(
             self.family,
-            COPIES * sum(map(len, structures)) * per_atom * DOUBLE,
-            "fewer structures, functions (nnff.n_functions) or axes (nnff.n_axes, nnff.channels) need less",
+            COPIES * (of_atoms + of_edges) * DOUBLE,
+            "fewer structures, functions (nnff.n_functions) or axes (nnff.n_axes) need less, and so does "
+            "nnff.two_sided=false",
         )
-
-    def _trained(
-        self, kind: int, part: "Part", kept: np.ndarray, unit: float, seed: int, progress: Progress
-    ) -> Network:
-        """Return the network of one element; everything that it sees is scaled to unit variance."""
-        from mlip_bench.potentials.nnff import training
-
-        hypers, n_elements = self.hypers, len(self.elements_)
-        schedule = training.Schedule(
-            hypers.hidden,
-            hypers.invariant_epochs,
-            hypers.epochs,
-            hypers.batch,
-            hypers.learning_rate,
-            hypers.weight_decay,
-        )
-        learning, held_out, scales = self._scaled(part)
-        run = training.Training(learning, held_out, schedule, seed * n_elements + kind)
-        total = hypers.invariant_epochs + hypers.epochs
-        for epoch, error in enumerate(run.epochs(), start=1):
-            what = "held out" if len(held_out) else "training"
-            progress(
-                (kind + epoch / total) / n_elements,
-                f"{self.elements_[kind]}, epoch {epoch}: {1e3 * unit * error:.0f} meV/Å {what}",
-            )
-        low, factor = self.ranges_.low[kind], self.ranges_.factors[kind]
-        mean, width, length = scales
-        return in_units(run.network(kept), 1 / (factor * width), (low - mean) / width, unit / length)
-
-    def _scaled(
-        self, part: "Part"
-    ) -> tuple["training.Atoms", "training.Atoms", tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Return the atoms to learn from and those held out, as the trainer wants them, and their scales."""
-        import torch
-
-        from mlip_bench.potentials.nnff import training
-
-        ranked = self.hypers.axes == RANKED
-        learning = ~part.held_out if not part.held_out.all() else part.held_out
-        mean, width = part.values[learning].mean(0), part.values[learning].std(0)
-        width = np.where(width > 0, width, 1.0)
-        axes, length = part.axes, np.ones(part.axes.shape[1])
-        if not ranked:
-            lengths = np.sqrt((axes[learning] ** 2).mean(axis=(0, 2)))
-            length = np.where(lengths > 0, lengths, 1.0) * np.sqrt(len(lengths))
-            axes = axes / length[:, None]
-        readout = axes
-        if ranked:
-            readout = of_axes.inverse(axes, self.hypers.regularisation).transpose(0, 2, 1)
-        numbers = ((part.values - mean) / width, axes, readout, part.forces)
-
-        def chosen(which: np.ndarray) -> training.Atoms:
-            inputs, along, read, wanted = (torch.as_tensor(one[which], device=self.device) for one in numbers)
-            return training.Atoms(inputs, along, read, wanted, ranked)
-
-        held_out = part.held_out & learning if learning.all() else ~learning
-        return chosen(learning), chosen(held_out), (mean, width, length)
 
     # -- files -----------------------------------------------------------------------------------------
 
@@ -351,10 +317,6 @@ class NNFF(Potential):
             arrays |= {f"{symbol}_low": low, f"{symbol}_high": high, f"{symbol}_axes": network.kept}
             for layer, (weight, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
                 arrays |= {f"{symbol}_weight_{layer}": weight, f"{symbol}_bias_{layer}": bias}
-        if self.channels_ is not None:
-            for kind, symbol in enumerate(self.elements_):
-                arrays[f"{symbol}_channel_offset"] = self.channels_.offsets[kind]
-                arrays[f"{symbol}_channel_slope"] = self.channels_.slopes[kind]
         np.savez(folder / STATE, **arrays)  # type: ignore[arg-type]  # names are ours
 
     def _read(self, folder: Path) -> None:
@@ -380,27 +342,7 @@ class NNFF(Potential):
                 )
                 for symbol in self.elements_
             ]
-            self.channels_ = None
-            if f"{self.elements_[0]}_channel_offset" in arrays:
-                self.channels_ = Channels(
-                    [arrays[f"{symbol}_channel_offset"] for symbol in self.elements_],
-                    [arrays[f"{symbol}_channel_slope"] for symbol in self.elements_],
-                )
         self.zero_ = np.zeros(len(self.elements_))
-
-
-@dataclass(frozen=True)
-class Part:
-    """The training atoms of one element."""
-
-    values: np.ndarray
-    """(n_atoms, n_functions)"""
-    axes: np.ndarray
-    """(n_atoms, n_axes, 3)"""
-    forces: np.ndarray
-    """(n_atoms, 3), in units of their root mean square over all atoms."""
-    held_out: np.ndarray
-    """(n_atoms,), true for validation."""
 
 
 def forces_only(forces: np.ndarray, n_extrapolating: int, remove_net_force: bool) -> Prediction:
@@ -417,20 +359,29 @@ class Evaluator:
         self._axes, self._hypers = potential.axes_, potential.hypers
         self._around = of_axes.Surroundings(potential.elements_, self._axes.layout.cutoff, skin)
         self._ranges = list(zip(potential.ranges_.low, potential.ranges_.factors, strict=True))
-        self._networks = potential.networks_
+        self._networks, self._two_sided = potential.networks_, potential.two_sided
 
     def __call__(self, atoms: Atoms) -> Prediction:
         """Predict one structure; an atom extrapolates where an input left its range in training."""
-        vectors = self._around.update(atoms)
-        values, axes = self._axes(self._around, vectors)
+        around, layout = self._around, self._axes.layout
+        edges = of_axes.edge_tables(layout, around.update(atoms))
+        values, axes = self._axes(around, edges)
         forces, n_outside = np.zeros((len(atoms), 3)), 0
+        pulls = np.zeros((len(atoms), max(map(len, layout.radial))))
         for kind, network in enumerate(self._networks):
-            mine = np.flatnonzero(self._around.species == kind)
+            mine = np.flatnonzero(around.species == kind)
             low, factor = self._ranges[kind]
             inputs = (values[mine, : len(low)] - low) * factor
             outside = (inputs < -RANGE_TOLERANCE) | (inputs > 1 + RANGE_TOLERANCE)
             n_outside += int(outside.any(axis=1).sum())
-            forces[mine] = self._combined(network(inputs), axes[mine][:, network.kept])
+            outputs = network(inputs)
+            own, told = np.split(outputs, [len(network.kept)], axis=1)
+            forces[mine] = self._combined(own, axes[mine][:, network.kept])
+            pulls[mine, : told.shape[1]] = told
+        if self._two_sided:
+            kernel.add_pushes(
+                around.first, around.neighbours, around.species, edges, layout.radial, pulls, forces
+            )
         return forces_only(forces, n_outside, self._hypers.remove_net_force)
 
     def _combined(self, outputs: np.ndarray, axes: np.ndarray) -> np.ndarray:

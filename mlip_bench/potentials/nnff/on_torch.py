@@ -43,9 +43,6 @@ class TorchEvaluator:
             axes = [sums.ranked(kind, self._potential.hypers.n_ranked) for kind in range(len(described))]
         else:
             axes = [vectors for _, vectors in described]
-        if self._potential.channels_ is not None:
-            channels = self._channels(sums, [values for values, _ in described])
-            axes = [torch.cat([own, sums.of_channels(k, channels)], 1) for k, own in enumerate(axes)]
         forces = torch.zeros(len(atoms), 3, dtype=DOUBLE, device=self._device)
         n_outside = 0
         for kind, network in enumerate(self._potential.networks_):
@@ -54,17 +51,11 @@ class TorchEvaluator:
             outside = (inputs < -RANGE_TOLERANCE) | (inputs > 1 + RANGE_TOLERANCE)
             n_outside += int(outside.any(dim=1).sum())
             chosen = axes[kind][:, self._tensor(network.kept)]
-            forces[sums.members[kind]] = self._combined(self._outputs(kind, inputs), chosen)
+            outputs = self._outputs(kind, inputs)
+            forces[sums.members[kind]] += self._combined(outputs[:, : len(network.kept)], chosen)
+            if self._potential.two_sided:
+                forces += sums.pulls(kind, outputs[:, len(network.kept) :])
         return forces_only(forces.cpu().numpy(), n_outside, self._potential.hypers.remove_net_force)
-
-    def _channels(self, sums: "_Sums", values: list[torch.Tensor]) -> torch.Tensor:
-        channels = self._potential.channels_
-        assert channels is not None
-        found = torch.zeros(sums.n_atoms, len(channels.offsets[0]), dtype=DOUBLE, device=self._device)
-        for kind, of_element in enumerate(values):
-            linear = of_element @ self._tensor(channels.slopes[kind]) + self._tensor(channels.offsets[kind])
-            found[sums.members[kind]] = 2 * torch.tanh(linear / 2)
-        return found
 
     def _outputs(self, kind: int, inputs: torch.Tensor) -> torch.Tensor:
         *hidden, (weight, bias) = self._networks[kind]
@@ -157,17 +148,15 @@ class _Sums:
             [self._add(kind, centres, terms[:, None] * side) for side in sides],
         )
 
-    def of_channels(self, kind: int, channels: torch.Tensor) -> torch.Tensor:
-        """Return the axes (n, n_axes, 3) of the neighbours' channels (n_atoms, n_channels)."""
-        parts = [
-            self._add(
-                kind,
-                self._centres[edges],
-                (terms[:, None] * channels[self._ends[edges]])[:, :, None] * self._units[edges][:, None],
-            )
-            for edges, terms in self._radial(kind)
-        ]
-        return torch.cat(parts, 1)
+    def pulls(self, kind: int, coefficients: torch.Tensor) -> torch.Tensor:
+        """Return what the atoms of an element do to their neighbours, (n_atoms, 3): Σ_f d_f g_f(r) u."""
+        forces = torch.zeros(self.n_atoms, 3, dtype=DOUBLE, device=self._device)
+        place = torch.zeros(self.n_atoms, dtype=torch.int64, device=self._device)
+        place[self.members[kind]] = torch.arange(len(self.members[kind]), device=self._device)
+        for f, (edges, terms) in enumerate(self._radial(kind)):
+            pulled = coefficients[place[self._centres[edges]], f] * terms
+            forces = forces.index_add(0, self._ends[edges], -pulled[:, None] * self._units[edges])
+        return forces
 
     def ranked(self, kind: int, n_ranked: int) -> torch.Tensor:
         """Return the unit vectors to the nearest neighbours (n, n_ranked, 3) of the atoms of an element."""
