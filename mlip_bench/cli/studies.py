@@ -38,11 +38,13 @@ from mlip_bench.cli.arguments import (
 from mlip_bench.cli.choices import (
     apart,
     chosen,
+    fit_for,
     parse_duration,
     parse_settings,
     parse_varied,
     plan_files,
     plan_potentials,
+    refuse_impossible,
     with_device,
 )
 from mlip_bench.cli.printing import SOMETHING_FAILED, complain, console, say, say_of_data
@@ -111,12 +113,15 @@ def run(
         files, potential = apart(potential)
         names = with_device(chosen(potential, family_names(), "potential"), device) if potential else []
         measures = chosen(measure, list(MEASURES), "measure")
+        if "all" not in (potential, measure):
+            refuse_impossible(names, measures)
         of_files = [kind_of(path).family for path in files]
         overrides = parse_settings(settings or [], list(dict.fromkeys(names + of_files)))
         published = plan_files(files, names, device, overrides, trust)
         plan_potentials(names, preset, system or "", overrides)  # before any download: are they right?
         request = DataRequest(system, dataset, train, test, split, seed, crystal, reading)
         data = request.read()
+        names = fit_for(names, data, potential == "all")
         fitted = plan_potentials(names, preset, data.system, overrides)
         plan = Plan(data, fitted + published, tuple(measures), seed, device, preset, trust, given)
     folder = out or Path("reports") / plan.dataset.system
