@@ -120,6 +120,12 @@ class Data:
     reference: str
     """SHA-256 of the reference from first principles, or ``none``."""
 
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """The hashes of all structures."""
+        every = (self.train, self.test, self.crystal, self.named)
+        return tuple(dict.fromkeys(sha256 for sha256 in every if sha256 is not None))
+
     @classmethod
     def of(cls, dataset: Dataset, put: Callable[[Sequence[Atoms]], str]) -> "Data":
         """Return what tasks know of a dataset; ``put`` keeps structures and returns their SHA-256."""
@@ -148,6 +154,8 @@ class Plan:
     preset: str = "standard"
     trust: bool = False
     """Let files that are read run code of their authors; it changes no result."""
+    timed_on: tuple[str, str] | None = None
+    """Processor and device of timings, where they are not made on this machine."""
 
     def __post_init__(self) -> None:
         """Raise :class:`UserError` where two potentials have one name: their results would be mixed up."""
@@ -166,7 +174,7 @@ class Plan:
         fit = Fit(
             potential, data, self.seed if potential.seed is None else potential.seed, self.device, self.trust
         )
-        return [fit, *(Measurement(fit, measure, self.preset) for measure in self.measures)]
+        return [fit, *(Measurement(fit, name, self.preset, self.timed_on) for name in self.measures)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,6 +217,16 @@ class Task:
         return ()
 
     @property
+    def structures(self) -> tuple[str, ...]:
+        """The hashes of the structures that it reads in the store."""
+        return ()
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether it reads files beside the store, of the machine that it was planned on."""
+        return False
+
+    @property
     def alone(self) -> bool:
         """Whether nothing else may work on the machine meanwhile."""
         return False
@@ -235,6 +253,11 @@ class PotentialTask(Task):
     def on_gpu(self) -> bool:
         """Whether the potential does."""
         return self.fit.device != "cpu"
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """Those of its data."""
+        return self.fit.data.structures
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -355,6 +378,11 @@ class Fit(PotentialTask):
         """Long fits are."""
         return self.potential.source is None
 
+    @property
+    def reads_files(self) -> bool:
+        """What is not fitted is read."""
+        return self.potential.source is not None
+
     @cached_property
     def decides(self) -> dict[str, Any]:
         """All that decides the potential; one that is read owes nothing to data and seed."""
@@ -392,6 +420,8 @@ class Measurement(PotentialTask):
     of: Fit
     measure: str
     preset: str
+    timed_on: tuple[str, str] | None = None
+    """Processor and device, where a timing is not made on this machine."""
 
     @property
     def kind(self) -> str:
@@ -435,7 +465,8 @@ class Measurement(PotentialTask):
         else:
             decides |= {"train": data.train, "test": data.test}
         if self.alone:
-            decides |= {"processor": cpu_name(), "device": device_name(self.of.device), "threads": 1}
+            processor, device = self.timed_on or (cpu_name(), device_name(self.of.device))
+            decides |= {"processor": processor, "device": device, "threads": 1}
             decides |= {"named": data.named is not None}
         if measure.by_preset:
             decides |= {"preset": self.preset}

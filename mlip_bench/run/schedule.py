@@ -3,16 +3,21 @@
 Both hand tasks to an executor, gather what came of them, and write the run folder after each.
 """
 
+import time
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
 
 from mlip_bench.potentials import presets
 from mlip_bench.results import Row
-from mlip_bench.run.executor import Done, LocalExecutor, NeedFailed, TaskFailed
+from mlip_bench.run.executor import Done, Executor, NeedFailed, TaskFailed
 from mlip_bench.run.folder import RunFolder
 from mlip_bench.run.plan import PotentialTask
+
+# Of many tasks the run folder is written again when this many times as long has passed as writing took.
+WRITING_SHARE = 20
 
 
 @dataclass
@@ -33,6 +38,7 @@ class Results:
         self.finished: dict[PotentialTask, Path] = {}
         self.failed: dict[PotentialTask, Row] = {}
         self.outcome = Outcome()
+        self._next_writing = 0.0
 
     def expect(self, tasks: Sequence[PotentialTask]) -> None:
         """Name tasks whose rows are to be shown, in this order, once they are there."""
@@ -57,30 +63,46 @@ class Results:
             self.outcome.n_kept += done.kept
             self.outcome.n_done += not done.kept
 
+    def write_if_due(self) -> None:
+        """Write, unless that was done a moment ago and takes long: it grows with the tasks."""
+        if time.monotonic() >= self._next_writing:
+            self.write()
+
     def write(self) -> None:
         """Write the rows and files of all finished tasks, in order."""
+        start = time.monotonic()
         shown = {task: self.finished[task] for task in self._order if task in self.finished}
         self._folder.write(shown, [row for task, row in self.failed.items() if task in self._order])
+        now = time.monotonic()
+        self._next_writing = now + WRITING_SHARE * (now - start)
 
 
-def do(tasks: Sequence[PotentialTask], executor: LocalExecutor, results: Results) -> None:
-    """Do tasks, and write the run folder after each."""
+def do(tasks: Sequence[PotentialTask], executor: Executor, results: Results) -> None:
+    """Do tasks, and write the run folder as they end."""
     futures: dict[Future[Done], list[PotentialTask]] = {}
+    ended: SimpleQueue[Future[Done]] = SimpleQueue()
     for task in tasks:  # two potentials of other names can be one task
         futures.setdefault(executor.submit(task, task.needs), []).append(task)
-    done = {future for future in futures if future.done()}
+    for future in futures:
+        future.add_done_callback(ended.put)
     while True:
-        for future in done:
-            for task in futures.pop(future):
-                results.take(task, future)
+        while not ended.empty():
+            _take(ended.get(), futures, results)
         # At once, too: rows of an earlier run do not stay beside the description of this one.
-        results.write()
+        results.write_if_due()
         if not futures:
             return
-        done = wait(futures, return_when=FIRST_COMPLETED).done
+        _take(ended.get(), futures, results)
 
 
-def run(tasks: Sequence[PotentialTask], executor: LocalExecutor, folder: Path) -> Outcome:
+def _take(
+    future: "Future[Done]", futures: "dict[Future[Done], list[PotentialTask]]", results: Results
+) -> None:
+    for task in futures.pop(future):
+        results.take(task, future)
+
+
+def run(tasks: Sequence[PotentialTask], executor: Executor, folder: Path) -> Outcome:
     """Do every task of a plan that is not done yet, long fits first: short ones fill the other cores."""
     results = Results(folder)
     results.expect(tasks)

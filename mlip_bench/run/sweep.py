@@ -20,7 +20,7 @@ from mlip_bench.data.dataset import Dataset
 from mlip_bench.errors import UserError
 from mlip_bench.potentials import family, presets
 from mlip_bench.results import BY_GROUP, Row
-from mlip_bench.run.executor import LocalExecutor
+from mlip_bench.run.executor import Executor
 from mlip_bench.run.plan import Data, Plan, PotentialPlan, PotentialTask
 from mlip_bench.run.schedule import Outcome, Results, do
 
@@ -144,7 +144,7 @@ class Sweep:
         self,
         plan: Plan,
         data: Data,
-        executor: LocalExecutor,
+        executor: Executor,
         results: Results,
         budget_s: float,
         say: Callable[[str], None],
