@@ -98,4 +98,5 @@ def worker(file, folder, name, *options, env=None):
     own = folder / name
     own.mkdir(exist_ok=True)
     command = ("worker", "--scheduler-file", file, "--nthreads", 1, "--name", name, "--no-dashboard")
-    return started(*command, "--local-directory", own, *options, env=env)
+    # Not in a checkout: Python would take packages from there first.
+    return started(*command, "--local-directory", own, *options, env=env, cwd=own)

@@ -316,16 +316,13 @@ def scheduled(
     if scheduler == LOCAL:
         yield None, plan
         return
+    from mlip_bench.cli.doctor import opened
     from mlip_bench.measure import MEASURES
 
     if jobs is not None:
         raise UserError("--jobs is for this machine; on a cluster each worker says how many it does at once")
-    try:
-        from mlip_bench.run.dask_cluster import Cluster
-    except ModuleNotFoundError as error:
-        raise UserError(f"--scheduler needs Dask ({error}): pip install 'mlip-bench-suite[dask]'") from error
     is_timed = plan is not None and any(MEASURES[name].alone for name in plan.measures)
-    with Cluster(scheduler, store.folder, say) as cluster:
+    with opened(scheduler, store.folder, say) as cluster:
         cluster.wait_for_workers(plan.device if plan is not None and is_timed else None)
         yield cluster, plan and dataclasses.replace(plan, timed_on=cluster.timed_on)
 

@@ -3,6 +3,7 @@
 Workers come and go. One whose packages or whose code are others than ours is refused, by name.
 """
 
+import logging
 import threading
 import time
 import uuid
@@ -48,6 +49,18 @@ class Worker:
     barred: str | None = None
     """Why it gets no more tasks."""
 
+    @property
+    def summary(self) -> str:
+        """What it has, in one line."""
+        described = self.described
+        offers = [name if name == TIMING else described.device or GPU for name in self.resources]
+        return (
+            f"{self.name}: {described.processor}, {len(described.cores)} cores, "
+            f"{described.memory_gib:.0f} GiB, {self.n_slots} slot{'s' if self.n_slots > 1 else ''}"
+            + (f", offers {', '.join(offers)}" if offers else "")
+            + "; same versions as here"
+        )
+
     def times(self, device: str) -> tuple[str, str] | None:
         """Return processor and device that it times on, where it offers timings of ``cpu`` or ``cuda``."""
         described = self.described
@@ -68,6 +81,7 @@ def connect(address: str) -> Client:
     """Return a client of a scheduler; raises :class:`UserError` where none answers in ten seconds."""
     # A potential can be larger than what Dask finds large, and goes through the scheduler all the same.
     dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"})
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters of it is said by us
     try:
         with warnings.catch_warnings(action="ignore"):  # other versions are told by us, by name
             return Client(
@@ -100,18 +114,20 @@ class Cluster:
     ``say`` prints a line; ``store`` is the folder that workers may see as well.
     """
 
-    def __init__(self, address: str, store: Path, say: Callable[[str], None]):
+    def __init__(self, address: str, store: Path | None, say: Callable[[str], None]):
         self.address = address
         self.client = connect(address)
         self.name = uuid.uuid4().hex
         self.workers: dict[str, Worker] = {}
-        self.refused: dict[str, str] = {}
+        self.refused: dict[str, tuple[str, str]] = {}
+        """By address: the name of a worker, and in what it differs."""
         self.timed_on: tuple[str, str] | None = None
         """Processor and device that timings are made on: one kind, so that they can be compared."""
         self._say = say
-        self.mark = store / "machines" / f"{self.name}.mark"
-        self.mark.parent.mkdir(parents=True, exist_ok=True)
-        self.mark.write_text(self.name)
+        self.mark = None if store is None else store / "machines" / f"{self.name}.mark"
+        if self.mark is not None:
+            self.mark.parent.mkdir(parents=True, exist_ok=True)
+            self.mark.write_text(self.name)
 
     def __enter__(self) -> "Cluster":
         """Return the cluster itself."""
@@ -119,7 +135,8 @@ class Cluster:
 
     def __exit__(self, *exc: object) -> None:
         """Let go of the scheduler."""
-        self.mark.unlink(missing_ok=True)
+        if self.mark is not None:
+            self.mark.unlink(missing_ok=True)
         self.client.close(timeout=CONNECT_SECONDS)
 
     @property
@@ -160,8 +177,8 @@ class Cluster:
             where = address if name == address else f"{address} ({name})"
             wrong = mismatches(answer) if isinstance(answer, Description) else [f"{answer}"]
             if wrong:
-                self.refused[address] = "; ".join(wrong)
-                self._say(f"worker {where} is not used: {self.refused[address]}")
+                self.refused[address] = where, "; ".join(wrong)
+                self._say(f"worker {where} is not used: {self.refused[address][1]}")
                 continue
             entry = found[address]
             worker = Worker(address, where, entry["nthreads"], entry["resources"], answer)

@@ -122,8 +122,8 @@ class _Running(threading.Event):
 _running: dict[str, _Running] = {}
 
 
-def describe(mark: Path, token: str, offers_gpu: bool) -> Description:
-    """Say what this worker is; ``mark`` is a file in the client's store that holds ``token``."""
+def describe(mark: Path | None, token: str, offers_gpu: bool) -> Description:
+    """Say what this worker is; ``mark`` is a file in its client's store that holds ``token``."""
     return Description(
         versions=versions(),
         source=source_digest(),
@@ -132,7 +132,7 @@ def describe(mark: Path, token: str, offers_gpu: bool) -> Description:
         device=device_name("cuda") if offers_gpu else None,
         cores=available_cores(),
         memory_gib=psutil.virtual_memory().total / 2**30,
-        sees_store=mark.is_file() and mark.read_text() == token,
+        sees_store=mark is not None and mark.is_file() and mark.read_text() == token,
     )
 
 
