@@ -100,3 +100,11 @@ def worker(file, folder, name, *options, env=None):
     command = ("worker", "--scheduler-file", file, "--nthreads", 1, "--name", name, "--no-dashboard")
     # Not in a checkout: Python would take packages from there first.
     return started(*command, "--local-directory", own, *options, env=env, cwd=own)
+
+
+def wait_for(condition, seconds=120):
+    """Wait until something holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

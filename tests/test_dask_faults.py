@@ -4,10 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
-from cluster import Counting, scheduler, worker
+from cluster import Counting, scheduler, wait_for, worker
 from command import mlip_bench
 
 from mlip_bench.errors import UserError
@@ -55,13 +54,6 @@ def client(file, store, last, **options):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", CLIENT, str(file), str(store), str(last)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, **options)
-
-
-def wait_for(condition, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def number_at_home(store, name, last):

@@ -106,11 +106,13 @@ def run(tasks: Sequence[PotentialTask], executor: Executor, folder: Path) -> Out
     """Do every task of a plan that is not done yet, long fits first: short ones fill the other cores."""
     results = Results(folder)
     results.expect(tasks)
-    do(sorted(tasks, key=_length, reverse=True), executor, results)
+    lengths = {name: _length(name) for name in {task.fit.potential.family for task in tasks}}
+    in_order = sorted(tasks, key=lambda task: lengths[task.fit.potential.family], reverse=True)
+    do(in_order, executor, results)
     results.write()
     return results.outcome
 
 
-def _length(task: PotentialTask) -> float:
-    """Return how long the largest size of the family took (s): only the order counts."""
-    return max((float(rung["seconds"]) for rung in presets.ladder(task.fit.potential.family)), default=0.0)
+def _length(family: str) -> float:
+    """Return how long the largest size of a family took (s): only the order counts."""
+    return max((float(rung["seconds"]) for rung in presets.ladder(family)), default=0.0)

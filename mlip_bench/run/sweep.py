@@ -167,8 +167,10 @@ class Sweep:
         deadline.daemon = True
         deadline.start()
         try:
-            for start in range(0, len(to_do), self._executor.jobs):
-                self._do(self.affordable(to_do[start : start + self._executor.jobs]), tasks)
+            while to_do:
+                n_next = self._executor.jobs  # on a cluster it is another number each time
+                self._do(self.affordable(to_do[:n_next]), tasks)
+                to_do = to_do[n_next:]
         finally:
             deadline.cancel()
         return self._swept(tasks)
