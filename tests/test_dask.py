@@ -77,11 +77,17 @@ def do_sweep(data, executor, folder):
     return done.outcome
 
 
+@pytest.fixture(scope="module")
+def rows_of_this_machine(embedded, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("here")
+    with LocalExecutor(Store(folder / STORE), 2) as executor:
+        do_sweep(embedded, executor, folder / "run")
+    return rows(folder / "run")
+
+
 @pytest.mark.parametrize("shared", [False, True], ids=["sent", "in place"])
-def test_rows_are_those_of_this_machine(shared, embedded, address, store, tmp_path):
+def test_rows_are_those_of_this_machine(shared, embedded, address, store, rows_of_this_machine, tmp_path):
     received = []
-    with LocalExecutor(Store(tmp_path / "here" / STORE), 2) as executor:
-        do_sweep(embedded, executor, tmp_path / "here" / "run")
     with Cluster(address, store.folder, print) as cluster:
         if not shared:
             cluster.mark.write_text("of another machine")
@@ -96,7 +102,7 @@ def test_rows_are_those_of_this_machine(shared, embedded, address, store, tmp_pa
             assert do_sweep(embedded, executor, tmp_path / "run").n_done == 2 * len(TINY)
         # The data goes once to each worker, and not at all where it is there.
         assert len(received) == len(set(received)) == (0 if shared else 2)
-    assert rows(tmp_path / "run") == rows(tmp_path / "here" / "run")
+    assert rows(tmp_path / "run") == rows_of_this_machine
     assert {row.family for row in rows(tmp_path / "run")} == {name for name, _ in TINY}
 
 
@@ -138,7 +144,7 @@ def test_a_task_whose_worker_is_lost_goes_on_from_its_checkpoint(cluster, store)
         home = store.entry(Counting("long", 200)).with_suffix(".checkpoint") / "number"
         while not (home.is_file() and int(home.read_text()) > 10):
             time.sleep(0.1)
-        (busy,) = {place.worker.address for place in executor._places}
+        (busy,) = {slot.worker.address for slot in executor._slots.taken}
         (pid,) = cluster.client.run(os.getpid, workers=[busy]).values()
         os.kill(pid, signal.SIGKILL)
         begun, last = result(future)

@@ -174,7 +174,9 @@ class Bars(Watcher):
         self._progress.stop()
 
     def started(self, task: Task) -> None:
-        """Draw a bar for a task."""
+        """Draw a bar for a task; one that begins again keeps its own."""
+        if task.label in self._bars:
+            return
         self._bars[task.label] = self._progress.add_task(task.label, total=1.0, message="")
 
     def progressed(self, task: Task, share: float, message: str) -> None:

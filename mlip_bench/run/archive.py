@@ -2,7 +2,7 @@
 
 import io
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 # What is being written, and will have another name.
@@ -13,6 +13,11 @@ def files_in(folder: Path) -> dict[str, Path]:
     """Return the files of a folder by their names in it; those that are being written are left out."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and PARTIAL not in path.name)
     return {str(path.relative_to(folder)): path for path in paths}
+
+
+def files_below(root: Path, folders: Sequence[Path]) -> dict[str, Path]:
+    """Return the files of some folders by their names below a common root."""
+    return {str(path.relative_to(root)): path for folder in folders for path in files_in(folder).values()}
 
 
 def pack(files: Mapping[str, Path]) -> bytes:

@@ -4,13 +4,10 @@ Workers come and go. One whose packages or whose code are others than ours is re
 """
 
 import logging
-import threading
 import time
 import uuid
 import warnings
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +15,8 @@ import dask
 from distributed import Client
 
 from mlip_bench.errors import UserError
-from mlip_bench.results import versions
-from mlip_bench.run import dask_worker
-from mlip_bench.run.dask_worker import Description
-
-# The resources that workers offer: `dask worker --resources "timing=1 gpu=1"`.
-TIMING, GPU = "timing", "gpu"
+from mlip_bench.run.machine import Description, describe, mismatches
+from mlip_bench.run.slots import GPU, Worker, kind_that_times
 
 # How long a scheduler may take to answer, and how often workers are looked at (s).
 CONNECT_SECONDS = 10
@@ -31,41 +24,6 @@ LOOK_SECONDS = 1.0
 
 # Workers that start together do not come in the same moment (s).
 SETTLE_SECONDS = 3.0
-
-
-@dataclass(eq=False)
-class Worker:
-    """A worker that can do tasks of ours."""
-
-    address: str
-    name: str
-    n_slots: int
-    resources: dict[str, float]
-    described: Description
-    has: set[str] = field(default_factory=set)
-    """Structures that it was sent, by their hashes."""
-    sending: threading.Lock = field(default_factory=threading.Lock)
-    gone: bool = False
-    barred: str | None = None
-    """Why it gets no more tasks."""
-
-    @property
-    def summary(self) -> str:
-        """What it has, in one line."""
-        described = self.described
-        offers = [name if name == TIMING else described.device or GPU for name in self.resources]
-        return (
-            f"{self.name}: {described.processor}, {len(described.cores)} cores, "
-            f"{described.memory_gib:.0f} GiB, {self.n_slots} slot{'s' if self.n_slots > 1 else ''}"
-            + (f", offers {', '.join(offers)}" if offers else "")
-            + "; same versions as here"
-        )
-
-    def times(self, device: str) -> tuple[str, str] | None:
-        """Return processor and device that it times on, where it offers timings of ``cpu`` or ``cuda``."""
-        described = self.described
-        name = device if device == "cpu" else described.device
-        return None if TIMING not in self.resources or name is None else (described.processor, name)
 
 
 def sought(address: str) -> dict[str, Any]:
@@ -92,20 +50,6 @@ def connect(address: str) -> Client:
             f"--scheduler {address}: nobody answers there within {CONNECT_SECONDS} s "
             f"({' '.join(str(error).split()) or type(error).__name__}); is the scheduler running?"
         ) from error
-
-
-def mismatches(described: Description) -> list[str]:
-    """Say in what a worker differs from this process, so that its results would be others."""
-    ours, absent = versions(), "not installed"
-    names = [
-        name for name in {**ours, **described.versions} if described.versions.get(name) != ours.get(name)
-    ]
-    found = [
-        f"{name} {described.versions.get(name, absent)} (here {ours.get(name, absent)})" for name in names
-    ]
-    if not found and described.source != dask_worker.source_digest():
-        found = ["other code of mlip_bench under the same version"]
-    return found
 
 
 class Cluster:
@@ -167,7 +111,7 @@ class Cluster:
     def _ask(self, addresses: list[str], found: dict[str, Any], offers_gpu: bool) -> None:
         """Take new workers in, or refuse them."""
         answers = self.client.run(
-            dask_worker.describe,
+            describe,
             *(self.mark, self.name, offers_gpu),
             workers=addresses,
             on_error="return",
@@ -208,21 +152,9 @@ class Cluster:
             f"machine{'s' if n_machines > 1 else ''}; dashboard: {self.client.dashboard_link}"
         )
         if timed is not None:
-            self._choose_for_timings(timed)
-
-    def _choose_for_timings(self, device: str) -> None:
-        """Choose the kind of machine that most workers time on, and say what is not timed on others."""
-        kinds = Counter(kind for worker in self.usable if (kind := worker.times(device)) is not None)
-        if not kinds:
-            self._say(f"no worker offers the resource '{TIMING}': what is timed fails, and rows say so")
-            return
-        (self.timed_on, _), *others = kinds.most_common()
-        if others:
-            named = ", ".join(" with ".join(kind) for kind, _ in others)
-            self._say(
-                f"timed on {' with '.join(self.timed_on)} alone, not on {named}: seconds of several machines "
-                "cannot be compared"
-            )
+            self.timed_on, sentence = kind_that_times(self.usable, timed)
+            if sentence:
+                self._say(sentence)
 
     def ask(self, function: Callable[..., Any], *arguments: Any, workers: list[Worker]) -> dict[str, Any]:
         """Run a function on workers beside their tasks, and return the answers of those that gave one."""

@@ -5,52 +5,25 @@ how it is; where nobody does for long, the client is gone, and its tasks end.
 """
 
 import contextlib
-import hashlib
 import multiprocessing
 import shutil
-import socket
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from getpass import getuser
 from pathlib import Path
 
-import psutil
 from distributed import Worker, get_worker
 
-import mlip_bench
-from mlip_bench.hardware import available_cores, cpu_name, device_name
-from mlip_bench.results import versions
 from mlip_bench.run import archive, child
 from mlip_bench.run.perform import perform
 from mlip_bench.run.plan import Task
 from mlip_bench.run.store import STRUCTURES, Stopped, Store, Work
 
-# On Linux: what tells one machine, as long as it runs, from all others.
-MACHINE = Path("/proc/sys/kernel/random/boot_id")
-
 # In the folder of a worker, and in that of the temporary files of its machine.
 OURS = "mlip-bench"
-
-
-@dataclass(frozen=True)
-class Description:
-    """What a worker is and has."""
-
-    versions: dict[str, str]
-    source: str
-    """SHA-256 of the code of this package."""
-    machine: str
-    processor: str
-    device: str | None
-    """The GPU, where the worker offers one."""
-    cores: list[int]
-    memory_gib: float
-    sees_store: bool
-    """Whether the client's store is there, under the same name."""
 
 
 @dataclass(frozen=True)
@@ -120,29 +93,6 @@ class _Running(threading.Event):
 
 
 _running: dict[str, _Running] = {}
-
-
-def describe(mark: Path | None, token: str, offers_gpu: bool) -> Description:
-    """Say what this worker is; ``mark`` is a file in its client's store that holds ``token``."""
-    return Description(
-        versions=versions(),
-        source=source_digest(),
-        machine=MACHINE.read_text().strip() if MACHINE.is_file() else socket.gethostname(),
-        processor=cpu_name(),
-        device=device_name("cuda") if offers_gpu else None,
-        cores=available_cores(),
-        memory_gib=psutil.virtual_memory().total / 2**30,
-        sees_store=mark is not None and mark.is_file() and mark.read_text() == token,
-    )
-
-
-@cache
-def source_digest() -> str:
-    """Return the SHA-256 of the code of this package: versions under development have one number."""
-    root, digest = Path(mlip_bench.__file__).parent, hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        digest.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 def receive(structures: bytes, dask_worker: Worker) -> None:

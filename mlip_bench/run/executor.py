@@ -134,6 +134,16 @@ class Executor(ABC):
         whatever stands against the work as a whole.
         """
 
+    def _work_in_child(self, task: Task, work: Work, cores: list[int]) -> None:
+        child.run_in_child(
+            perform,
+            *(task, work, len(cores)),
+            cores=cores,
+            progress=lambda share, message: self._watcher.progressed(task, share, message),
+            stop=self._stop,
+            timeout_s=self._timeout_s,
+        )
+
     def _having(self, task: Task) -> "contextlib.AbstractContextManager[None]":
         """Return a context of what else must be had while a task works, before it begins."""
         return contextlib.nullcontext()
@@ -303,14 +313,7 @@ class LocalExecutor(Executor):
         return self.store.machine(task.alone, self._stop)
 
     def _work(self, task: Task, work: Work, place: _Cores) -> None:
-        child.run_in_child(
-            perform,
-            *(task, work, len(place.cores)),
-            cores=place.cores,
-            progress=lambda share, message: self._watcher.progressed(task, share, message),
-            stop=self._stop,
-            timeout_s=self._timeout_s,
-        )
+        self._work_in_child(task, work, place.cores)
 
 
 def prepare(tasks: Sequence[Task]) -> None:
