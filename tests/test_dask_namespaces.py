@@ -29,12 +29,14 @@ N_WORKERS, KILL_SECONDS, MOST_SECONDS = 3, 30.0, 1500.0
 NETWORK, PORT = "10.231.17", 8791
 BRIDGE = "mlipbench"
 
-NNP = {"hidden": [8, 8], "epochs": 60, "lbfgs_iterations": 60}
-SIZES = (
-    *(("snap", {"twojmax": twojmax}) for twojmax in (2, 4, 6, 8)),
+NNP = {"hidden": [8, 8], "radial_shifts": [0.0, 2.0], "epochs": 200, "lbfgs_iterations": 100}
+LADDERS = (
+    *(("snap", {"twojmax": twojmax}) for twojmax in (2, 4, 6)),
     *(("mtp", {"level": level, "iterations": 60}) for level in (4, 6, 8)),
-    *(("nnp", NNP | {"radial_shifts": [0.0, shift]}) for shift in (2.0, 2.5)),
+    *(("nnp", NNP | {"hidden": [width, width]}) for width in (6, 8, 10)),
 )
+# Rounds of these sizes, each with another cutoff, until so many workers were killed.
+KILLS, MOST_ROUNDS = 4, 40
 
 
 class Often(DaskExecutor):
@@ -129,14 +131,19 @@ def workers_that_are_lost(names, hidden):
             end(process)
 
 
+def sizes(number):
+    """The sizes of a round."""
+    cutoff = 4.5 + 0.01 * number
+    return [
+        sweep.Size(PotentialPlan(f"{name}-{number}-{place}", name, hypers | {"cutoff": cutoff}), 1.0)
+        for place, (name, hypers) in enumerate(LADDERS)
+    ]
+
+
 @pytest.mark.slow
 def test_a_sweep_ends_whole_while_its_workers_are_lost(network, embedded, tmp_path):
-    store, watcher = Store(tmp_path / STORE), Counted()
-    sizes = [
-        sweep.Size(PotentialPlan(f"{name}-{number}", name, hypers), 1.0)
-        for number, (name, hypers) in enumerate(SIZES)
-    ]
-    plan = Plan(embedded, (), ("errors",))
+    store, watcher, wanted = Store(tmp_path / STORE), Counted(), []
+    plan, known = Plan(embedded, (), ("errors",)), Data.of(embedded, store.put_structures)
     command = ("scheduler", "--host", f"{NETWORK}.1", "--port", PORT, "--no-dashboard")
     with (
         started(*command),
@@ -144,21 +151,22 @@ def test_a_sweep_ends_whole_while_its_workers_are_lost(network, embedded, tmp_pa
         Cluster(f"tcp://{NETWORK}.1:{PORT}", store.folder, print) as cluster,
     ):
         cluster.wait_for_workers(None)
-        known = Data.of(embedded, store.put_structures)
-        tasks = [task for size in sizes for task in plan.tasks_of(size.potential, known)]
         start = time.monotonic()
-        with Often(store, cluster, tasks, watcher=watcher) as executor:
-            one = sweep.Sweep(plan, known, executor, Results(tmp_path / "run"), MOST_SECONDS, print)
-            done = one.run(sizes)
+        while len(kills) < KILLS and len(wanted) < MOST_ROUNDS * len(LADDERS):
+            wanted += sizes(len(wanted) // len(LADDERS))
+            tasks = [task for size in wanted for task in plan.tasks_of(size.potential, known)]
+            with Often(store, cluster, tasks, watcher=watcher) as executor:
+                one = sweep.Sweep(plan, known, executor, Results(tmp_path / "run"), MOST_SECONDS, print)
+                done = one.run(wanted)
+            assert not done.outcome.failures
+            assert not done.cut_off + done.left_out
         seconds = time.monotonic() - start
         assert not any(worker.described.sees_store for worker in cluster.workers.values())
     print(f"{seconds:.0f} s, {len(kills)} workers killed; {len(tasks)} tasks, moved {watcher.moves} times")
-    assert not done.outcome.failures
-    assert not done.cut_off + done.left_out
-    assert len(kills) >= 2
+    assert len(kills) >= KILLS
     # Whole, each once, and nothing that was committed was done again.
     assert watcher.finished == {task.label: 1 for task in tasks}
     assert {row.potential for row in read_rows(tmp_path / "run" / "results.jsonl")} == {
-        size.potential.name for size in sizes
+        size.potential.name for size in wanted
     }
     assert len(list(store.folder.glob(f"*/*/{TASK}"))) == len(tasks)
