@@ -89,7 +89,7 @@ def test_workers_that_a_job_starts(slurm, tmp_path):
         number = told(list(map(str, command)), cwd=tmp_path, env=environment).strip()
         assert number.isdigit()
         check(run_on(file, tmp_path))
-        assert "(" + number + ")" in mlip_bench("doctor", "--scheduler", file).stdout
+        assert f"({number}-0)" in mlip_bench("doctor", "--scheduler", file).stdout
         subprocess.run(["scancel", number], check=True)
 
 
