@@ -8,7 +8,7 @@ from rich.table import Table
 
 from mlip_bench.cli import completion
 from mlip_bench.cli.answers import Answer, answering
-from mlip_bench.cli.arguments import Preset, System
+from mlip_bench.cli.arguments import LOCAL, Preset, System
 from mlip_bench.cli.choices import chosen
 
 if TYPE_CHECKING:  # what takes long to import, ``--help`` does without
@@ -83,11 +83,19 @@ def _hypers(name: str, preset: str, system: str | None) -> Answer:
 
 
 @answering
-def doctor() -> Answer:
+def doctor(
+    scheduler: Annotated[
+        str,
+        typer.Option(
+            "--scheduler",
+            help="Look at the workers of a Dask scheduler instead: tcp://HOST:PORT or FILE.json.",
+        ),
+    ] = LOCAL,
+) -> Answer:
     """Say what is installed, what works here, which threads and which GPU there are."""
-    from mlip_bench.cli.doctor import examine
+    from mlip_bench.cli.doctor import examine, examine_cluster
 
-    findings = examine()
+    findings = examine() if scheduler == LOCAL else examine_cluster(scheduler)
     lines = [
         f"{'[green]ok[/]     ' if finding.good else '[red]problem[/]'} {escape(finding.text)}"
         for finding in findings

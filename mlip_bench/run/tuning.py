@@ -38,7 +38,7 @@ from mlip_bench.potentials import family, presets
 from mlip_bench.potentials.base import Progress, silent
 from mlip_bench.potentials.linear_fit import stratified_folds
 from mlip_bench.results import write_atomically
-from mlip_bench.run.executor import Done, LocalExecutor, TaskFailed
+from mlip_bench.run.executor import Done, Executor, TaskFailed
 from mlip_bench.run.perform import do
 from mlip_bench.run.plan import Data, PotentialPlan, Task, installed
 from mlip_bench.run.store import Store, Work
@@ -142,6 +142,11 @@ class Trial(Task):
     def families(self) -> tuple[str, ...]:
         """The one that is tuned."""
         return (self.problem.family,)
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """Those of its data."""
+        return self.problem.data.structures
 
     @cached_property
     def decides(self) -> dict[str, Any]:
@@ -257,9 +262,7 @@ def first(task: Problem) -> list[Trial]:
     return [Trial(task, task.hypers([1.0] * len(task.dimensions)))]
 
 
-def tune(
-    task: Problem, executor: LocalExecutor, n_trials: int, say: Callable[[str], None]
-) -> tuple[Score, Score]:
+def tune(task: Problem, executor: Executor, n_trials: int, say: Callable[[str], None]) -> tuple[Score, Score]:
     """Return the first score and the best one; trials are kept in the store and not repeated."""
     bounds = [(np.log(dimension.low), np.log(dimension.high)) for dimension in task.dimensions]
     members = max(FEWEST, min(POPULATION * len(bounds), n_trials))
@@ -292,7 +295,7 @@ def tune(
 class Search:
     """Scores points of a search, and keeps the best; a trial that fails, by any cause, scores ``FAILED``."""
 
-    def __init__(self, task: Problem, executor: LocalExecutor, say: Callable[[str], None]):
+    def __init__(self, task: Problem, executor: Executor, say: Callable[[str], None]):
         self._task, self._executor, self._say = task, executor, say
         self._n_trials = self._n_failed = 0
         (start,) = self._outcomes([np.zeros(len(task.dimensions))])
