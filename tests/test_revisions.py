@@ -40,7 +40,19 @@ NOT_WITH = {
 
 # What is timed is timed beside a SNAP, the ruler.
 TIMED = {"cost", "scaling", "direct-vs-conservative"}
-ON_EDGES = {"gap", "mtp", "nnp", "qsnap", "sevennet", "sevennet-dfs", "snap"} | TIMED
+FAMILIES_ON_EDGES = {
+    "gap",
+    "leignn",
+    "leignn-gradient",
+    "mtp",
+    "nnff",
+    "nnp",
+    "qsnap",
+    "sevennet",
+    "sevennet-dfs",
+    "snap",
+}
+ON_EDGES = FAMILIES_ON_EDGES | TIMED
 ON_CRYSTALS = {"conductivity", "defects", "elastic", "eos", "phonons"}
 ON_BOXES = {"conductivity", "stability"} | TIMED
 
@@ -137,7 +149,7 @@ def test_texts_layout_and_registries_change_nothing(copy, known, before):
     change(copy, "potentials/base.py", '"""The interface that every family', '"""What every family')
     change(copy, "potentials/base.py", '"""False where forces are predicted directly', '"""False where they')
     change(copy, "md/driver.py", "# Dynamics hotter than", "# What is hotter than")
-    change(copy, "potentials/sevennet/direct.py", "import training\n", "import kernel\n")
+    change(copy, "potentials/sevennet/direct.py", "import Graphs\n", "import Others\n")
     change(copy, "potentials/edges.py", "return 2 * largest", "return  2 *largest")
     change(copy, "measure/__init__.py", "MODULES = (", "OTHERS = (), ()\nMODULES = (")
     change(copy, "potentials/__init__.py", 'ENTRY_POINT_GROUP = "', 'ENTRY_POINT_GROUP = "other.')
