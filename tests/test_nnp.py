@@ -15,6 +15,7 @@ from mlip_bench.data.reference import labelled
 from mlip_bench.errors import UserError
 from mlip_bench.measure.errors import comparison, summary
 from mlip_bench.potentials import load
+from mlip_bench.potentials.heat_flux import EdgeFlux
 from mlip_bench.potentials.nnp import NNP, fitting, samples
 from mlip_bench.potentials.nnp.model import Evaluator
 from mlip_bench.potentials.nnp.training import Kalman, Network
@@ -246,7 +247,21 @@ def test_batches_in_torch_agree_with_the_kernels(fitted, alloys, monkeypatch):
         assert theirs.energy == pytest.approx(ours.energy, rel=1e-6)
         np.testing.assert_allclose(theirs.forces, ours.forces, rtol=1e-6, atol=1e-9)
         np.testing.assert_allclose(theirs.stress, ours.stress, rtol=1e-6, atol=1e-10)
+        np.testing.assert_allclose(theirs.energies, ours.energies, rtol=1e-6)
         assert theirs.n_extrapolating == ours.n_extrapolating
+
+
+def test_gradients_by_edges_in_torch_are_those_of_the_kernels(fitted, alloys):
+    atoms = alloys[3]
+    ours, theirs = fitted._edge_stepper()(atoms), fitted._on_torch("cpu").with_edges(atoms)
+    np.testing.assert_allclose(theirs.prediction.forces, ours.prediction.forces, rtol=1e-6, atol=1e-9)
+    velocities = np.random.default_rng(0).normal(size=(len(atoms), 3))
+    fluxes = []
+    for edges in (ours, theirs):
+        flux = EdgeFlux(lambda _, edges=edges: edges)
+        flux.predict(atoms)
+        fluxes.append(flux.potential_flux(velocities))
+    np.testing.assert_allclose(fluxes[1], fluxes[0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("batch", [1, 5])

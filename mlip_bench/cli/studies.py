@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,6 +32,7 @@ from mlip_bench.cli.arguments import (
     Timeout,
     Train,
     Trust,
+    with_measure_options,
     with_reading_options,
 )
 from mlip_bench.cli.choices import (
@@ -68,6 +69,7 @@ OLD_TASKS = "tasks"
 BESIDE_FROM = ("from_", "out", "store", "fresh", "jobs", "timeout", "trust")
 
 
+@with_measure_options
 @with_reading_options
 def run(
     context: typer.Context,
@@ -95,6 +97,7 @@ def run(
     trust: Trust = False,
     *,
     reading: "ReadingOptions",
+    given: dict[str, dict[str, Any]],
 ) -> None:
     """Fit potentials, measure them, and write the report; what is done already is kept."""
     from mlip_bench.cli.requests import DataRequest, repeated
@@ -120,7 +123,7 @@ def run(
         data = request.read()
         names = fit_for(names, data, potential == "all")
         fitted = plan_potentials(names, preset, data.system, overrides)
-        plan = Plan(data, fitted + published, tuple(measures), seed, device, preset, trust)
+        plan = Plan(data, fitted + published, tuple(measures), seed, device, preset, trust, given)
     folder = out or Path("reports") / plan.dataset.system
     say_of(plan)
     limit = parse_duration(timeout, "--timeout")
@@ -319,10 +322,11 @@ def working(
     from mlip_bench.run.executor import LocalExecutor, Watcher, prepare
 
     prepare(tasks)
-    side_by_side = sum(not task.alone and not task.needs for task in tasks)
+    fits = sum(not task.alone and not task.needs for task in tasks)
+    side_by_side = max(fits, sum(len(task.parts) for task in tasks))
     if jobs is None and any(task.on_gpu for task in tasks):
         jobs = 1  # side by side they would share one card
-    elif jobs is None:  # each fit on a core of its own, as far as there are fits and cores
+    elif jobs is None:  # each fit or part on a core of its own, as far as there are any, and cores
         jobs = len(available_cores()) if quiet else min(len(available_cores()), max(1, side_by_side))
     watching: contextlib.AbstractContextManager[Watcher]
     watching = contextlib.nullcontext(Watcher()) if quiet else watcher(console)

@@ -29,7 +29,7 @@ from mlip_bench.data import reference
 from mlip_bench.data.reference import LARGEST_NUMBER
 from mlip_bench.errors import NotFinite, UserError, did_you_mean
 from mlip_bench.lammps.style import LammpsStyle
-from mlip_bench.potentials.heat_flux import EdgeFlux, EdgeGradients, FluxStepper, HeatFlux, convective_flux
+from mlip_bench.potentials.heat_flux import EdgeFlux, EdgeGradients, FluxStepper, HeatFlux
 from mlip_bench.potentials.prediction import Prediction as Prediction
 
 Progress = Callable[[float, str], None]
@@ -282,22 +282,24 @@ class Potential(ABC):
 
         Both parts are extensive, in eV Å/fs (:class:`mlip_bench.potentials.heat_flux.HeatFlux`). Raises
         :class:`UserError` for a family without energies of atoms that its forces are the gradient of, and for
-        velocities that are missing or not finite.
+        velocities that are missing or not finite; :class:`NotFinite` where the flux is not.
         """
         self._refuse_foreign_elements(atoms)
+        stepper = self.flux_stepper()
         velocities = np.asarray(velocities, dtype=float)
-        if velocities.shape != (len(atoms), 3) or not np.isfinite(velocities).all():
+        if velocities.shape != (len(atoms), 3):
             raise UserError(
-                f"{atoms.symbols}: a heat flux needs a finite velocity (Å/fs) of each of {len(atoms)} atoms, "
+                f"{atoms.symbols}: a heat flux needs the velocity (Å/fs) of each of {len(atoms)} atoms, "
                 f"(n_atoms, 3), not an array of shape {velocities.shape}"
             )
-        stepper = self.flux_stepper()
-        prediction = stepper.predict(atoms)
-        assert prediction.energies is not None  # of every flux stepper
-        return HeatFlux(
-            stepper.potential_flux(velocities),
-            convective_flux(prediction.energies, atoms.get_masses(), velocities),
-        )
+        if not np.isfinite(velocities).all():
+            raise UserError(
+                f"{atoms.symbols}: a velocity (Å/fs) of an atom is not finite, so no heat flux is"
+            )
+        flux = stepper.heat_flux(stepper.predict(atoms), atoms.get_masses(), velocities)
+        if not np.isfinite(flux.total).all():
+            raise NotFinite(f"the heat flux of {atoms.symbols} is not finite (NaN)")
+        return flux
 
     def flux_stepper(self) -> FluxStepper:
         """Return predictions of one structure after the other with their heat fluxes, as dynamics need them.

@@ -2,7 +2,7 @@
 
 numba leaves it to LLVM to make vector code of loops, and a loop of 16 channels is too short for that: most of
 its time goes into finding out that its arrays do not overlap. Here it is said outright. ``load(array, start,
-8)`` reads eight neighbours of a one-dimensional array; +, * and a factor act on all; ``store`` writes them
+8)`` reads eight neighbours of a one-dimensional array; +, -, * and a factor act on all; ``store`` writes them
 back, ``total`` adds them up, ``exponential`` is e^x of each. The number of lanes is a literal; 1 does for
 what is left of a row.
 """
@@ -137,13 +137,20 @@ def _elementwise(name: str) -> Any:
     return compute
 
 
-add, multiply = _elementwise("fadd"), _elementwise("fmul")
+add, subtract, multiply = _elementwise("fadd"), _elementwise("fsub"), _elementwise("fmul")
 
 
 @overload(operator.add, strict=False)
 def _add(one: Any, other: Any) -> Any:
     if isinstance(one, Lanes) and one == other:
         return lambda one, other: add(one, other)
+    return None
+
+
+@overload(operator.sub, strict=False)
+def _subtract(one: Any, other: Any) -> Any:
+    if isinstance(one, Lanes) and one == other:
+        return lambda one, other: subtract(one, other)
     return None
 
 

@@ -188,7 +188,7 @@ def _notes_of_values(good: pd.DataFrame) -> list[str]:
     noted = good.loc[good["note"].notna(), ["measure", "potential", "split", "note"]].drop_duplicates()
     names: dict[tuple[str, str, str], list[str]] = {}
     for row in noted.itertuples():
-        on = f" on {row.split} data" if row.split else ""
+        on = f" on {row.split} data" if isinstance(row.split, str) else ""
         names.setdefault((row.measure.removesuffix(BY_GROUP), on, row.note), []).append(row.potential)
     return [
         f"{measure} of {several(dict.fromkeys(having))}{on}: {note}."

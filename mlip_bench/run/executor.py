@@ -38,14 +38,15 @@ class Watcher:
 class TaskFailed(Exception):
     """A task could not be done; the message is one line."""
 
-    def __init__(self, message: str, started: str, wall_s: float):
+    def __init__(self, task: Task, message: str, started: str, wall_s: float):
         super().__init__(message)
+        self.task = task
         self.started = started
         self.wall_s = wall_s
 
 
 class NeedFailed(Exception):
-    """A task was not begun because one that it needs failed."""
+    """A task was not begun because one that it needs failed; the cause is why that did."""
 
 
 @dataclass(frozen=True)
@@ -138,9 +139,9 @@ class LocalExecutor:
                 if self._stop.is_set():
                     self._waiting.remove(waiting)
                     _cancel(waiting.future)
-                elif any(need.done() and _failed(need) for need in waiting.needs):
+                elif failed := [need for need in waiting.needs if need.done() and _failed(need)]:
                     self._waiting.remove(waiting)
-                    waiting.future.set_exception(NeedFailed(waiting.task.label))
+                    waiting.future.set_exception(_need_failed(waiting.task, failed[0]))
             ready = [one for one in self._waiting if all(need.done() for need in one.needs)]
             for waiting in [one for one in ready if not one.task.alone][: len(self._free)]:
                 self._begin(waiting, self._free.pop())
@@ -205,7 +206,7 @@ class LocalExecutor:
             if self._stop.is_set():
                 raise Stopped from failure
             self._watcher.ended(task, str(failure))
-            raise TaskFailed(str(failure), started, time.perf_counter() - start) from failure
+            raise TaskFailed(task, str(failure), started, time.perf_counter() - start) from failure
         self._watcher.ended(task, None)
 
 
@@ -217,6 +218,12 @@ def prepare(tasks: Sequence[Task]) -> None:
 def _cancel(future: "Future[Done]") -> None:
     future.cancel()
     future.set_running_or_notify_cancel()  # without it, who waits is not told
+
+
+def _need_failed(task: Task, need: "Future[Done]") -> NeedFailed:
+    failure = NeedFailed(task.label)
+    failure.__cause__ = None if need.cancelled() else need.exception()
+    return failure
 
 
 def _failed(future: "Future[Done]") -> bool:

@@ -15,16 +15,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from array_api_compat import to_device
 from ase import Atoms
 from threadpoolctl import threadpool_limits
 
-from mlip_bench.data import reference, voigt
+from mlip_bench.data import reference
 from mlip_bench.hardware import available_cores
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
+from mlip_bench.potentials.heat_flux import EdgeGradients
 from mlip_bench.potentials.memory import DOUBLE, refuse_too_much
 from mlip_bench.potentials.nnp import fitting, n2p2
 from mlip_bench.potentials.nnp.blocks import IN_MEMORY, Stored, cut
@@ -34,6 +35,9 @@ from mlip_bench.potentials.symmetry_functions import choice, kernel
 from mlip_bench.potentials.symmetry_functions.descriptors import Scaling, descriptors
 from mlip_bench.potentials.symmetry_functions.functions import SymmetryFunctions
 from mlip_bench.potentials.symmetry_functions.geometry import Neighbourhood, tables
+
+if TYPE_CHECKING:
+    from mlip_bench.potentials.nnp.on_torch import BatchEvaluator
 
 # Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
 SKIN = 0.5
@@ -159,6 +163,11 @@ class NNP(Potential):
     def _stepper(self) -> Callable[[Atoms], Prediction]:
         return super()._stepper() if self.device == "cuda" else Evaluator(self, SKIN)
 
+    def _edge_stepper(self) -> Callable[[Atoms], EdgeGradients]:
+        return (
+            self._on_torch("cuda").with_edges if self.device == "cuda" else Evaluator(self, SKIN).with_edges
+        )
+
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
         if self.device == "cuda":
             return self._in_batches(structures, "cuda")
@@ -167,10 +176,13 @@ class NNP(Potential):
 
     def _in_batches(self, structures: Sequence[Atoms], device: str) -> list[Prediction]:
         """Predict by torch; ``device`` is one of torch's."""
+        return self._on_torch(device)(structures)
+
+    def _on_torch(self, device: str) -> "BatchEvaluator":
         from mlip_bench.potentials.nnp.on_torch import BatchEvaluator
 
         layout = tables(self.functions_, self.elements_)
-        return BatchEvaluator(layout, self.ranges_, self.networks_, device)(structures)
+        return BatchEvaluator(layout, self.ranges_, self.networks_, device)
 
     # -- fitting ---------------------------------------------------------------------------------------
 
@@ -337,8 +349,18 @@ class Evaluator:
 
     def __call__(self, atoms: Atoms) -> Prediction:
         """Predict one structure; an atom extrapolates where an input left its range in training."""
-        layout, around = self._layout, self._around
+        return self._predict(atoms, self._around.update(atoms), np.empty((0, 3)))
+
+    def with_edges(self, atoms: Atoms) -> EdgeGradients:
+        """Predict one structure, with the derivative of its energy by each edge."""
+        around = self._around
         vectors = around.update(atoms)
+        gradients = np.zeros_like(vectors)
+        prediction = self._predict(atoms, vectors, gradients)
+        return EdgeGradients(prediction, around.centres, around.neighbours, vectors, gradients)
+
+    def _predict(self, atoms: Atoms, vectors: np.ndarray, gradients: np.ndarray) -> Prediction:
+        layout, around = self._layout, self._around
         energies, forces, virial, outside = kernel.evaluate(
             around.first,
             around.neighbours,
@@ -357,12 +379,9 @@ class Evaluator:
             self._offsets,
             self._factors,
             self._layers,
+            gradients,
         )
-        energy = float(energies.sum())
-        stress = np.full(6, np.nan)
-        if atoms.cell.rank == 3:
-            stress = voigt.from_matrix(-virial / atoms.get_volume())
-        return Prediction(energy, forces, stress, int((outside > 0).sum()))
+        return Prediction.of_atoms(atoms, energies, forces, virial, int((outside > 0).sum()))
 
 
 def _in_units(network: Network, unit: float) -> Network:

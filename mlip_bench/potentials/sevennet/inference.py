@@ -51,6 +51,10 @@ class Evaluator:
 
     def __call__(self, atoms: Atoms) -> Prediction:
         """Predict one structure."""
+        return self._predictions([atoms], self.data(atoms))[0]
+
+    def data(self, atoms: Atoms) -> dict[str, torch.Tensor]:
+        """Return what the network takes of one structure."""
         vectors = self._edges.update(atoms)
         inside = np.flatnonzero((vectors**2).sum(1) < self._cutoff**2)
         pairs = np.stack([self._edges.centres[inside], self._edges.neighbours[inside]])
@@ -64,7 +68,7 @@ class Evaluator:
             keys.NUM_ATOMS: torch.tensor([len(atoms)]),
             keys.BATCH: torch.zeros(len(atoms), dtype=torch.int64),
         }
-        return self._predictions([atoms], {name: value.to(self._device) for name, value in data.items()})[0]
+        return {name: value.to(self._device) for name, value in data.items()}
 
     def batch(self, structures: Sequence[Atoms]) -> list[Prediction]:
         """Predict many structures at once, or by halves where the GPU's memory is too small."""
@@ -92,18 +96,19 @@ class Evaluator:
         sizes = [len(atoms) for atoms in structures]
         # In double precision, which sevenn's own sum of the atoms is not.
         of_atoms = output[keys.ATOMIC_ENERGY].detach().cpu().double().reshape(-1).numpy()
-        energies = np.add.reduceat(of_atoms, np.cumsum([0, *sizes[:-1]]))
         # Without a single edge there is nothing to differentiate by, and sevenn leaves the forces out.
         forces, stress = np.zeros((sum(sizes), 3)), np.zeros((len(sizes), 6))
         if keys.PRED_FORCE in output:
             forces = output[keys.PRED_FORCE].detach().cpu().double().numpy()
             stress = output[keys.PRED_STRESS].detach().cpu().double().numpy()
-        parts = zip(structures, energies, np.split(forces, np.cumsum(sizes)[:-1]), stress, strict=True)
+        starts = np.cumsum(sizes)[:-1]
+        parts = zip(structures, np.split(of_atoms, starts), np.split(forces, starts), stress, strict=True)
         return [
             Prediction(
-                float(energy),
+                float(energies.sum()),
                 force,
                 backbone.stress_to_ase(tensor) if atoms.cell.rank == 3 else np.full(6, np.nan),
+                energies=energies,
             )
-            for atoms, energy, force, tensor in parts
+            for atoms, energies, force, tensor in parts
         ]

@@ -23,6 +23,7 @@ from mlip_bench.data import reference
 from mlip_bench.errors import UserError
 from mlip_bench.hardware import available_cores
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
+from mlip_bench.potentials.heat_flux import FluxStepper
 from mlip_bench.potentials.memory import expected_edges, refuse_too_much
 
 if TYPE_CHECKING:
@@ -295,6 +296,16 @@ class SevenNet(Potential):
                 model = accelerators.accelerated(self.hypers.accelerator, self.config_, model)
             self._ready_model = inference.ready(model, self.device, self.hypers.double_precision)
         return inference.Evaluator(self._ready_model, self.elements_, self.conservative, skin)
+
+    def _flux_stepper(self) -> FluxStepper:
+        from mlip_bench.potentials.sevennet import flow, inference
+
+        evaluator = self._evaluator(SKIN)
+        if not self.hypers.accelerator:
+            return flow.GraphFlow(self._ready_model, evaluator.data)
+        # By sevenn's own convolutions: those of accelerators tell nothing of single edges.
+        plain = inference.ready(self.model_, self.device, self.hypers.double_precision)
+        return flow.GraphFlow(plain, evaluator.data)
 
     # -- files -----------------------------------------------------------------------------------------
 

@@ -1,28 +1,9 @@
-"""The conformance suite: what every family must honour, one named check per rule.
-
-For the author of a family::
-
-    import pytest
-    from mlip_bench.testing import CHECKS, Case
-
-    @pytest.fixture(scope="module")
-    def case():
-        return Case(MyFamily, {"cutoff": 4.0}, train, probe)
-
-    @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-    def test_conformance(check, case):
-        case.run(check)
-
-A check that a family declares in ``exemptions`` is skipped, and the reason shows.
-"""
+"""What every family must honour: shapes, symmetries, gradients, files, repeatability."""
 
 import copy
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -33,10 +14,8 @@ from mlip_bench.data.reference import composition, forces, labelled, stress, wit
 from mlip_bench.data.voigt import to_matrix
 from mlip_bench.errors import UserError
 from mlip_bench.potentials import load
-from mlip_bench.potentials.base import Potential, Prediction
-
-# Rounding of double-precision sums over an environment, in eV, eV/Å and eV/Å³.
-ROUNDING = 1e-7
+from mlip_bench.potentials.base import Prediction
+from mlip_bench.testing.case import ROUNDING, Case, Check
 
 # Largest change of energies (eV per atom) and forces (eV/Å) where the zero of the training energies is moved:
 # a fit by gradients follows the rounding of its targets.
@@ -49,45 +28,6 @@ FINITE_DIFFERENCE_FORCE = 1e-4
 FINITE_DIFFERENCE_STRESS = 1e-5
 DISPLACEMENT = 1e-3  # Å
 STRAIN = 1e-4
-
-Check = Callable[["Case"], None]
-
-
-class Skipped(Exception):
-    """A check that the family is exempt from; the message is the reason."""
-
-
-@dataclass
-class Case:
-    """A family with small hyper-parameters, data to fit it on, and structures to probe it with.
-
-    ``probes`` should hold an unsymmetric periodic structure first.
-    """
-
-    family: type[Potential]
-    hypers: dict[str, Any]
-    train: Sequence[Atoms]
-    probes: Sequence[Atoms]
-
-    @cached_property
-    def potential(self) -> Potential:
-        """The fitted potential that the checks share."""
-        return self.fitted()
-
-    def fitted(self) -> Potential:
-        """Fit a new one."""
-        return self.family(**self.hypers).fit(self.train, seed=1)
-
-    def predict(self, atoms: Atoms) -> Prediction:
-        """Predict one structure."""
-        return self.potential.predict([atoms])[0]
-
-    def run(self, check: Check) -> None:
-        """Run one check; raises :class:`Skipped` where the family is exempt."""
-        reason = self.family.exemptions.get(check.__name__)
-        if reason is not None:
-            raise Skipped(f"{self.family.family} is exempt from {check.__name__}: {reason}")
-        check(self)
 
 
 def states_its_revision(case: Case) -> None:
