@@ -23,7 +23,7 @@ from mlip_bench.testing.lennard_jones import LennardJones
 
 ARGON = bulk("Ar", "fcc", a=5.3, cubic=True)
 SHORT = Settings(temperature=60.0, length=12.0, supercell=32, timestep=8.0)
-N_SAMPLES = 1500
+N_SAMPLES = 750
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +42,9 @@ def solid(argon):
 
 def test_a_trajectory_has_what_was_asked_for(solid, argon):
     first = solid[0].trajectory
-    assert first.interval == 8.0
+    assert first.interval == 16.0
     assert len(first.potential) == len(first.convective) == len(first.temperatures) == N_SAMPLES
-    assert len(first.energies) == len(first.pressures) == N_SAMPLES // 12
+    assert len(first.energies) == len(first.pressures) == N_SAMPLES // 6
     assert solid[0].is_cubic
     assert solid[0].n_atoms == 32
     # At rest the lattice constant is that of the potential, not the one given.
@@ -90,7 +90,7 @@ def test_a_trajectory_that_was_ended_goes_on(argon, tmp_path, monkeypatch):
     whole = record(argon, structure, chosen, tmp_path, lambda share, message: shares.append(share))
     assert min(shares) > 0.4
     assert len(whole.energies) == n_looks
-    assert len(whole.potential) == chosen.length * 1e3 / chosen.timestep
+    assert len(whole.potential) == chosen.length * 1e3 / whole.interval
     np.testing.assert_array_equal(whole.potential[: len(kept.potential)], kept.potential)
     # It is one trajectory: total energy goes on, and the flux without a jump.
     assert np.ptp(whole.energies) < 1e-3 * len(structure.atoms)
@@ -122,7 +122,7 @@ def test_a_liquid_counts_the_convective_part(argon):
     melt = ARGON.repeat((2, 2, 2))
     melt.set_cell(melt.cell * 1.1, scale_atoms=True)
     melt.rattle(0.4, seed=1)
-    chosen = Settings(temperature=200.0, length=8.0, supercell=(1, 1, 1), timestep=8.0)
+    chosen = Settings(temperature=200.0, length=5.0, supercell=(1, 1, 1), timestep=8.0)
     observed = [conductivity.observe(argon, melt, chosen)]
     assert not observed[0].is_crystal
     assert observed[0].volume == melt.get_volume()  # taken as it is
@@ -156,7 +156,7 @@ def test_a_crystal_that_melts_is_said(solid):
 
 
 def test_a_crystal_that_melts_in_earnest(argon):
-    chosen = Settings(temperature=400.0, length=3.0, supercell=32, timestep=8.0)
+    chosen = Settings(temperature=400.0, length=2.0, supercell=32, timestep=8.0)
     assert "the crystal melts" in error_of([conductivity.observe(argon, ARGON, chosen)], chosen)
 
 
@@ -178,7 +178,7 @@ def test_a_series_that_ends_before_its_slowest_motion_is_said(solid):
 def test_driven_trajectories(argon):
     """A weak and a strong field, in a crystal: the potential part alone is driven."""
     options = settings.options(
-        "quick", {"method": "hnemd", "field": 0.05, "supercell": "32", "length": 6.0, "timestep": 8.0}
+        "quick", {"method": "hnemd", "field": 0.05, "supercell": "32", "length": 4.0, "timestep": 8.0}
     )
     parts = [Settings.of(part | {"temperature": 60.0}) for part in settings.split(options)]
     assert [(part.field, part.axis) for part in parts] == [(0.05, 0), (0.025, 0)]
@@ -251,9 +251,10 @@ def test_a_family_without_a_flux_is_refused(tmp_path, embedded):
 def test_a_trajectory_is_read_as_it_was_written(solid, tmp_path):
     np.savez_compressed(tmp_path / conductivity.SERIES, **solid[0].arrays())
     read = conductivity.read(tmp_path / conductivity.SERIES)
-    assert dataclasses.replace(read, trajectory=solid[0].trajectory) == solid[0]
-    np.testing.assert_array_equal(read.trajectory.squares, solid[0].trajectory.squares)
-    assert read.trajectory.interval == solid[0].trajectory.interval
+    written = solid[0].arrays()
+    for name, value in read.arrays().items():
+        np.testing.assert_array_equal(value, written[name])
+        assert type(value) is type(written[name]) or isinstance(value, float), name
 
 
 def test_velocities_are_set_in_the_frame_of_the_atoms(argon):

@@ -27,6 +27,15 @@ SMALL = {
         "epochs": 3,
         "lbfgs_iterations": 10,
     },
+    "nnff": {
+        "cutoff": 4.5,
+        "radial_shifts": [0.0, 2.0],
+        "zetas": [1.0, 4.0],
+        "hidden": [6, 6],
+        "invariant_epochs": 1,
+        "epochs": 2,
+        "lbfgs_iterations": 10,
+    },
 }
 
 

@@ -94,7 +94,7 @@ DRIVEN_LIQUID = dataclasses.replace(LIQUID.settings, method=DRIVEN, field=0.08, 
 ARGON = Rung(
     LennardJonesCut.argon(EPSILON, SIGMA, 13.0),
     lambda potential: bulk("Ar", "fcc", a=5.376, cubic=True),
-    Settings(temperature=70.0, length=200.0, supercell=(4, 4, 4), keep_cell=True, timestep=4.0),
+    Settings(temperature=70.0, length=100.0, supercell=(4, 4, 4), keep_cell=True, timestep=4.0),
     4,
     "0.29 to 0.38",
 )

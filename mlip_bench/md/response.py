@@ -19,7 +19,7 @@ from mlip_bench.md.green_kubo import TERAHERTZ, WATT_PER_METRE_KELVIN, FluxSerie
 ONSET = 0.2
 
 # Conductivities at two fields that differ by more standard errors are of no linear response.
-NOT_LINEAR = 3.0
+NOT_LINEAR = 2.5
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ class SevenNetDirect(SevenNet):
     revision: ClassVar[int] = 2
     look: ClassVar[tuple[str, str] | None] = ("#E69F00", "X")
     conservative: ClassVar[bool] = False
+    counterpart: ClassVar[str] = "sevennet"
     native_suffix: ClassVar[str] = ""
     exemptions: ClassVar[dict[str, str]] = {
         "forces_are_gradient": "forces come from a head of their own, not from the energy",
