@@ -427,6 +427,8 @@ TINY = {
         "epochs": 1,
         "lbfgs_iterations": 2,
     },
+    "leignn": {"channels": 4, "layers": 2, "steps": 4, "double_precision": True},
+    "leignn-gradient": {"channels": 4, "layers": 2, "steps": 4, "double_precision": True},
     "sevennet": {"channels": 4, "lmax": 1, "steps": 4, "double_precision": True},
     "sevennet-dfs": {"channels": 4, "lmax": 2, "steps": 4, "double_precision": True},
 }

@@ -12,7 +12,7 @@ from mlip_bench.potentials import load
 from mlip_bench.potentials.leignn import LEIGNN, LEIGNNGradient, messages
 from mlip_bench.potentials.leignn.network import DirectLEIGNN, GradientLEIGNN
 from mlip_bench.potentials.leignn.shape import Shape
-from mlip_bench.potentials.networks.graphs import joined, labelled_graph
+from mlip_bench.potentials.networks.graphs import Graphs, joined, labelled_graph
 from mlip_bench.potentials.networks.scales import Scales
 
 CUTOFF = 4.0
@@ -206,6 +206,20 @@ def test_tables_change_nothing_but_rounding(direct, alloys):
     np.testing.assert_allclose(found.forces.detach(), expected.forces.detach(), atol=1e-4 * scale)
 
 
+def test_an_energy_is_not_local_with_a_global_node(alloys):
+    """Two structures of one cell, far from each other, know of each other by it, and only by it."""
+    sums = []
+    for global_node in (True, False):
+        made = network(global_node=global_node)
+        apart = sum(float(made(graph_of(atoms)).energies.detach().sum()) for atoms in alloys[1:3])
+        graph = joined([graph_of(atoms) for atoms in alloys[1:3]])
+        one = {"structure": torch.zeros(16, dtype=torch.int64), "n_atoms": torch.tensor([16])}
+        whole = Graphs(**(vars(graph) | one | {"volumes": graph.volumes[:1]}))
+        sums.append(abs(float(made(whole).energies.detach().sum()) - apart))
+    assert sums[0] > 1e-4
+    assert sums[1] < 1e-10
+
+
 # -- the family ----------------------------------------------------------------------------------------
 
 
@@ -248,7 +262,7 @@ def test_a_network_of_another_update_is_refused(alloys, tmp_path):
         (LEIGNN, "update", "gnn", "update = 'gnn': must be one of nmu, painn"),
         (LEIGNN, "layers", 0, "layers = 0: must be at least 1"),
         (LEIGNN, "radial", 1, "radial = 1: must be at least 2"),
-        (LEIGNNGradient, "remove_net_force", False, "a gradient has no net force"),
+        (LEIGNNGradient, "channels", 0, "channels = 0: must be at least 1"),
     ],
 )
 def test_settings_out_of_range_are_refused(kind, name, value, told):

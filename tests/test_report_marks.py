@@ -44,6 +44,8 @@ DECIDING = {
     "mtp": "stress_weight",
     "sevennet": "stress_weight",
     "sevennet-dfs": "stress_weight",
+    "leignn": "stress_weight",
+    "leignn-gradient": "stress_weight",
 }
 
 

@@ -40,19 +40,8 @@ NOT_WITH = {
 
 # What is timed is timed beside a SNAP, the ruler.
 TIMED = {"cost", "scaling", "direct-vs-conservative"}
-FAMILIES_ON_EDGES = {
-    "gap",
-    "leignn",
-    "leignn-gradient",
-    "mtp",
-    "nnff",
-    "nnp",
-    "qsnap",
-    "sevennet",
-    "sevennet-dfs",
-    "snap",
-}
-ON_EDGES = FAMILIES_ON_EDGES | TIMED
+ON_NETWORKS = {"leignn", "leignn-gradient", "sevennet", "sevennet-dfs"}
+ON_EDGES = {"gap", "mtp", "nnff", "nnp", "qsnap", "snap"} | ON_NETWORKS | TIMED
 ON_CRYSTALS = {"conductivity", "defects", "elastic", "eos", "phonons"}
 ON_BOXES = {"conductivity", "stability"} | TIMED
 
@@ -136,6 +125,7 @@ def change(copy, file, old, new):
     [
         ("potentials/edges.py", "return 2 * largest", "return 3 * largest", ON_EDGES),
         ("potentials/sevennet/direct.py", '"sevennet-dfs"', '"sevennet_dfs"', {"sevennet-dfs"}),
+        ("potentials/networks/schedule.py", "LATE = 0.75", "LATE = 0.8", ON_NETWORKS),
         ("measure/crystals.py", "MOST_STEPS = 200", "MOST_STEPS = 201", ON_CRYSTALS),
         ("md/boxes.py", "RATTLE = 0.05", "RATTLE = 0.06", ON_BOXES),
     ],

@@ -278,7 +278,7 @@ def test_every_family_has_a_colour_and_a_marker_of_its_own(plugins):
     assert set(found) == {*family_names(), *unknown}
     assert len(set(found.values())) == len(found)
     declared = [name for name in family_names() if vars(family(name)).get("look")]
-    assert len(declared) == 9
+    assert len(declared) == 11
     for name in declared:
         if name != Imitator.family:
             assert found[name] == family(name).look

@@ -4,6 +4,7 @@ A family gives its network (:meth:`NetworkPotential._network`) and its hyper-par
 others becomes a family so in a few dozen lines, as ``docs/own-network`` shows.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -44,9 +45,11 @@ class TrainingHypers:
     cutoff: float = 5.0
     """Radius (Å) of the messages; information travels that far in each layer."""
     steps: int = 2000
-    """Steps of the optimiser."""
+    """Steps of the optimiser, at least."""
+    epochs: float = 0.0
+    """Passes over the training data, at least: large data take more than ``steps``."""
     minutes: float = 0.0
-    """Time of training, which then decides in place of ``steps``; its result is not repeated exactly."""
+    """Time of training, which decides in place of steps and epochs; its result is not repeated exactly."""
     atoms_per_step: int = 100
     """Atoms of the structures of a step, about: fewer make more steps of the same time, and noisier ones."""
     learning_rate: float = 0.01
@@ -74,7 +77,7 @@ class TrainingHypers:
         require(self.atoms_per_step >= 1, "atoms_per_step", self.atoms_per_step, "must be at least 1")
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "must be above 0")
         require(self.huber_delta > 0, "huber_delta", self.huber_delta, "must be above 0")
-        for name in ("steps", "minutes", "energy_weight", "force_weight", "stress_weight"):
+        for name in ("steps", "epochs", "minutes", "energy_weight", "force_weight", "stress_weight"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "must be at least 0")
         trains = self.trains or self.starts_trained
         require(trains, "steps", self.steps, "without a checkpoint there must be training")
@@ -85,7 +88,7 @@ class TrainingHypers:
     @property
     def trains(self) -> bool:
         """Whether there is any training."""
-        return self.steps > 0 or self.minutes > 0
+        return self.steps > 0 or self.epochs > 0 or self.minutes > 0
 
     @property
     def starts_trained(self) -> bool:
@@ -172,16 +175,20 @@ class NetworkPotential(Potential):
 
         held_out = reference.held_out(structures, self.hypers.validation_fraction, seed).tolist()
         n_threads = len(available_cores())
-        trainer = Trainer(self.network_, graphs, held_out, self._schedule(), seed, self.device, n_threads)
+        n_atoms = sum(map(len, structures))
+        trainer = Trainer(
+            self.network_, graphs, held_out, self._schedule(n_atoms), seed, self.device, n_threads
+        )
         trainer.run(self._checkpoint, progress)
         self.notes_ += trainer.notes
 
-    def _schedule(self) -> "Schedule":
+    def _schedule(self, n_atoms: int) -> "Schedule":
+        """Return how training data of so many atoms is trained on."""
         from mlip_bench.potentials.networks.schedule import Schedule
 
         hypers = self.hypers
         return Schedule(
-            steps=hypers.steps,
+            steps=max(hypers.steps, math.ceil(hypers.epochs * n_atoms / hypers.atoms_per_step)),
             minutes=hypers.minutes,
             atoms_per_step=hypers.atoms_per_step,
             learning_rate=hypers.learning_rate,

@@ -9,7 +9,7 @@ import copy
 import pickle
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ REPORTS = 25
 """How often errors are told, and the best weights looked for where structures are held out."""
 WATCHED = 20
 """Training structures whose errors are told where none are held out."""
+STRUCTURES_AT_ONCE = 8
+"""Of those whose errors are told."""
 GOOD_STEPS = 100
 """Steps between two copies of the training's state to go back to where a loss is not finite."""
 LEAST_SHARE = 2.0**-6
@@ -105,7 +107,7 @@ class Trainer:
                 done = self._schedule.done(state.step, state.seconds)
                 if int(done * REPORTS) > state.reported:
                     state.reported = int(done * REPORTS)
-                    self._report(done, progress)
+                    self._report(done, pool if self._device == "cpu" else None, progress)
                 if checkpoint is not None and time.monotonic() - kept > CHECKPOINT_SECONDS:
                     self._keep(checkpoint)
                     kept = time.monotonic()
@@ -204,11 +206,13 @@ class Trainer:
 
     # -- errors on the way -----------------------------------------------------------------------------
 
-    def _report(self, done: float, progress: Progress) -> None:
+    def _report(self, done: float, pool: Executor | None, progress: Progress) -> None:
         """Tell the errors of now, and keep the weights where they are the best so far."""
         state = self._state
+        # One part for each core, and on a GPU parts as small as those of a step.
+        n_parts = max(self._n_parts, len(self._watched) // STRUCTURES_AT_ONCE)
         with self._averaged.in_place_of(self._network):
-            energy, force = errors(self._network, self._watched, self._device)
+            energy, force = errors(self._network, self._watched, self._device, pool, n_parts)
         if self._chooses and energy * force < state.best:
             state.best = energy * force
             state.best_weights = {name: value.clone() for name, value in self._averaged.weights.items()}
@@ -240,18 +244,27 @@ class Trainer:
         self._state = State(**kept["state"])
 
 
-def errors(network: Network, graphs: Sequence[Graphs], device: str) -> tuple[float, float]:
+def errors(
+    network: Network, graphs: Sequence[Graphs], device: str, pool: Executor | None = None, n_parts: int = 1
+) -> tuple[float, float]:
     """Return the RMS errors of energy per atom (eV) and of force components (eV/Å)."""
     network.eval()
-    energy, force, n_components = 0.0, 0.0, 0
-    for one in graphs:
-        moved = one.to(device)
+    costs = [len(one.centres) + len(one.numbers) for one in graphs]
+    parts = [
+        joined([graphs[one] for one in members]) for members in shared(range(len(graphs)), costs, n_parts)
+    ]
+
+    def squares(part: Graphs) -> tuple[float, float]:
+        moved = part.to(device)
         with torch.no_grad():  # networks whose forces are a gradient turn it on for themselves
             output = network(moved)
         assert moved.energies is not None  # of graphs that are trained on
         assert moved.forces is not None
-        per_atom = (output.energies.detach().sum() - moved.energies[0]) / moved.n_atoms[0]
-        energy += float(per_atom**2)
-        force += float(((output.forces.detach() - moved.forces) ** 2).sum())
-        n_components += moved.forces.numel()
+        missed = moved.sum_by_structure(output.energies.detach()) - moved.energies
+        per_atom = ((missed / moved.n_atoms) ** 2).sum()
+        return float(per_atom), float(((output.forces.detach() - moved.forces) ** 2).sum())
+
+    found = list(map(squares, parts) if pool is None else pool.map(squares, parts))
+    energy, force = (sum(one) for one in zip(*found, strict=True))
+    n_components = 3 * sum(len(one.numbers) for one in graphs)
     return (energy / len(graphs)) ** 0.5, (force / n_components) ** 0.5
