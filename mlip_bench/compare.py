@@ -12,14 +12,14 @@ differs in hyper-parameters, preset, data or device is named, not compared.
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from mlip_bench.errors import UserError
-from mlip_bench.results import DESCRIPTION, RESULTS, read_rows
+from mlip_bench.results import DESCRIPTION, LAMMPS, RESULTS, Row, read_rows
 
 SIGNIFICANCE = 3.0
 NORMAL_QUARTILE = 0.6745
@@ -88,19 +88,26 @@ def read(path: Path) -> Timings:
 
 def _of_run(folder: Path) -> Timings:
     rows = [row for row in read_rows(folder / RESULTS) if row.measure == "cost" and row.value is not None]
-    n_blocks = {row.potential: int(row.value or 0) for row in rows if row.metric == "n_blocks"}
+    n_blocks = {_timed(row, rows): int(row.value or 0) for row in rows if row.metric == "n_blocks"}
     preset = _preset(folder)
     return {
-        (row.potential, int(row.n_atoms or 0)): Timing(
+        (_timed(row, rows), int(row.n_atoms or 0)): Timing(
             float(row.value or 0),
             row.spread or 0.0,
-            n_blocks[row.potential],
+            n_blocks[_timed(row, rows)],
             row.cpu,
             {key: getattr(row, key) for key in ALIKE if key != "preset"} | preset,
         )
         for row in rows
-        if row.metric == "cost_ratio" and row.potential in n_blocks
+        if row.metric == "cost_ratio" and _timed(row, rows) in n_blocks
     }
+
+
+def _timed(row: Row, rows: Sequence[Row]) -> str:
+    """Return what was timed: a potential; the other than LAMMPS's pair style, where there is one, by name."""
+    native = {other.potential for other in rows if other.implementation == LAMMPS}
+    twice = row.potential in native and row.implementation != LAMMPS
+    return f"{row.potential}, {row.implementation}" if twice else row.potential
 
 
 def _preset(folder: Path) -> dict[str, str]:

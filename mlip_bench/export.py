@@ -9,12 +9,15 @@ from ase.build import bulk
 from ase.data import atomic_masses, atomic_numbers, covalent_radii, reference_states
 
 from mlip_bench.data.geometry import in_periodic_box
+from mlip_bench.errors import UserError
 from mlip_bench.lammps.style import LammpsStyle
 from mlip_bench.md.boxes import repeated_to
 from mlip_bench.potentials.base import Potential
 
 INPUT = "in.lammps"
 SCRIPT = "run.py"
+FLUX_SCRIPT = "heat_flux.py"
+CORRELATION = "flux.correlation"
 POTENTIAL = "potential"
 DATA = "example.data"
 STRUCTURE = "example.extxyz"
@@ -46,6 +49,8 @@ steps at constant volume and 300 K.
 In your own input, after the atoms are defined, with the elements in the order of your atom types:
 
 {commands}
+
+{flux}
 """
 
 BRIDGED_README = """# {family} potential for {elements}
@@ -59,9 +64,22 @@ constant volume and 300 K.
 
 The potential is in `{potential}/`; `mlip_bench.potentials.load("{potential}")` reads it and
 `.calculator()` is its ASE calculator.
+
+{flux}
 """
 
-BRIDGED_SCRIPT = '''"""100 steps of molecular dynamics in LAMMPS with the potential of this folder."""
+FLUX_README = """Heat flux: with mlip-bench installed,
+
+    python {flux_script}
+
+runs 100 steps at constant energy and hands the heat flux of each step to LAMMPS as the vector of a fix,
+`f_heatflux[1]` to `f_heatflux[3]` (eV Å/fs, of the whole cell), which output of LAMMPS can use; here
+`fix ave/correlate` writes its correlations to `{correlation}`. LAMMPS's own `compute heat/flux` is right for
+pair potentials only."""
+
+NO_FLUX_README = "Heat flux: {reason}."
+
+SCRIPT_TEXT = '''"""{title}"""
 
 import sys
 from pathlib import Path
@@ -79,14 +97,31 @@ atoms = ase.io.read(folder / "{structure}")
 atoms.calc = potential.calculator()
 BFGS(atoms, logfile=None, maxstep={step}).run(fmax={force}, steps={steps})
 try:
-    with Simulation(potential, atoms, ensemble="nvt", timestep={timestep}) as simulation:
-        for done in range(10, 101, 10):
-            simulation.run(10)
-            print("step", done, "temperature (K):", round(simulation.thermo("temp"), 1))
-        print("potential energy (eV):", simulation.thermo("pe"))
+    with Simulation(potential, atoms, ensemble="nvt", timestep={timestep}, native=False) as simulation:
+{body}
 except DynamicsFailed as failure:
     sys.exit(str(failure))
 '''
+
+DYNAMICS = """\
+        for done in range(10, 101, 10):
+            simulation.run(10)
+            print("step", done, "temperature (K):", round(simulation.thermo("temp"), 1))
+        if potential.predicts_energy:
+            print("potential energy (eV):", simulation.thermo("pe"))"""
+
+HEAT_FLUX = f"""\
+        simulation.run(100)
+        simulation.switch("nve")
+        recorder = simulation.record_flux()
+        # LAMMPS sees the flux (eV Å/fs), in its own frame, as f_heatflux[1] to f_heatflux[3].
+        simulation.command(
+            "fix correlation all ave/correlate 1 20 100 "
+            "f_heatflux[1] f_heatflux[2] f_heatflux[3] type auto file {CORRELATION}"
+        )
+        simulation.run(100)
+        for done in range(10, 101, 10):
+            print("step", done, "heat flux (eV Å/fs):", *recorder.fluxes[done - 1])"""
 
 
 def to_lammps(potential: Potential, folder: Path) -> None:
@@ -94,6 +129,7 @@ def to_lammps(potential: Potential, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     style = potential.lammps()
     words = {
+        "flux": _write_flux(potential, folder),
         "family": potential.family,
         "elements": ", ".join(potential.elements_),
         "n_parameters": potential.n_parameters,
@@ -102,9 +138,8 @@ def to_lammps(potential: Potential, folder: Path) -> None:
         "potential": POTENTIAL,
     }
     if style is None:
-        potential.save(folder / POTENTIAL)
-        ase.io.write(folder / STRUCTURE, example(potential), format="extxyz")
-        (folder / SCRIPT).write_text(_script(potential))
+        title = "100 steps of molecular dynamics in LAMMPS with the potential of this folder."
+        _write_script(potential, folder, SCRIPT, title, DYNAMICS)
         (folder / "README.md").write_text(BRIDGED_README.format(**words))
         return
     style.write_files(folder)
@@ -150,8 +185,24 @@ def timestep(potential: Potential) -> float:
     return SHORT_TIMESTEP_FS if lightest < LIGHT else TIMESTEP_FS
 
 
-def _script(potential: Potential) -> str:
-    return BRIDGED_SCRIPT.format(
+def _write_flux(potential: Potential, folder: Path) -> str:
+    """Write the script of the heat flux; return what the README says of it, or why there is none."""
+    try:
+        potential.flux_stepper()
+    except UserError as error:
+        return NO_FLUX_README.format(reason=error)
+    title = "The heat flux of the potential of this folder in LAMMPS, in 100 steps at constant energy."
+    _write_script(potential, folder, FLUX_SCRIPT, title, HEAT_FLUX)
+    return FLUX_README.format(flux_script=FLUX_SCRIPT, correlation=CORRELATION)
+
+
+def _write_script(potential: Potential, folder: Path, name: str, title: str, body: str) -> None:
+    """Write a script, and the potential and the structure that it reads."""
+    potential.save(folder / POTENTIAL)
+    ase.io.write(folder / STRUCTURE, example(potential), format="extxyz")
+    text = SCRIPT_TEXT.format(
+        title=title,
+        body=body,
         potential=POTENTIAL,
         structure=STRUCTURE,
         step=REST_STEP,
@@ -159,6 +210,7 @@ def _script(potential: Potential) -> str:
         force=REST_FORCE,
         timestep=timestep(potential),
     )
+    (folder / name).write_text(text)
 
 
 def _input(potential: Potential, style: LammpsStyle) -> str:

@@ -40,6 +40,9 @@ BY_GROUP = "-by-group"
 # A name of a file can have this many bytes; what is appended to a name needs a few of them.
 LONGEST_NAME = 200
 
+# Whose code dynamics run: LAMMPS's pair style, or that of the family here.
+LAMMPS, KERNELS = "lammps", "mlip-bench"
+
 # Packages whose version can change a result.
 PACKAGES = (
     "mlip-bench-suite",
@@ -89,6 +92,9 @@ class Row:
     """Where a value is a median of repeats: half the interquartile range, in the value's unit."""
     note: str | None = None
     """What a reader must know of how a good value came about."""
+    implementation: str | None = None
+    """Of timed dynamics: ``lammps`` for LAMMPS's own pair style, ``mlip-bench`` for the code here; None in
+    rows that are of neither, or older than this key."""
     revision: int | None = None
     """Revision of the measure's code that the value was measured with; None in rows older than this key."""
     family_revision: int | None = None

@@ -1,5 +1,6 @@
 """Slowdowns are found, and the noise of the same code is not taken for one."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from command import mlip_bench
 
 from mlip_bench import compare
 from mlip_bench.measure.cost import half_interquartile
+from mlip_bench.results import RESULTS, read_rows, write_rows
 
 N_BLOCKS = 11
 EXAMPLE = Path(__file__).parents[1] / "reports" / "example"
@@ -103,6 +105,20 @@ def test_other_files_are_refused(tmp_path, content, message):
     code, output = command(path, path)
     assert code == 2
     assert message in output
+
+
+def test_both_implementations_are_compared(tmp_path):
+    """A run of before it was told which knows LAMMPS's pair style alone."""
+    rows = [row for row in read_rows(Path(EXAMPLE) / RESULTS) if row.measure == "cost"]
+    one = [dataclasses.replace(row, potential="snap") for row in rows if row.potential == rows[0].potential]
+    two = [dataclasses.replace(row, implementation="lammps") for row in one]
+    two += [dataclasses.replace(row, implementation="mlip-bench", value=0.1 * row.value) for row in one]
+    for name, kept in (("old", one), ("new", two)):
+        (tmp_path / name).mkdir()
+        write_rows(tmp_path / name / RESULTS, kept)
+    changes = compare.compare(*(compare.read(tmp_path / name) for name in ("old", "new")), 0.1)
+    verdicts = {change.name: change.verdict for change in changes}
+    assert verdicts == {"snap": compare.SAME, "snap, mlip-bench": "only in the new"}
 
 
 def test_runs_are_compared_by_their_folders():

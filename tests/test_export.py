@@ -16,11 +16,19 @@ from mlip_bench import export
 from mlip_bench.data.reference import labelled
 from mlip_bench.potentials import family
 from mlip_bench.potentials.presets import hypers
+from mlip_bench.testing.lennard_jones import LennardJones
 
 LAMMPS = """
 from mlip_bench.lammps.loading import lammps_module
 lammps_module().lammps(cmdargs=["-screen", "none", "-log", "run.log"]).file("in.lammps")
 """
+
+MEAN = """simulation.command(
+            "fix mean all ave/time 1 100 100 f_heatflux[1] f_heatflux[2] f_heatflux[3] file theirs"
+        )
+        simulation.run(100)
+        import numpy
+        numpy.savetxt("ours", recorder.fluxes @ simulation.session.prism.rot_mat)"""
 
 # Of a potential of eight frames, that is.
 TOO_HOT_K = 2000.0
@@ -61,6 +69,39 @@ def test_an_exported_example_runs(tmp_path, name):
         rows = re.findall(r"^step (\d+) temperature \(K\): (\S+)$", done.stdout, re.MULTILINE)
     assert int(rows[-1][0]) == 100
     assert 0 < max(float(temperature) for _, temperature in rows) < TOO_HOT_K
+
+
+def test_an_exported_flux_is_seen_by_lammps(tmp_path):
+    frames = water()
+    potential = family("nnp")(**hypers("nnp", "quick", "H-O")).fit(frames)
+    potential.example_ = frames[0]
+    export.to_lammps(potential, tmp_path)
+    assert f"python {export.FLUX_SCRIPT}" in (tmp_path / "README.md").read_text()
+    # Beside the script's own output, what LAMMPS averages: the mean of the last 100 fluxes.
+    script = tmp_path / export.FLUX_SCRIPT
+    text = script.read_text().replace("simulation.run(100)\n        for", f"{MEAN}\n        for")
+    script.write_text(text)
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = re.findall(r"^step (\d+) heat flux \(eV Å/fs\): (\S+) (\S+) (\S+)$", done.stdout, re.MULTILINE)
+    assert [int(row[0]) for row in rows] == list(range(10, 101, 10))
+    assert np.isfinite(np.array(rows, float)).all()
+    ours, theirs = np.loadtxt(tmp_path / "ours"), np.loadtxt(tmp_path / "theirs")[1:]
+    np.testing.assert_allclose(theirs, ours.mean(axis=0), rtol=1e-4)
+    # A row of each lag: number, lag in steps, count, and the three correlations; at lag 0 the mean squares.
+    lines = (tmp_path / export.CORRELATION).read_text().splitlines()[-20:]
+    correlations = np.array([line.split() for line in lines], float)
+    assert correlations[:, 1].tolist() == list(range(20))
+    np.testing.assert_allclose(correlations[0, 3:], (ours**2).mean(axis=0), rtol=0.1)
+
+
+def test_a_potential_without_a_flux_says_so(tmp_path):
+    class Direct(LennardJones):
+        conservative = False
+
+    export.to_lammps(Direct.of(["Ar"]), tmp_path)
+    assert not (tmp_path / export.FLUX_SCRIPT).exists()
+    assert "Heat flux: lennard-jones predicts forces directly" in (tmp_path / "README.md").read_text()
 
 
 def test_dynamics_that_do_not_hold_end_with_that_sentence(tmp_path):

@@ -44,8 +44,9 @@ def test_power_spectra_are_those_of_quip(alloys, n_max, l_max, sigma):
 
 def assert_as_quip(potential, atoms):
     ours, theirs = potential.predict([atoms])[0], potential.quip()
-    theirs.calculate(atoms, ["energy", "forces", *(["stress"] if atoms.cell.rank == 3 else [])])
+    theirs.calculate(atoms, ["energy", "energies", "forces", *(["stress"] if atoms.cell.rank == 3 else [])])
     assert ours.energy == pytest.approx(theirs.results["energy"], abs=1e-6)
+    np.testing.assert_allclose(ours.energies, theirs.results["energies"], atol=1e-7)
     np.testing.assert_allclose(ours.forces, theirs.results["forces"].reshape(-1, 3), atol=2e-6)
     if atoms.cell.rank == 3:
         np.testing.assert_allclose(ours.stress, theirs.results["stress"], atol=1e-7)
@@ -126,6 +127,21 @@ def test_more_than_a_plain_gap_goes_through_quip(fitted, tmp_path, old, new):
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
     assert load(path).parts_ is None
+
+
+def test_what_goes_through_quip_has_energies_of_atoms_and_no_heat_flux(fitted, alloys, tmp_path):
+    fitted.save(tmp_path)
+    path = tmp_path / XML
+    path.write_text(path.read_text().replace('gap_version="', 'gap_version="1" was="'))
+    foreign = load(path)
+    assert foreign.parts_ is None
+    found, theirs = foreign.predict(alloys[12:13])[0], foreign.quip()
+    theirs.calculate(alloys[12].copy(), ["energy", "energies"])
+    assert found.energy == pytest.approx(theirs.results["energy"])
+    assert found.energies.sum() == pytest.approx(found.energy)
+    np.testing.assert_allclose(found.energies, theirs.results["energies"], atol=1e-9)
+    with pytest.raises(UserError, match="only QUIP evaluates"):
+        foreign.heat_flux(alloys[12], np.zeros((len(alloys[12]), 3)))
 
 
 def test_a_braced_list_and_a_quoted_one(fitted, tmp_path):

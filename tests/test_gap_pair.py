@@ -170,8 +170,9 @@ def test_values_out_of_range_are_named(name, value):
 def assert_as_quip(potential, atoms):
     assert potential.parts_ is not None
     ours, theirs = potential.predict([atoms])[0], potential.quip()
-    theirs.calculate(atoms, ["energy", "forces", "stress"])
+    theirs.calculate(atoms, ["energy", "energies", "forces", "stress"])
     assert ours.energy == pytest.approx(theirs.results["energy"], abs=1e-6)
+    np.testing.assert_allclose(ours.energies, theirs.results["energies"], atol=1e-7)
     np.testing.assert_allclose(ours.forces, theirs.results["forces"].reshape(-1, 3), atol=2e-6)
     np.testing.assert_allclose(ours.stress, theirs.results["stress"], atol=1e-7)
 
@@ -249,7 +250,10 @@ def test_kernels_are_the_sum_over_pairs(seed, theta, cutoff, share, numbers):
         one, other = numbers
         counts = ((i == one) | (one == 0)) & ((j == other) | (other == 0))
         counts |= ((i == other) | (other == 0)) & ((j == one) | (one == 0))
-        energy = kernel.add_pairs(edges.centres, edges.neighbours, counts, vectors, sums, forces, virial)
+        energies = np.zeros(len(atoms))
+        kernel.add_pairs(
+            edges.centres, edges.neighbours, counts, vectors, sums, energies, forces, virial, np.empty((0, 3))
+        )
         lengths = np.linalg.norm(vectors, axis=1)[counts]
         smooth = np.where(
             lengths < cutoff - sums.width,
@@ -258,7 +262,7 @@ def test_kernels_are_the_sum_over_pairs(seed, theta, cutoff, share, numbers):
         )
         terms = weights * np.exp(-0.5 * ((lengths[:, None] - points) / theta) ** 2)
         return (
-            energy,
+            energies.sum(),
             forces,
             virial,
             float((smooth[lengths < cutoff] * terms.sum(1)[lengths < cutoff]).sum()),

@@ -54,8 +54,9 @@ def test_a_hyper_parameter_decides_whether_stress_is_fitted(name, key):
 
 
 def test_every_family_says_whether_it_fits_stress():
-    assert set(family_names()) == {*DECIDING, "nnp"}
+    assert set(family_names()) == {*DECIDING, "nnff", "nnp"}
     assert not family("nnp")().fits_stress
+    assert not family("nnff")().fits_stress
     # A family that says nothing has the base class's answer.
     assert Potential.fits_stress.fget(None) is True
 
@@ -215,6 +216,42 @@ def test_the_microseconds_of_a_report_follow_its_ratios(tmp_path):
     assert f"({best['us_per_atom_step']:.0f} µs per atom and step)" in read.findings[1]
     (drawn,) = [figure for figure in figures.draw(read) if figure.name == "front"]
     assert f"{best['us_per_atom_step']:.0f} µs/atom/step" in drawn.svg
+
+
+def test_of_two_implementations_the_cheaper_counts_and_both_are_shown(tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(EXAMPLE, folder)
+    rows = read_rows(folder / RESULTS)
+    name = next(row.potential for row in rows if row.family == "snap" and row.measure == "cost")
+    native = [
+        dataclasses.replace(row, implementation="lammps")
+        for row in rows
+        if (row.potential, row.measure) == (name, "cost")
+    ]
+    shares = {"cost_ratio": 0.125, "s_per_step": 0.125, "us_per_atom_step": 0.125}
+    own = [
+        dataclasses.replace(row, implementation="mlip-bench", value=shares.get(row.metric, 1.0) * row.value)
+        for row in native
+    ]
+    others = [row for row in rows if (row.potential, row.measure) != (name, "cost")]
+    write_rows(folder / RESULTS, [*others, *native, *own])
+    read, before = content.read(folder), content.read(EXAMPLE)
+    ratio = before.ranking.loc[name, "cost_ratio"]
+    row = read.ranking.loc[name]
+    assert row["cost_ratio"] == pytest.approx(0.125 * ratio)
+    # The ruler was timed once more, which moves the median of its times.
+    microseconds = before.ranking.loc[name, "us_per_atom_step"]
+    assert row["us_per_atom_step"] == pytest.approx(0.125 * microseconds, rel=0.1)
+    table_ = tables.ranking(read)
+    cells = dict(zip(table_.headings, next(r for r in table_.rows if r[0] == name), strict=True))
+    assert cells["LAMMPS (× ruler)"] == f"{ratio:.2f}"
+    assert cells["mlip-bench (× ruler)"] == cells["cost (× ruler)"] == f"{0.125 * ratio:.2f}"
+    assert "the cheaper" in table_.note
+    rulers = [row for row in read_rows(folder / RESULTS) if row.metric == "ruler_s_per_step"]
+    assert f"the median of {len(rulers)} timings" in table_.note
+    (drawn,) = [figure for figure in figures.draw(read) if figure.name == "front"]
+    assert "by mlip-bench's kernels" in drawn.svg.replace("&#x27;", "'").replace("&apos;", "'")
+    assert "LAMMPS (× ruler)" not in tables.ranking(before).headings
 
 
 def test_a_timing_without_the_ruler_stays_as_it_was_measured(like):

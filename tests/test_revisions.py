@@ -38,9 +38,11 @@ NOT_WITH = {
     ("mlip_bench.measure.base", "numpy"): "how curves are kept",
 }
 
-ON_EDGES = {"gap", "mtp", "nnp", "sevennet", "sevennet-dfs"}
-ON_CRYSTALS = {"defects", "elastic", "eos", "phonons"}
-ON_BOXES = {"cost", "scaling", "stability", "direct-vs-conservative"}
+# What is timed is timed beside a SNAP, the ruler.
+TIMED = {"cost", "scaling", "direct-vs-conservative"}
+ON_EDGES = {"gap", "mtp", "nnp", "qsnap", "sevennet", "sevennet-dfs", "snap"} | TIMED
+ON_CRYSTALS = {"conductivity", "defects", "elastic", "eos", "phonons"}
+ON_BOXES = {"conductivity", "stability"} | TIMED
 
 # Of a measure's own are these layers; what the layers below decide is in the keys of potential and dataset.
 LAYERS_OF_MEASURES = ("mlip_bench.measure.", "mlip_bench.md.", "mlip_bench.lammps.")

@@ -204,7 +204,7 @@ def test_the_sample_is_the_most_stable_of_the_most_periodic(kinds):
     assert chosen.calc.results["energy"] == pytest.approx(min(energies))
 
 
-def test_run_gives_a_row_of_cost(tmp_path):
+def test_run_gives_a_row_of_cost_by_each_implementation(tmp_path):
     train = written(tmp_path / "train.extxyz", slabs())
     code, output = command(
         tmp_path,
@@ -214,10 +214,11 @@ def test_run_gives_a_row_of_cost(tmp_path):
     assert code == 0, output
     assert "cost is timed on a box of copies of " in output
     rows = pd.read_json(tmp_path / "out" / "results.jsonl", lines=True)
-    (ratio,) = rows.loc[rows["metric"] == "cost_ratio", "value"]
-    assert ratio > 0
-    (note,) = rows.loc[rows["metric"] == "cost_ratio", "note"]
-    assert "(no crystal in the data)" in note
+    ratios = rows[rows["metric"] == "cost_ratio"]
+    assert ratios["implementation"].tolist() == ["lammps", "mlip-bench"]
+    assert (ratios["value"] > 0).all()
+    assert all("(no crystal in the data)" in note for note in ratios["note"])
+    assert rows.loc[rows["measure"] == "errors", "implementation"].isna().all()
 
 
 def test_sweep_times_molecules(tmp_path):

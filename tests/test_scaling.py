@@ -26,8 +26,10 @@ def measured(ruler, embedded, tmp_path):
     return scaling.run(Subject(ruler, embedded, tmp_path), silent)
 
 
-def test_every_size_has_time_ratio_and_memory(ruler, embedded, tmp_path):
+@pytest.mark.parametrize("implementation", ["lammps", "mlip-bench"])
+def test_every_size_has_time_ratio_and_memory(implementation, ruler, embedded, tmp_path):
     values = measured(ruler, embedded, tmp_path)
+    values = [value for value in values if value.implementation == implementation]
     for metric in ("s_per_step", "us_per_atom_step", "cost_ratio", "ruler_s_per_step", "peak_kib_per_atom"):
         assert [value.n_atoms for value in values if value.metric == metric] == [54, 128, 250]
     (exponent,) = [value for value in values if value.metric == "exponent"]
@@ -39,6 +41,7 @@ def test_a_size_that_takes_too_long_is_not_started(ruler, embedded, tmp_path, mo
     monkeypatch.setattr(scaling, "SIZE_SECONDS", 0.0)
     monkeypatch.setattr(cost, "SECONDS", 0.0)
     values = measured(ruler, embedded, tmp_path)
+    values = [value for value in values if value.implementation == "mlip-bench"]
     assert [value.n_atoms for value in values if value.metric == "s_per_step"] == [54]
     (stopped,) = [value for value in values if value.metric.startswith("stopped")]
     assert (stopped.metric, stopped.n_atoms) == ("stopped_by_time", 128)
@@ -48,7 +51,8 @@ def test_a_size_that_takes_too_long_is_not_started(ruler, embedded, tmp_path, mo
 def test_a_size_without_memory_is_not_started(ruler, embedded, tmp_path, monkeypatch):
     monkeypatch.setattr(scaling, "available_mib", lambda device: -1.0)
     values = measured(ruler, embedded, tmp_path)
-    assert [value.metric for value in values] == ["stopped_by_memory"]
+    assert [value.metric for value in values] == ["stopped_by_memory"] * 2
+    assert [value.implementation for value in values] == ["lammps", "mlip-bench"]
 
 
 def test_the_power_law_is_that_of_the_times():

@@ -1,7 +1,7 @@
 """The arguments and options that commands share: their types, names and help."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -11,6 +11,7 @@ import typer
 from mlip_bench.cli import completion
 
 if TYPE_CHECKING:  # what takes long to import, ``--help`` does without
+    from mlip_bench.data.reading import ReadingOptions
     from mlip_bench.data.splits import Kind
 
 Answered = TypeVar("Answered")
@@ -149,29 +150,87 @@ READING = {
 }
 
 
+# What can be chosen of a measure: an option for each entry, in a panel of the measure's name.
+OF_MEASURES: Mapping[str, Mapping[str, tuple[Any, str]]] = {
+    "conductivity": {
+        "temperature": (float | None, "Temperature (K) of the dynamics; default 300."),
+        "seeds": (
+            int | None,
+            "Trajectories; quick 2, standard 4, paper 8. More leave the first ones as they are.",
+        ),
+        "length": (float | None, "Time (ps) that each is observed; quick 5, standard 25, paper 100."),
+        "supercell": (str | None, "Repeats along the axes, 3,3,3, or fewest atoms, 216."),
+        "method": (str | None, "green-kubo, at equilibrium, or hnemd, driven by a field."),
+        "field": (
+            float | None,
+            "The field of hnemd (1/Å); default 0.001. Half the trajectories have half of it.",
+        ),
+        "timestep": (float | None, "Time step (fs); default 1."),
+        "keep_cell": (
+            bool,
+            "Take cell and positions as given, as of a liquid, or a crystal's at its temperature.",
+        ),
+    },
+}
+
+
 def with_reading_options(command: Callable[..., Answered]) -> Callable[..., Answered]:
     """Give a command the options of ``READING``, and hand them to it as its argument ``reading``."""
 
-    @functools.wraps(command)
-    def with_options(**arguments: Any) -> Answered:
+    def of(given: dict[str, Any]) -> "ReadingOptions":
         from mlip_bench.data.reading import ReadingOptions
 
-        given = {name: arguments.pop(name) for name in READING}
         given["elements"] = tuple(filter(None, (given["elements"] or "").replace(" ", "").split(",")))
-        return command(**arguments, reading=ReadingOptions(**given))
+        return ReadingOptions(**given)
 
-    own = [parameter for name, parameter in signature(command).parameters.items() if name != "reading"]
+    return _with_panel(command, "reading", READING, "Reading own data", of)
+
+
+def with_measure_options(command: Callable[..., Answered]) -> Callable[..., Answered]:
+    """Give a command the options of every measure, and hand it those given, by measure, as ``given``."""
+
+    @functools.wraps(command)
+    def with_given(**arguments: Any) -> Answered:
+        given = {measure: arguments.pop(measure) for measure in OF_MEASURES}
+        return command(**arguments, given=given)
+
+    own = [parameter for name, parameter in signature(command).parameters.items() if name != "given"]
+    declare(with_given, own)
+    with_options: Callable[..., Answered] = with_given
+    for measure, options in OF_MEASURES.items():
+        with_options = _with_panel(with_options, measure, options, f"With --measure {measure}", _given)
+    return with_options
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None and value is not False}
+
+
+def _with_panel(
+    command: Callable[..., Answered],
+    argument: str,
+    options: Mapping[str, tuple[Any, str]],
+    panel: str,
+    together: Callable[[dict[str, Any]], Any],
+) -> Callable[..., Answered]:
+    """Give a command options in a panel of their own, and hand them to it ``together`` as one argument."""
+
+    @functools.wraps(command)
+    def with_options(**arguments: Any) -> Answered:
+        given = {name: arguments.pop(name) for name in options}
+        return command(**arguments, **{argument: together(given)})
+
+    own = [parameter for name, parameter in signature(command).parameters.items() if name != argument]
     added = [
         Parameter(
             name,
             Parameter.KEYWORD_ONLY,
             default=False if kind is bool else None,
             annotation=Annotated[
-                kind,
-                typer.Option(f"--{name.replace('_', '-')}", help=text, rich_help_panel="Reading own data"),
+                kind, typer.Option(f"--{name.replace('_', '-')}", help=text, rich_help_panel=panel)
             ],
         )
-        for name, (kind, text) in READING.items()
+        for name, (kind, text) in options.items()
     ]
     declare(with_options, [*own, *added])
     return with_options

@@ -200,6 +200,36 @@ def with_device(names: list[str], device: str, here: bool = True) -> list[str]:
     return able
 
 
+def fit_for(names: list[str], data: "Dataset", are_all: bool) -> list[str]:
+    """Return the families that can learn from the data, and say which cannot where all were asked for.
+
+    Raises :class:`UserError` where one that was called by name cannot.
+    """
+    from mlip_bench.data.reference import has_energy
+    from mlip_bench.potentials import family
+
+    n_without = sum(not has_energy(atoms) for atoms in data.train)
+    others = [name for name in names if n_without and "energy" in family(name).predicts]
+    reason = f"{n_without} of {len(data.train)} training structures have no energy"
+    if others and not are_all:
+        raise UserError(f"{', '.join(others)}: {reason}; only a family that predicts forces alone needs none")
+    if others:
+        say(f"left out, because {reason}: {', '.join(others)}")
+    return [name for name in names if name not in others]
+
+
+def refuse_impossible(names: list[str], measures: list[str]) -> None:
+    """Raise :class:`UserError` for a measure that needs what a family, also called by name, has not."""
+    from mlip_bench.measure import MEASURES
+    from mlip_bench.potentials import family
+
+    for measure in measures:
+        for name in names:
+            reason = MEASURES[measure].impossible(family(name))
+            if reason is not None:
+                raise UserError(f"{measure}: {reason}")
+
+
 @overload
 def parse_duration(text: str, option: str) -> float: ...
 

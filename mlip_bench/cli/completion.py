@@ -66,9 +66,9 @@ def measures() -> list[str]:
 
 def properties() -> list[str]:
     """Return the names of the properties of a crystal."""
-    from mlip_bench.measure import PROPERTIES
+    from mlip_bench.measure import FROM_DYNAMICS, PROPERTIES
 
-    return ["all", *PROPERTIES]
+    return ["all", *PROPERTIES, *FROM_DYNAMICS]
 
 
 def presets() -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from mlip_bench.cli.arguments import (
     Saved,
     System,
     Trust,
+    with_measure_options,
     with_reading_options,
 )
 from mlip_bench.cli.choices import chosen, read_dataset, read_potential
@@ -26,7 +27,8 @@ if TYPE_CHECKING:  # what takes long to import, ``--help`` does without
     from ase import Atoms
 
     from mlip_bench.data.reading import ReadingOptions
-    from mlip_bench.measure.base import Found
+    from mlip_bench.measure.base import Found, Options
+    from mlip_bench.potentials import Potential
 
 
 @answering
@@ -102,13 +104,14 @@ def _test_data(
 
 
 @answering
+@with_measure_options
 def measure(
     path: Saved,
     measures: Annotated[
         str,
         typer.Option(
             "--measure",
-            help="Properties, separated by commas: eos, elastic, phonons, defects.",
+            help="Properties, separated by commas: eos, elastic, phonons, defects (all), conductivity.",
             autocompletion=completion.some_of(completion.properties),
         ),
     ] = "all",
@@ -116,13 +119,18 @@ def measure(
     crystal: CrystalFile = None,
     settings: OfFile = None,
     trust: Trust = False,
+    *,
+    given: dict[str, dict[str, Any]],
 ) -> Answer:
     """Print properties of a saved or published potential beside those of first principles."""
     from mlip_bench.data import records
     from mlip_bench.data.files import read_crystal
-    from mlip_bench.measure import PROPERTIES, first_principles, properties, property_of
+    from mlip_bench.measure import FROM_DYNAMICS, MEASURES, PROPERTIES, first_principles, properties
+    from mlip_bench.run.plan import options_of
 
-    names = chosen(measures, list(PROPERTIES), "property")
+    known = [*PROPERTIES, *FROM_DYNAMICS]
+    names = list(PROPERTIES) if measures == "all" else chosen(measures, known, "property")
+    options = options_of(names, "standard", given)
     potential = read_potential(path, settings or [], trust)
     for note in potential.notes_:
         say(f"{path}: {note}")
@@ -133,8 +141,14 @@ def measure(
     values: list[dict[str, Any]] = []
     tables = []
     for title in names:
+        impossible = MEASURES[title].impossible(type(potential))
+        if impossible is not None and measures != "all":
+            raise UserError(f"{title}: {impossible}")
+        if impossible is not None:
+            findings.append(f"{title}: {impossible}")
+            continue
         try:
-            found = property_of(potential, title, atoms)
+            found = _found(potential, title, atoms, options[title])
         except UserError as error:
             failures.append(str(error))
             continue
@@ -158,6 +172,26 @@ def measure(
     return Answer(document, tables, [f"failed: {sentence}" for sentence in failed], failed=bool(failures))
 
 
+def _found(potential: "Potential", title: str, atoms: "Atoms", options: "Options") -> "Found":
+    """Return a property; of one that takes long, say how far it has come."""
+    from mlip_bench.measure import FROM_DYNAMICS, property_of
+
+    if title not in FROM_DYNAMICS:
+        return property_of(potential, title, atoms)
+    say(f"{title}: not kept if it is ended; run --potential file:... --measure {title} goes on, side by side")
+    tenths: set[int] = set()
+
+    def progress(share: float, message: str) -> None:
+        if (tenth := int(10 * share)) not in tenths:
+            tenths.add(tenth)
+            say(f"{title}: {100 * share:.0f} %, {message}")
+
+    found = FROM_DYNAMICS[title](potential, atoms, options, progress)
+    for note in dict.fromkeys(value.note for value in found.values if value.note):
+        say(f"{title}: {note}")
+    return found
+
+
 def _beside_reference(title: str, found: "Found", expected: "Found | None") -> list[dict[str, Any]]:
     """Return each number of a property with that of the reference and the deviation from it."""
     from mlip_bench.measure import metric
@@ -179,6 +213,7 @@ def _beside_reference(title: str, found: "Found", expected: "Found | None") -> l
                 "description": declared.description,
                 "group": value.group,
                 "value": value.value,
+                "spread": value.spread,
                 "unit": declared.unit,
                 "reference": reference,
                 "deviation_percent": deviation(

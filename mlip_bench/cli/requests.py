@@ -80,6 +80,7 @@ def repeated(path: Path, trust: bool, here: bool) -> tuple[DataRequest, Plan, li
         options = {key: content[key] for key in ("seed", "device", "preset")}
         measures = chosen(",".join(content["measures"]), list(MEASURES), "measure")
         presets.with_sources(next(iter(content["potentials"].values()))["family"], options["preset"], "")
+        given = {name: dict(chosen_of) for name, chosen_of in content.get("options", {}).items()}
         sha256, then = content["dataset"]["sha256"], dict(content["versions"])
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not the description of a run that can be repeated ({error})") from error
@@ -89,7 +90,8 @@ def repeated(path: Path, trust: bool, here: bool) -> tuple[DataRequest, Plan, li
         raise UserError(
             f"{path}: the data has changed since that run ({data.origin}); repeat it with its options instead"
         )
-    return request, Plan(data, potentials, tuple(measures), **options, trust=trust), _changes(then)
+    plan = Plan(data, potentials, tuple(measures), **options, trust=trust, given=given)
+    return request, plan, _changes(then)
 
 
 def _planned(name: str, entry: dict[str, Any]) -> PotentialPlan:

@@ -34,16 +34,19 @@ from mlip_bench.cli.arguments import (
     Timeout,
     Train,
     Trust,
+    with_measure_options,
     with_reading_options,
 )
 from mlip_bench.cli.choices import (
     apart,
     chosen,
+    fit_for,
     parse_duration,
     parse_settings,
     parse_varied,
     plan_files,
     plan_potentials,
+    refuse_impossible,
     with_device,
 )
 from mlip_bench.cli.printing import SOMETHING_FAILED, complain, console, say, say_of_data
@@ -69,6 +72,7 @@ OLD_TASKS = "tasks"
 BESIDE_FROM = ("from_", "out", "store", "fresh", "jobs", "scheduler", "timeout", "trust")
 
 
+@with_measure_options
 @with_reading_options
 def run(
     context: typer.Context,
@@ -97,6 +101,7 @@ def run(
     trust: Trust = False,
     *,
     reading: "ReadingOptions",
+    given: dict[str, dict[str, Any]],
 ) -> None:
     """Fit potentials, measure them, and write the report; what is done already is kept."""
     from mlip_bench.cli.requests import DataRequest, repeated
@@ -113,14 +118,17 @@ def run(
         names = chosen(potential, family_names(), "potential") if potential else []
         names = with_device(names, device, scheduler == LOCAL) if names else []
         measures = chosen(measure, list(MEASURES), "measure")
+        if "all" not in (potential, measure):
+            refuse_impossible(names, measures)
         of_files = [kind_of(path).family for path in files]
         overrides = parse_settings(settings or [], list(dict.fromkeys(names + of_files)))
         published = plan_files(files, names, device if scheduler == LOCAL else "cpu", overrides, trust)
         plan_potentials(names, preset, system or "", overrides)  # before any download: are they right?
         request = DataRequest(system, dataset, train, test, split, seed, crystal, reading)
         data = request.read()
+        names = fit_for(names, data, potential == "all")
         fitted = plan_potentials(names, preset, data.system, overrides)
-        plan = Plan(data, fitted + published, tuple(measures), seed, device, preset, trust)
+        plan = Plan(data, fitted + published, tuple(measures), seed, device, preset, trust, given)
     folder = out or Path("reports") / plan.dataset.system
     say_of(plan)
     limit = parse_duration(timeout, "--timeout")
@@ -365,9 +373,10 @@ def side_by_side(tasks: "Sequence[Task]", jobs: int | None, every_core: bool) ->
     if any(task.on_gpu for task in tasks):
         return 1  # side by side they would share one card
     n_cores = len(available_cores())
-    # Each fit on a core of its own, as far as there are fits and cores.
+    # Each fit or part on a core of its own, as far as there are any, and cores.
     n_fits = sum(not task.alone and not task.needs for task in tasks)
-    return n_cores if every_core else min(n_cores, max(1, n_fits))
+    n_parts = sum(len(task.parts) for task in tasks)
+    return n_cores if every_core else min(n_cores, max(1, n_fits, n_parts))
 
 
 def refuse_beside_from(context: typer.Context) -> None:

@@ -1,7 +1,8 @@
 """Molecular dynamics through LAMMPS for every family.
 
-A family with a native pair style runs in it; any other runs through ``fix external``: LAMMPS calls back
-at every step, and energy, forces and virial come from the family's ASE calculator.
+A family with a native pair style runs in it, unless it is asked not to; any other runs through
+``fix external``: LAMMPS calls back at every step, and energy, forces and virial come from the family's ASE
+calculator.
 """
 
 import numpy as np
@@ -10,9 +11,11 @@ from ase.calculators.calculator import Calculator
 
 from mlip_bench.errors import LammpsError, NotFinite, UserError
 from mlip_bench.lammps.session import LammpsSession
+from mlip_bench.md.driven import FluxDriver
 from mlip_bench.md.external import ExternalFix
-from mlip_bench.md.flux import FluxFunction, FluxRecorder
-from mlip_bench.potentials.base import Potential
+from mlip_bench.md.flux import FEMTOSECONDS, FluxFunction, FluxRecorder, OwnFlux
+from mlip_bench.potentials.base import Potential, PotentialCalculator
+from mlip_bench.results import KERNELS, LAMMPS
 
 TIMESTEP_FS = 1.0
 TEMPERATURE_K = 300.0
@@ -75,6 +78,16 @@ def did_not_hold(error: LammpsError) -> bool:
     return any(part in message for part in DID_NOT_HOLD)
 
 
+def implementations(potential: Potential) -> tuple[str, ...]:
+    """Return whose code can run dynamics: LAMMPS's pair style where there is one, and the family's own."""
+    return (KERNELS,) if potential.lammps() is None else (LAMMPS, KERNELS)
+
+
+def natural_ensemble(potential: Potential) -> str:
+    """Return ``npt``, in which steps are timed, or ``nvt`` for a potential without a stress."""
+    return "npt" if potential.predicts_stress else "nvt"
+
+
 class Simulation:
     """Dynamics of a periodic structure at constant energy, temperature or pressure; a context manager.
 
@@ -83,11 +96,14 @@ class Simulation:
     potential : a fitted potential that knows the elements of ``atoms``.
     atoms : periodic in three directions; not changed.
     seed : of the initial velocities.
-    ensemble : ``nve``, ``nvt`` or ``npt``.
+    ensemble : ``nve``, ``nvt`` or ``npt``; if None, :func:`natural_ensemble`.
     temperature : of the initial velocities and of the thermostat (K).
     timestep : in fs; with ``STILL_FS`` the atoms stay where they are.
+    native : False runs a family through the bridge even where LAMMPS has a pair style of it.
 
-    Raises :class:`DynamicsFailed` at the start, or in a later run, where the dynamics do not hold.
+    Raises :class:`DynamicsFailed` at the start, or in a later run, where the dynamics do not hold, and
+    :class:`UserError` for ``npt`` with a potential that predicts no stress. Where it predicts no energy,
+    ``thermo`` takes 0 for it.
     """
 
     def __init__(
@@ -95,19 +111,25 @@ class Simulation:
         potential: Potential,
         atoms: Atoms,
         seed: int = 1,
-        ensemble: str = "npt",
+        ensemble: str | None = None,
         temperature: float = TEMPERATURE_K,
         timestep: float = TIMESTEP_FS,
+        native: bool = True,
     ):
+        ensemble = ensemble or natural_ensemble(potential)
+        self._potential = potential
+        self._refuse_without_stress(ensemble)
         self.session = LammpsSession(potential.elements_)
         self._ensemble = ensemble
         self._atoms = atoms
         self._callbacks: list[ExternalFix] = []
+        self._bridge: Bridge | None = None
         try:
             self.session.place(atoms)
-            style = potential.lammps()
+            style = potential.lammps() if native else None
             if style is None:
-                self._callbacks.append(Bridge(self.session, atoms, potential.calculator()))
+                self._bridge = Bridge(self.session, atoms, potential.calculator())
+                self._callbacks.append(self._bridge)
             else:
                 self.session.command(f"neighbor {SKIN} bin")
                 self.session.interact(style)
@@ -138,21 +160,58 @@ class Simulation:
 
     def switch(self, ensemble: str, temperature: float = TEMPERATURE_K) -> None:
         """Go on in another ensemble, from the positions and velocities as they are."""
+        self._refuse_without_stress(ensemble)
         self._require_constant_energy(ensemble, any(isinstance(c, FluxRecorder) for c in self._callbacks))
         self._ensemble = ensemble
         self._commands("unfix motion", _motion(ensemble, temperature))
         self._run("run 0 post no")
 
-    def record_flux(self, flux: FluxFunction, every: int = 1, block: int = 1) -> FluxRecorder:
+    def record_flux(self, flux: FluxFunction | None = None, every: int = 1, block: int = 1) -> FluxRecorder:
         """Record the heat flux from now on; the dynamics must be at constant energy, and stay so.
 
-        ``flux`` is evaluated every so many steps, and the mean of ``block`` evaluations is one value.
+        The flux is evaluated every so many steps, and the mean of ``block`` evaluations is one value. It is
+        that of :meth:`own_flux`, unless another is given. Raises :class:`UserError` where there is none.
         """
         self._require_constant_energy(self._ensemble, True)
-        recorder = FluxRecorder(self.session, self._atoms, flux, every, block)
+        recorder = FluxRecorder(self.session, self._atoms, flux or self.own_flux(), every, block)
         self._callbacks.append(recorder)
         self._run("run 0 post no")
         return recorder
+
+    def drive(self, field: np.ndarray, convective: bool, every: int = 1) -> FluxDriver:
+        """Drive a heat current by a field (3,) in 1/Å from now on, and record the heat flux.
+
+        See :class:`FluxDriver`; ``convective`` says whether the convective part is driven, too. A thermostat
+        must take away the heat (nvt).
+        """
+        if self._ensemble != "nvt":
+            raise ValueError(f"a driven heat current makes heat: it needs a thermostat, not {self._ensemble}")
+        driver = FluxDriver(self.session, self._atoms, self.own_flux(), field, convective, every)
+        self._callbacks.append(driver)
+        self._run("run 0 post no")
+        return driver
+
+    def own_flux(self) -> OwnFlux:
+        """Return the heat flux of the potential that moves the atoms, for callbacks of this simulation.
+
+        Through the bridge one evaluation gives forces and flux from now on; a native pair style gives forces
+        only, and the potential is evaluated once more where the flux is asked for.
+        """
+        flux = OwnFlux(self._potential.flux_stepper(), predicts=self._bridge is None)
+        if self._bridge is not None:
+            self._bridge.calculator = PotentialCalculator(flux.predict)
+        return flux
+
+    def command(self, *lines: str) -> None:
+        """Let LAMMPS do more: computes, fixes and output of its own, set up as they are needed."""
+        self._commands(*lines)
+        self._run("run 0 post no")
+
+    def _refuse_without_stress(self, ensemble: str) -> None:
+        if ensemble == "npt" and not self._potential.predicts_stress:
+            raise UserError(
+                f"{self._potential.family} predicts no stress: its dynamics are at constant volume (nve, nvt)"
+            )
 
     def _require_constant_energy(self, ensemble: str, recording: bool) -> None:
         """Refuse to record a flux under a thermostat, which changes velocities within the step unseen."""
@@ -165,7 +224,24 @@ class Simulation:
 
     def forces(self) -> np.ndarray:
         """Return the forces (n_atoms, 3) in eV/Å, in LAMMPS's frame."""
-        return np.ctypeslib.as_array(self.session.lmp.gather_atoms("f", 1, 3)).reshape(-1, 3).copy()
+        return self._gathered("f")
+
+    def positions(self) -> np.ndarray:
+        """Return the positions (n_atoms, 3) in Å, within the cell, in the frame of the atoms placed."""
+        low = np.array(self.session.lmp.extract_box()[0])
+        return (self._gathered("x") - low) @ self.session.prism.rot_mat.T
+
+    def velocities(self) -> np.ndarray:
+        """Return the velocities (n_atoms, 3) in Å/fs, in the frame of the atoms placed."""
+        return self._gathered("v") @ self.session.prism.rot_mat.T / FEMTOSECONDS
+
+    def set_velocities(self, velocities: np.ndarray) -> None:
+        """Go on with these velocities, as :meth:`velocities` gives them."""
+        flat = np.ascontiguousarray(velocities @ self.session.prism.rot_mat * FEMTOSECONDS).ravel()
+        self.session.lmp.scatter_atoms("v", 1, 3, np.ctypeslib.as_ctypes(flat))
+
+    def _gathered(self, name: str) -> np.ndarray:
+        return np.ctypeslib.as_array(self.session.lmp.gather_atoms(name, 1, 3)).reshape(-1, 3).copy()
 
     def snapshot(self, atoms: Atoms) -> Atoms:
         """Return the atoms as they are now, in LAMMPS's frame; ``atoms`` tells which they are."""
@@ -212,21 +288,28 @@ def _motion(ensemble: str, temperature: float) -> str:
 
 
 class Bridge(ExternalFix):
-    """Energy, forces and virial of an ASE calculator as the interaction of a LAMMPS simulation."""
+    """Energy, forces and virial of an ASE calculator, what it has of them, as LAMMPS's interaction."""
 
     def __init__(self, session: LammpsSession, atoms: Atoms, calculator: Calculator):
-        self._calculator = calculator
+        self.calculator = calculator
         session.command(f"pair_style zero {BRIDGE_CUTOFF}")
         session.command("pair_coeff * *")
         super().__init__(session, atoms, BRIDGE)
-        session.command(f"fix_modify {BRIDGE} energy yes virial yes")
+        self._gives = [
+            name for name in ("energy", "forces", "stress") if name in calculator.implemented_properties
+        ]
+        for contribution, name in (("energy", "energy"), ("virial", "stress")):
+            if name in self._gives:
+                session.command(f"fix_modify {BRIDGE} {contribution} yes")
 
     def _act(self, step: int, order: np.ndarray, f: np.ndarray) -> None:
         """Set forces (n_atoms, 3) in place, and energy and virial of the step."""
-        self._calculator.calculate(self._atoms, ["energy", "forces", "stress"], ["positions", "cell"])
-        results = self._calculator.results
+        self.calculator.calculate(self._atoms, self._gives, ["positions", "cell"])
+        results = self.calculator.results
         f[:] = results["forces"][order]
-        self._lmp.fix_external_set_energy_global(BRIDGE, results["energy"])
-        # LAMMPS's virial is in eV, positive in compression, in the order xx yy zz xy xz yz.
-        virial = -results["stress"] * self._atoms.get_volume()
-        self._lmp.fix_external_set_virial_global(BRIDGE, virial[[0, 1, 2, 5, 4, 3]].tolist())
+        if "energy" in self._gives:
+            self._lmp.fix_external_set_energy_global(BRIDGE, results["energy"])
+        if "stress" in self._gives:
+            # LAMMPS's virial is in eV, positive in compression, in the order xx yy zz xy xz yz.
+            virial = -results["stress"] * self._atoms.get_volume()
+            self._lmp.fix_external_set_virial_global(BRIDGE, virial[[0, 1, 2, 5, 4, 3]].tolist())

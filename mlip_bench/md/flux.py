@@ -9,15 +9,48 @@ from ase.data import atomic_masses
 from mlip_bench.errors import NotFinite
 from mlip_bench.lammps.session import LammpsSession
 from mlip_bench.md.external import ExternalFix
+from mlip_bench.potentials.heat_flux import FluxStepper, HeatFlux
+from mlip_bench.potentials.prediction import Prediction
 
-FluxFunction = Callable[[Atoms, np.ndarray], np.ndarray]
-"""The heat flux (3,) in eV Å/fs of atoms with velocities (n_atoms, 3) in Å/fs."""
+FluxFunction = Callable[[Atoms, np.ndarray], HeatFlux]
+"""The heat flux of atoms with velocities (n_atoms, 3) in Å/fs."""
 
 # The name of the fix: LAMMPS's own output finds the flux, in its frame, as f_heatflux[1] to f_heatflux[3].
 FIX = "heatflux"
 
 # LAMMPS's velocities are in Å/ps.
 FEMTOSECONDS = 1e3
+
+
+class OwnFlux:
+    """The heat flux of a potential in its own dynamics.
+
+    Parameters
+    ----------
+    stepper : predictions of the potential, with fluxes.
+    predicts : False where someone else calls :meth:`predict` at every step before the flux is asked for.
+    """
+
+    def __init__(self, stepper: FluxStepper, predicts: bool):
+        self.stepper = stepper
+        self._predicts = predicts
+        self.prediction: Prediction
+        """Of the structure that was predicted last."""
+
+    def predict(self, atoms: Atoms) -> Prediction:
+        """Predict a structure, of which the flux is wanted next."""
+        self.prediction = self.stepper.predict(atoms)
+        return self.prediction
+
+    def be_ready(self, atoms: Atoms) -> None:
+        """Predict a structure, unless someone else does."""
+        if self._predicts:
+            self.predict(atoms)
+
+    def __call__(self, atoms: Atoms, velocities: np.ndarray) -> HeatFlux:
+        """Return the flux of a structure whose atoms have velocities (n_atoms, 3) in Å/fs."""
+        self.be_ready(atoms)
+        return self.stepper.heat_flux(self.prediction, atoms.get_masses(), velocities)
 
 
 class FluxRecorder(ExternalFix):
@@ -47,7 +80,7 @@ class FluxRecorder(ExternalFix):
         self._masses = atomic_masses[atoms.numbers][:, None]
         self._first_step: int | None = None
         self._last_step: int | None = None
-        self._fluxes: list[np.ndarray] = []
+        self._fluxes: list[HeatFlux] = []
         self._temperatures: list[float] = []
         self._lmp.fix_external_set_vector_length(FIX, 3)
 
@@ -57,14 +90,27 @@ class FluxRecorder(ExternalFix):
         return float(self._lmp.extract_global("dt")) * FEMTOSECONDS * self._every * self._block
 
     @property
+    def potential(self) -> np.ndarray:
+        """The potential parts (n, 3) in eV Å/fs, in the frame of the atoms, without an unfinished block."""
+        return self._vectors([flux.potential for flux in self._fluxes])
+
+    @property
+    def convective(self) -> np.ndarray:
+        """The convective parts (n, 3), likewise."""
+        return self._vectors([flux.convective for flux in self._fluxes])
+
+    @property
     def fluxes(self) -> np.ndarray:
-        """The recorded fluxes (n, 3) in eV Å/fs, in the frame of the atoms, without an unfinished block."""
-        return self._blocks(np.array(self._fluxes).reshape(-1, 3)) @ self._to_ase
+        """The whole fluxes (n, 3), likewise."""
+        return self._vectors([flux.total for flux in self._fluxes])
 
     @property
     def temperatures(self) -> np.ndarray:
         """The temperatures (n,) in K at the same steps, of 3n_atoms - 3 degrees of freedom."""
         return self._blocks(np.array(self._temperatures))
+
+    def _vectors(self, values: list[np.ndarray]) -> np.ndarray:
+        return self._blocks(np.array(values).reshape(-1, 3)) @ self._to_ase
 
     def _blocks(self, values: np.ndarray) -> np.ndarray:
         n_blocks = len(values) // self._block
@@ -72,18 +118,32 @@ class FluxRecorder(ExternalFix):
 
     def _act(self, step: int, order: np.ndarray, f: np.ndarray) -> None:
         f[:] = 0.0
-        # The set-up of a run calls back, too, at the step where the last one ended: velocities are whole.
+        is_set_up = self._begin(step)
+        if self._is_due(step):
+            velocities = self._velocities(order, 0.0 if is_set_up else 0.5)
+            self._take(self._flux(self._atoms, velocities), velocities, is_set_up)
+
+    def _begin(self, step: int) -> bool:
+        """Begin a step; tell whether it is the set-up of a run.
+
+        That calls back, too, at the step where the last one ended: velocities are whole.
+        """
         is_set_up = step == self._last_step or self._last_step is None
         self._last_step = step
         if self._first_step is None:
             self._first_step = step
-        if (step - self._first_step) % self._every:
-            return
-        velocities = self._velocities(order, 0.0 if is_set_up else 0.5)
-        flux = np.asarray(self._flux(self._atoms, velocities), dtype=float)
-        if not np.isfinite(flux).all():
+        return is_set_up
+
+    def _is_due(self, step: int) -> bool:
+        """Tell whether the flux of this step is to be recorded."""
+        assert self._first_step is not None  # since the step began
+        return (step - self._first_step) % self._every == 0
+
+    def _take(self, flux: HeatFlux, velocities: np.ndarray, is_set_up: bool) -> None:
+        """Record a flux, and publish it; that of a set-up was recorded before."""
+        if not np.isfinite(flux.total).all():
             raise NotFinite("the heat flux is not finite")
-        for index, value in enumerate(flux):
+        for index, value in enumerate(flux.total):
             self._lmp.fix_external_set_vector(FIX, index + 1, value)
         if not is_set_up:
             self._fluxes.append(flux)

@@ -2,7 +2,19 @@
 
 from ase import Atoms
 
-from mlip_bench.measure import cost, defects, direct, elastic, eos, errors, fit, phonons, scaling, stability
+from mlip_bench.measure import (
+    conductivity,
+    cost,
+    defects,
+    direct,
+    elastic,
+    eos,
+    errors,
+    fit,
+    phonons,
+    scaling,
+    stability,
+)
 from mlip_bench.measure.base import Found, Measure, Metric, Reported, Subject, Value
 from mlip_bench.potentials.base import Potential, silent
 from mlip_bench.results import BY_GROUP
@@ -11,6 +23,7 @@ from mlip_bench.section.parts import Axis
 __all__ = [
     "BY_GROUP",
     "FIT_METRICS",
+    "FROM_DYNAMICS",
     "MEASURES",
     "PROPERTIES",
     "Measure",
@@ -27,7 +40,7 @@ __all__ = [
 
 FIT_METRICS = fit.REPORTED.metrics
 
-MODULES = (errors, cost, scaling, stability, direct, phonons, elastic, eos, defects)
+MODULES = (errors, cost, scaling, stability, direct, phonons, elastic, eos, defects, conductivity)
 MEASURES = {module.MEASURE.name: module.MEASURE for module in MODULES}
 
 # Properties of a crystal, which a reference from first principles can have, too.
@@ -37,6 +50,10 @@ PROPERTIES = {
     "phonons": phonons.compute,
     "defects": defects.compute,
 }
+
+
+# Properties of a structure that take long dynamics: measured where they are asked for by name.
+FROM_DYNAMICS = {conductivity.MEASURE.name: conductivity.compute}
 
 
 def reported() -> list[Reported]:

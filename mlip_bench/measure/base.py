@@ -6,7 +6,7 @@ Each measurement is one folder here, with its metrics, their units and direction
 
 import dataclasses
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 Curves = dict[str, np.ndarray]
 """What is drawn: arrays by name."""
+
+Options = Mapping[str, Any]
+"""What a user can choose of a measurement, by name, as JSON has it."""
 
 # Room (Å) that the copies of a slab or molecule have to each other in dynamics, beside a margin of 4 Å.
 ROOM = 6.0
@@ -65,6 +68,8 @@ class Value:
     error: str | None = None
     note: str | None = None
     """What a reader must know of how a good value came about."""
+    implementation: str | None = None
+    """Whose code was timed: see :class:`mlip_bench.results.Row`."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,11 @@ class Subject:
     preset: str = "standard"
     fitted: bool = True
     """False where the potential was read, and may count its energies from another zero than the data."""
+    options: Options = field(default_factory=dict)
+    parts: tuple[Path, ...] = ()
+    """The folders of the measurement's parts, in order, where it has any."""
+    checkpoint: Path | None = None
+    """A folder in which a part keeps its state and goes on from there."""
 
     def crystal(self, measure: str) -> Atoms:
         """Return the crystal to measure; raises UserError where the data has none."""
@@ -161,6 +171,20 @@ class Reported:
 
 
 @dataclass(frozen=True)
+class Parts:
+    """Work that a measurement draws on: parts that are done side by side, and each kept as it is finished."""
+
+    split: Callable[[Options], Sequence[Options]]
+    """The options of each part from those of the measurement: they decide what a part leaves."""
+    name: Callable[[Options], str]
+    """What the user reads of a part: ``seed 3``."""
+    run: Callable[[Subject, Progress], None]
+    """Do the part that the subject's options describe, and leave files in its folder."""
+    of_direct_forces: bool = False
+    """False where a potential with direct forces has no parts, and the measurement says why."""
+
+
+@dataclass(frozen=True)
 class Measure(Reported):
     """A named measurement of a fitted potential."""
 
@@ -175,3 +199,20 @@ class Measure(Reported):
     """True where the preset decides how thoroughly it is done."""
     of_crystal: bool = False
     """True where a property of the dataset's crystal is measured, which decides the result."""
+    options: Callable[[str, Options], Options] = field(default=lambda preset, given: {})
+    """All options, of a preset and of those that were given; raises UserError where one is wrong."""
+    parts: Parts | None = None
+    needs: frozenset[str] = frozenset()
+    """What a potential must predict beside forces: ``energy``, ``stress``."""
+
+    def impossible(self, kind: type[Potential]) -> str | None:
+        """Say why it cannot be measured of a family; None where it can."""
+        lacking = sorted(self.needs - kind.predicts)
+        return f"not possible: {kind.family} predicts no {' and no '.join(lacking)}" if lacking else None
+
+    def measured(self, subject: Subject, progress: Progress) -> list[Value]:
+        """Return its values of a potential; where the family lacks what it needs, one that says so."""
+        reason = self.impossible(type(subject.potential))
+        if reason is None:
+            return self.run(subject, progress)
+        return [Value(next(iter(self.metrics)), np.nan, error=f"{self.name}: {reason}")]

@@ -132,9 +132,10 @@ def beside_reference(measure: str, found: Found, expected: Found | None) -> Iter
         which = Property(measure, value.metric, value.group)
         reference = _expected(expected, which)
         off = deviation(value.value, reference, which)
+        spread = "" if value.spread is None else f" ± {_number(value.spread)}"
         yield (
             which.label,
-            _number(value.value),
+            _number(value.value) + spread,
             _reference_cell(which, reference, expected is not None),
             MISSING if off is None else f"{off:+.1f} %",
         )

@@ -73,6 +73,13 @@ class FluxStepper(ABC):
     def flux_by_velocities(self) -> np.ndarray:
         """Return W (n_atoms, 3, 3) in eV Å: the potential part is Σ_j W_j v_j, axis of the flux first."""
 
+    def heat_flux(self, prediction: Prediction, masses: np.ndarray, velocities: np.ndarray) -> HeatFlux:
+        """Return both parts; ``prediction`` is the last one, masses (n_atoms,) are in u."""
+        assert prediction.energies is not None  # of every flux stepper
+        return HeatFlux(
+            self.potential_flux(velocities), convective_flux(prediction.energies, masses, velocities)
+        )
+
 
 class EdgeFlux(FluxStepper):
     """The edge form, for potentials whose energies of atoms depend on their own edges alone."""

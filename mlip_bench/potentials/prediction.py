@@ -1,8 +1,12 @@
 """What a potential says of a structure."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
+from ase import Atoms
+
+from mlip_bench.data import voigt
 
 
 @dataclass(frozen=True)
@@ -21,3 +25,18 @@ class Prediction:
     stress: np.ndarray
     n_extrapolating: int = 0
     energies: np.ndarray | None = None
+
+    @classmethod
+    def of_atoms(
+        cls,
+        atoms: Atoms,
+        energies: np.ndarray,
+        forces: np.ndarray,
+        virial: np.ndarray,
+        n_extrapolating: int = 0,
+    ) -> Self:
+        """Return the prediction that energies of atoms and the virial Σ r ⊗ F (3, 3) in eV make."""
+        stress = np.full(6, np.nan)
+        if atoms.cell.rank == 3:
+            stress = voigt.from_matrix(-virial / atoms.get_volume())
+        return cls(float(energies.sum()), forces, stress, n_extrapolating, energies)

@@ -52,14 +52,15 @@ class Watcher:
 class TaskFailed(Exception):
     """A task could not be done; the message is one line."""
 
-    def __init__(self, message: str, started: str, wall_s: float):
+    def __init__(self, task: Task, message: str, started: str, wall_s: float):
         super().__init__(message)
+        self.task = task
         self.started = started
         self.wall_s = wall_s
 
 
 class NeedFailed(Exception):
-    """A task was not begun because one that it needs failed."""
+    """A task was not begun because one that it needs failed; the cause is why that did."""
 
 
 class Elsewhere(Exception):
@@ -195,7 +196,7 @@ class Executor(ABC):
             failed = need.cancelled() or need.exception() is not None
             if failed and not self._stop.is_set():
                 self._watcher.skipped(waiting.task)
-                waiting.future.set_exception(NeedFailed(waiting.task.label))
+                waiting.future.set_exception(_need_failed(waiting.task, need))
             elif failed:
                 _cancel(waiting.future)
             elif waiting.n_missing == 0:
@@ -262,7 +263,7 @@ class Executor(ABC):
             if self._stop.is_set():
                 raise Stopped from failure
             self._watcher.ended(task, str(failure))
-            raise TaskFailed(str(failure), started, time.perf_counter() - start) from failure
+            raise TaskFailed(task, str(failure), started, time.perf_counter() - start) from failure
         self._watcher.ended(task, None)
 
 
@@ -324,3 +325,9 @@ def prepare(tasks: Sequence[Task]) -> None:
 def _cancel(future: "Future[Done]") -> None:
     future.cancel()
     future.set_running_or_notify_cancel()  # without it, who waits is not told
+
+
+def _need_failed(task: Task, need: "Future[Done]") -> NeedFailed:
+    failure = NeedFailed(task.label)
+    failure.__cause__ = None if need.cancelled() else need.exception()
+    return failure

@@ -1,5 +1,6 @@
 """Doing a task, in a child process: what it leaves in the folder of its work."""
 
+import dataclasses
 import tempfile
 import time
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from mlip_bench.measure import MEASURES, Subject, fit
 from mlip_bench.potentials import family, load
 from mlip_bench.potentials.base import Progress
 from mlip_bench.results import write_rows
-from mlip_bench.run.plan import TASK_ROWS, Fit, Measurement, Task
+from mlip_bench.run.plan import TASK_ROWS, Fit, Measurement, Part, Task
 from mlip_bench.run.store import Store, Work
 
 
@@ -50,14 +51,28 @@ def _(task: Fit, work: Work, threads: int, progress: Progress) -> None:
 @do.register
 def _(task: Measurement, work: Work, threads: int, progress: Progress) -> None:
     started, start = now(), time.perf_counter()
+    of = subject(task, work)
+    of = dataclasses.replace(of, parts=tuple(map(Store(work.store).entry, task.parts)))
+    values = MEASURES[task.measure].measured(of, progress)
+    wall_s = time.perf_counter() - start
+    rows = task.success(values, started, wall_s, threads, of.potential.n_parameters)
+    write_rows(work.folder / TASK_ROWS, rows)
+
+
+@do.register
+def _(task: Part, work: Work, threads: int, progress: Progress) -> None:
+    parts = MEASURES[task.of.measure].parts
+    assert parts is not None
+    of = subject(task.of, work)
+    parts.run(dataclasses.replace(of, options=task.options, checkpoint=work.checkpoint), progress)
+
+
+def subject(task: Measurement, work: Work) -> Subject:
+    """Return what a measurement measures, from the store."""
     store = Store(work.store)
     potential = load(store.entry(task.fit)).on(task.fit.device)
     fitted = task.fit.potential.source is None
-    subject = Subject(potential, dataset(task, store), work.folder, task.preset, fitted)
-    values = MEASURES[task.measure].run(subject, progress)
-    wall_s = time.perf_counter() - start
-    rows = task.success(values, started, wall_s, threads, potential.n_parameters)
-    write_rows(work.folder / TASK_ROWS, rows)
+    return Subject(potential, dataset(task, store), work.folder, task.preset, fitted, task.options)
 
 
 def dataset(task: Measurement, store: Store) -> Dataset:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +23,7 @@ from mlip_bench.data.reference import stress
 from mlip_bench.errors import UserError
 from mlip_bench.hardware import cpu_name, device_name
 from mlip_bench.measure import BY_GROUP, MEASURES, Value, first_principles, fit, metric
+from mlip_bench.measure.base import Options
 from mlip_bench.potentials import Potential, family, load
 from mlip_bench.potentials.base import DESCRIPTION
 from mlip_bench.results import TASK, Row, read_rows, versions
@@ -154,11 +155,17 @@ class Plan:
     preset: str = "standard"
     trust: bool = False
     """Let files that are read run code of their authors; it changes no result."""
+    given: Mapping[str, Options] = field(default_factory=dict)
+    """What the user chose of measures, by their names; the preset decides the rest."""
     timed_on: tuple[str, str] | None = None
     """Processor and device of timings, where they are not made on this machine."""
 
     def __post_init__(self) -> None:
-        """Raise :class:`UserError` where two potentials have one name: their results would be mixed up."""
+        """Raise :class:`UserError` where two potentials have one name: their results would be mixed up.
+
+        And where options are of no measure of the plan, or wrong.
+        """
+        options_of(self.measures, self.preset, self.given)
         seen: dict[str, PotentialPlan] = {}
         for potential in self.potentials:
             if potential.name in seen:
@@ -174,7 +181,31 @@ class Plan:
         fit = Fit(
             potential, data, self.seed if potential.seed is None else potential.seed, self.device, self.trust
         )
-        return [fit, *(Measurement(fit, name, self.preset, self.timed_on) for name in self.measures)]
+        options = self.options
+        return [
+            fit,
+            *(
+                Measurement(fit, measure, self.preset, options[measure], self.timed_on)
+                for measure in self.measures
+            ),
+        ]
+
+    @property
+    def options(self) -> dict[str, Options]:
+        """All options of each measure."""
+        return options_of(self.measures, self.preset, self.given)
+
+
+def options_of(measures: Sequence[str], preset: str, given: Mapping[str, Options]) -> dict[str, Options]:
+    """Return all options of each measure: of the preset, and those that the user chose, by measure.
+
+    Raises :class:`UserError` where one is wrong, or of a measure that is not among them.
+    """
+    for measure, chosen in given.items():
+        if chosen and measure not in measures:
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in chosen)
+            raise UserError(f"{names}: only with --measure {measure}")
+    return {measure: MEASURES[measure].options(preset, given.get(measure, {})) for measure in measures}
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,6 +245,11 @@ class Task:
     @property
     def needs(self) -> tuple["Task", ...]:
         """The tasks that have to be finished before."""
+        return ()
+
+    @property
+    def parts(self) -> tuple["Part", ...]:
+        """Those of them that have no rows, and work side by side."""
         return ()
 
     @property
@@ -343,6 +379,7 @@ class PotentialTask(Task):
             group=value.group if value else None,
             spread=value.spread if value else None,
             note=value.note if value else None,
+            implementation=value.implementation if value else None,
             revision=self.revision,
             family_revision=family(potential.family).revision,
         )
@@ -420,6 +457,7 @@ class Measurement(PotentialTask):
     of: Fit
     measure: str
     preset: str
+    options: Options = field(default_factory=dict)
     timed_on: tuple[str, str] | None = None
     """Processor and device, where a timing is not made on this machine."""
 
@@ -435,8 +473,16 @@ class Measurement(PotentialTask):
 
     @property
     def needs(self) -> tuple[Task, ...]:
-        """The fit."""
-        return (self.of,)
+        """The fit, and its parts."""
+        return (self.of, *self.parts)
+
+    @cached_property
+    def parts(self) -> tuple["Part", ...]:
+        """What is done side by side, where the measure has parts of such a potential."""
+        parts = MEASURES[self.measure].parts
+        if parts is None or not (family(self.of.potential.family).conservative or parts.of_direct_forces):
+            return ()
+        return tuple(Part(self, options) for options in parts.split(self.options))
 
     @property
     def revision(self) -> int:
@@ -470,7 +516,64 @@ class Measurement(PotentialTask):
             decides |= {"named": data.named is not None}
         if measure.by_preset:
             decides |= {"preset": self.preset}
+        if self.options:
+            decides |= {"options": self.options}
         return decides
+
+
+@dataclass(frozen=True, eq=False)
+class Part(Task):
+    """A part of a measurement, which has no rows of its own: kept by its options, whatever the others are."""
+
+    of: Measurement
+    options: Options
+
+    @property
+    def kind(self) -> str:
+        """The measure."""
+        return self.of.kind
+
+    @property
+    def name(self) -> str:
+        """What it is called within the measurement: ``seed 3``."""
+        parts = MEASURES[self.of.measure].parts
+        assert parts is not None
+        return parts.name(self.options)
+
+    @property
+    def label(self) -> str:
+        """What the user reads: ``conductivity snap, seed 3``."""
+        return f"{self.of.label}, {self.name}"
+
+    @cached_property
+    def decides(self) -> dict[str, Any]:
+        """All that decides what it leaves: as of the measurement, with its own options."""
+        return self.of.decides | {"task": f"part of {self.of.measure}", "options": self.options}
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """That of the potential."""
+        return self.of.families
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the potential is."""
+        return self.of.on_gpu
+
+    @property
+    def needs(self) -> tuple[Task, ...]:
+        """The fit."""
+        return (self.of.fit,)
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """Those of the measurement."""
+        return self.of.structures
+
+    @property
+    def resumable(self) -> bool:
+        """It keeps its state."""
+        return True
 
 
 def installed(packages: Sequence[str]) -> dict[str, str | None]:

@@ -3,6 +3,7 @@
 Both hand tasks to an executor, gather what came of them, and write the run folder after each.
 """
 
+import contextlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
@@ -56,12 +57,23 @@ class Results:
         except TaskFailed as failure:
             self.failed[task] = task.failure(str(failure), failure.started, failure.wall_s)
             self.outcome.failures.append(self.failed[task])
-        except (NeedFailed, CancelledError):
+        except NeedFailed as failure:
+            self._take_part(task, failure.__cause__)
+        except CancelledError:
             pass
         else:
             self.finished[task] = done.folder
             self.outcome.n_kept += done.kept
             self.outcome.n_done += not done.kept
+
+    def _take_part(self, task: PotentialTask, cause: BaseException | None) -> None:
+        """Keep that a part of a task failed, which has no row of its own; of a fit, its own row says so."""
+        if not isinstance(cause, TaskFailed):
+            return
+        part = {part.key: part for part in task.parts}.get(cause.task.key)
+        if part is not None:
+            self.failed[task] = task.failure(f"{part.name}: {cause}", cause.started, cause.wall_s)
+            self.outcome.failures.append(self.failed[task])
 
     def write_if_due(self) -> None:
         """Write, unless that was done a moment ago and takes long: it grows with the tasks."""
@@ -82,6 +94,8 @@ def do(tasks: Sequence[PotentialTask], executor: Executor, results: Results) -> 
     futures: dict[Future[Done], list[PotentialTask]] = {}
     ended: SimpleQueue[Future[Done]] = SimpleQueue()
     for task in tasks:  # two potentials of other names can be one task
+        for part in task.parts:
+            futures.setdefault(executor.submit(part, part.needs), [])
         futures.setdefault(executor.submit(task, task.needs), []).append(task)
     for future in futures:
         future.add_done_callback(ended.put)
@@ -100,6 +114,13 @@ def _take(
 ) -> None:
     for task in futures.pop(future):
         results.take(task, future)
+    refuse_to_go_on(future)
+
+
+def refuse_to_go_on(future: "Future[Done]") -> None:
+    """Raise what stands against the run as a whole where it came of a part."""
+    with contextlib.suppress(TaskFailed, NeedFailed, CancelledError):
+        future.result()
 
 
 def run(tasks: Sequence[PotentialTask], executor: Executor, folder: Path) -> Outcome:

@@ -14,7 +14,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from mlip_bench.section.parts import Plot
+from mlip_bench.section.parts import Plot, Table
 
 # Errors that differ by more than this are drawn on a logarithmic axis.
 WIDE_RANGE = 5.0
@@ -51,6 +51,8 @@ class Figure:
     svg: str
     png: bytes
     width_in: float
+    data: Table | None = None
+    """The numbers that it shows, where no table of the report has them."""
 
 
 @dataclass
@@ -130,7 +132,8 @@ def drawn(plot: Plot) -> Figure:
         sketch.canvas.savefig(svg, format="svg", dpi=PRINT_DPI, metadata={"Date": None})
         sketch.canvas.savefig(png, format="png", dpi=PRINT_DPI)
     width = float(sketch.canvas.get_figwidth())
-    return Figure(plot.name, plot.caption, _with_tips(svg.getvalue(), sketch), png.getvalue(), width)
+    page = _with_tips(svg.getvalue(), sketch)
+    return Figure(plot.name, plot.caption, page, png.getvalue(), width, plot.data)
 
 
 def _with_tips(svg: str, sketch: Sketch) -> str:

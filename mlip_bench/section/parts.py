@@ -119,6 +119,8 @@ class Plot:
     """Of its file; no two of a report have the same."""
     caption: str
     draw: Callable[[], "Sketch"]
+    data: Table | None = None
+    """The numbers that are drawn, to be saved from the page, where no table has them."""
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@ are noisy, so beside every timing the ruler is timed in the same process: the pu
 (``Mo_Zuo_JPCA2020``, 2Jmax = 6) on as many atoms of bcc Mo. Blocks of steps of the two alternate, and the
 ratio is taken pair by pair. Native pair styles leave the energy out, which LAMMPS computes at the end of each
 block but a long simulation does not: with it, short blocks made the ruler up to a tenth dearer than it is.
-A potential whose dynamics explode meanwhile is timed nevertheless, on rattled copies and with steps so
-short that its atoms stay where they are, and a note says so. Data without a crystal is timed on a box of
-copies of its most stable slab or molecule; so is a structure that the user names.
+A family that LAMMPS has a pair style of is timed both ways, in it and by the code here; the ruler is always
+LAMMPS's. A potential whose dynamics explode meanwhile is timed nevertheless, on rattled copies and with steps
+so short that its atoms stay where they are, and a note says so. Data without a crystal is timed on a box of
+copies of its most stable slab or molecule; so is a structure that the user names. A potential without a
+stress is timed at constant volume, and a note says so.
 """
 
 import dataclasses
@@ -19,12 +21,13 @@ from ase.build import bulk
 
 from mlip_bench.lammps.loading import potentials_folder
 from mlip_bench.md import boxes
-from mlip_bench.md.driver import STILL_FS, TIMESTEP_FS, DynamicsFailed, Simulation
+from mlip_bench.md.driver import STILL_FS, TIMESTEP_FS, DynamicsFailed, Simulation, implementations
 from mlip_bench.measure.base import Measure, Metric, Subject, Value, beside
 from mlip_bench.measure.cost import ranking
 from mlip_bench.measure.gpu import refuse_busy_gpu
 from mlip_bench.potentials.base import Potential, Progress, silent
 from mlip_bench.potentials.snap import SNAP
+from mlip_bench.results import KERNELS, LAMMPS
 
 N_ATOMS = 2000
 
@@ -38,6 +41,9 @@ LEAST_BLOCKS, MOST_BLOCKS = 7, 41
 
 RULER = "Mo_Zuo_JPCA2020.snapcoeff"
 RULER_LATTICE_CONSTANT = 3.1676  # Å, PBE, Materials Project
+
+# How a potential is timed that has no stress.
+TIMED_NVT = "no stress is predicted, so its steps are NVT, the ruler's NPT"
 
 # How a potential is timed whose dynamics explode.
 TIMED_STILL = f"timed on rattled copies with steps of {STILL_FS:g} fs, in which nothing moves"
@@ -53,23 +59,36 @@ METRICS = {
 
 def run(subject: Subject, progress: Progress) -> list[Value]:
     """Time blocks of steps of the potential and of the ruler in turn."""
-    return subject.of_sample(timed(subject.potential, subject.sample("cost"), N_ATOMS, progress))
+    potential, sample = subject.potential, subject.sample("cost")
+    values: list[Value] = []
+    for implementation in implementations(potential):
+        values += timed(potential, sample, N_ATOMS, progress, implementation=implementation)
+    return subject.of_sample(values)
 
 
 def timed(
-    potential: Potential, sample: Atoms, n_atoms: int, progress: Progress = silent, least: int = LEAST_BLOCKS
+    potential: Potential,
+    sample: Atoms,
+    n_atoms: int,
+    progress: Progress = silent,
+    least: int = LEAST_BLOCKS,
+    implementation: str = KERNELS,
 ) -> list[Value]:
     """Return the cost of a step; where the dynamics do not hold, that of a step that moves nothing.
 
     Raises :class:`DynamicsFailed` where not even the first step gives finite forces.
     """
+    native = implementation == LAMMPS
+    note = None if potential.predicts_stress else TIMED_NVT
     try:
-        return values_of(*timed_blocks(potential, sample, n_atoms, progress, least))
+        blocks = timed_blocks(potential, sample, n_atoms, progress, least, native=native)
     except DynamicsFailed as failure:
         atoms = boxes.rattled(boxes.repeated_to(sample, n_atoms))
-        blocks = timed_blocks(potential, atoms, n_atoms, progress, least, STILL_FS)
-        note = f"{failure}; {TIMED_STILL}"
-        return [dataclasses.replace(value, note=note) for value in values_of(*blocks)]
+        blocks = timed_blocks(potential, atoms, n_atoms, progress, least, STILL_FS, native)
+        note = "; ".join(filter(None, (note, str(failure), TIMED_STILL)))
+    return [
+        dataclasses.replace(value, implementation=implementation) for value in values_of(*blocks, note=note)
+    ]
 
 
 def timed_blocks(
@@ -79,6 +98,7 @@ def timed_blocks(
     progress: Progress = silent,
     least: int = LEAST_BLOCKS,
     timestep: float = TIMESTEP_FS,
+    native: bool = True,
 ) -> tuple[np.ndarray, int, int]:
     """Return times per step (n_blocks, 2) of potential and ruler, and the atoms that each had.
 
@@ -90,7 +110,7 @@ def timed_blocks(
     ruler_atoms = bcc_molybdenum(len(atoms))
     with (
         Simulation(SNAP.from_native(potentials_folder() / RULER), ruler_atoms) as ruler,
-        Simulation(potential, atoms, timestep=timestep) as simulation,
+        Simulation(potential, atoms, timestep=timestep, native=native) as simulation,
     ):
         for one in (ruler, simulation):
             one.leave_out_energy()
@@ -109,7 +129,7 @@ def ratios(blocks: np.ndarray, n_atoms: int, n_ruler_atoms: int) -> np.ndarray:
     return (per_step / n_atoms) / (ruler / n_ruler_atoms)
 
 
-def values_of(blocks: np.ndarray, n_atoms: int, n_ruler_atoms: int) -> list[Value]:
+def values_of(blocks: np.ndarray, n_atoms: int, n_ruler_atoms: int, note: str | None = None) -> list[Value]:
     """Turn times per step (n_blocks, 2) of potential and ruler into values with their spread."""
     per_step, ruler = blocks.T
     series = {
@@ -119,9 +139,9 @@ def values_of(blocks: np.ndarray, n_atoms: int, n_ruler_atoms: int) -> list[Valu
         "ruler_s_per_step": ruler,
     }
     return [
-        Value(metric, float(np.median(values)), n_atoms=n_atoms, spread=half_interquartile(values))
+        Value(metric, float(np.median(values)), n_atoms=n_atoms, spread=half_interquartile(values), note=note)
         for metric, values in series.items()
-    ] + [Value("n_blocks", float(len(blocks)), n_atoms=n_atoms)]
+    ] + [Value("n_blocks", float(len(blocks)), n_atoms=n_atoms, note=note)]
 
 
 def half_interquartile(values: np.ndarray) -> float:
@@ -152,7 +172,7 @@ MEASURE = Measure(
     "cost",
     METRICS,
     run,
-    revision=1,
+    revision=2,
     packages=("ase", "lammps", "numpy"),
     alone=True,
     sections=beside(__name__),

@@ -12,7 +12,7 @@ import pandas as pd
 from mlip_bench.measure.cost import MEASURE, bcc_molybdenum
 
 # What makes rows one timing, and what makes timings those of one processor.
-TIMING = ["potential", "family", "hypers_sha256", "seed", "cpu", "device", "n_atoms"]
+TIMING = ["potential", "family", "hypers_sha256", "seed", "cpu", "device", "n_atoms", "implementation"]
 PROCESSOR = ["cpu", "device"]
 
 
@@ -42,7 +42,7 @@ def scaled(good: pd.DataFrame) -> pd.DataFrame:
     A timing without its ratio, or on a processor without a time of the ruler, stays as it was measured.
     """
     of_processor = {(ruler.cpu, ruler.device): ruler.us_per_atom_step for ruler in times(good)}
-    rows = good[good["measure"] == MEASURE.name]
+    rows = good[good["measure"] == MEASURE.name].fillna({"implementation": ""})
     ratios = rows[rows["metric"] == "cost_ratio"].drop_duplicates(TIMING).set_index(TIMING)
     here = rows[rows["metric"] == "us_per_atom_step"]
     one = [of_processor.get(key, float("nan")) for key in zip(here["cpu"], here["device"], strict=True)]

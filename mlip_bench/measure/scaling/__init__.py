@@ -6,18 +6,22 @@ along each axis), or at the same numbers or a little more of the user's sample. 
 .. math:: t \propto N^p
 
 is fitted to the logarithms; the uncertainty of p is its standard error. A size that would not fit into
-memory, or would take longer than the time allowed, is not started, nor a larger one, and a row says so.
+memory, or would take longer than the time allowed, is not started, nor a larger one, and a row says so. A
+family that LAMMPS has a pair style of is timed both ways.
 """
+
+import dataclasses
 
 import numpy as np
 from ase import Atoms
 
 from mlip_bench.md import boxes
-from mlip_bench.md.driver import STILL_FS, Simulation
+from mlip_bench.md.driver import STILL_FS, Simulation, implementations
 from mlip_bench.measure import cost
 from mlip_bench.measure.base import Measure, Metric, Subject, Value, beside
 from mlip_bench.measure.memory import available_mib, peak_of
 from mlip_bench.potentials.base import Potential, Progress
+from mlip_bench.results import LAMMPS
 
 SIZES = (432, 2000, 5488, 11664)
 
@@ -43,11 +47,18 @@ METRICS = cost.METRICS | {
 
 def run(subject: Subject, progress: Progress) -> list[Value]:
     """Time the sizes from small to large."""
-    return subject.of_sample(_sizes(subject.potential, subject.sample("scaling"), progress))
+    potential, sample = subject.potential, subject.sample("scaling")
+    values: list[Value] = []
+    for implementation in implementations(potential):
+        found = _sizes(potential, sample, implementation, progress)
+        values += [dataclasses.replace(value, implementation=implementation) for value in found]
+    return subject.of_sample(values)
 
 
-def _sizes(potential: Potential, sample: Atoms, progress: Progress) -> list[Value]:
-    with Simulation(potential, boxes.repeated_to(sample, SIZES[0] // 4), timestep=STILL_FS) as small:
+def _sizes(potential: Potential, sample: Atoms, implementation: str, progress: Progress) -> list[Value]:
+    native = implementation == LAMMPS
+    few = boxes.repeated_to(sample, SIZES[0] // 4)
+    with Simulation(potential, few, timestep=STILL_FS, native=native) as small:
         small.run(1)  # kernels are compiled before memory and time are looked at
     values: list[Value] = []
     s_per_step = kib_per_atom = 0.0
@@ -57,9 +68,9 @@ def _sizes(potential: Potential, sample: Atoms, progress: Progress) -> list[Valu
         if stop is not None:
             values.append(stop)
             break
-        kib_per_atom = _peak_kib(potential, boxes.repeated_to(sample, size)) / n_atoms
+        kib_per_atom = _peak_kib(potential, boxes.repeated_to(sample, size), native) / n_atoms
         values.append(Value("peak_kib_per_atom", kib_per_atom, n_atoms=n_atoms))
-        found = cost.timed(potential, sample, size, least=FEW_BLOCKS)
+        found = cost.timed(potential, sample, size, least=FEW_BLOCKS, implementation=implementation)
         values += found
         s_per_step = found[0].value / n_atoms
         progress((index + 1) / len(SIZES), f"{n_atoms} atoms: {found[0].value:.3g} s per step")
@@ -78,8 +89,11 @@ def _reason_to_stop(device: str, n_atoms: int, s_per_atom: float, kib_per_atom: 
     return None
 
 
-def _peak_kib(potential: Potential, atoms: Atoms) -> float:
-    with peak_of(potential.device) as peak, Simulation(potential, atoms, timestep=STILL_FS) as simulation:
+def _peak_kib(potential: Potential, atoms: Atoms, native: bool) -> float:
+    with (
+        peak_of(potential.device) as peak,
+        Simulation(potential, atoms, timestep=STILL_FS, native=native) as simulation,
+    ):
         simulation.run(1)
     return 1024 * peak.mib
 
@@ -100,7 +114,7 @@ MEASURE = Measure(
     "scaling",
     METRICS,
     run,
-    revision=1,
+    revision=2,
     packages=("ase", "lammps", "numpy"),
     alone=True,
     sections=beside(__name__),

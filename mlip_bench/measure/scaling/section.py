@@ -33,10 +33,17 @@ def sections(evidence: Evidence) -> list[Section]:
 
 
 def _rows(evidence: Evidence) -> pd.DataFrame:
-    """Return the rows of the measure, in the order of the ranking."""
+    """Return the rows of the measure in the order of the ranking, with whose they are in ``timed``.
+
+    That is the potential, and where LAMMPS's pair style and our kernels were timed, which of the two.
+    """
     order = {name: place for place, name in enumerate(evidence.ranking.index)}
     rows = evidence.of(MEASURE.name)
-    return rows.sort_values("potential", key=lambda names: names.map(order), kind="stable")
+    rows = rows.sort_values("potential", key=lambda names: names.map(order), kind="stable")
+    twice = rows.groupby("potential")["implementation"].transform("nunique") > 1
+    return rows.assign(
+        timed=rows["potential"].where(~twice, rows["potential"] + ", " + rows["implementation"].fillna(""))
+    )
 
 
 def published_ratio(family: str, n_atoms: int) -> float | None:
@@ -48,9 +55,9 @@ def published_ratio(family: str, n_atoms: int) -> float | None:
 
 
 def steps(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return seconds per step, one row per potential and a column per number of atoms."""
+    """Return seconds per step, one row for all that was timed and a column per number of atoms."""
     found = rows[rows["metric"] == "s_per_step"]
-    return found.pivot_table(index="potential", columns="n_atoms", values="value", sort=False)
+    return found.pivot_table(index="timed", columns="n_atoms", values="value", sort=False)
 
 
 def table(evidence: Evidence) -> Table:
@@ -60,8 +67,8 @@ def table(evidence: Evidence) -> Table:
     sizes = [int(size) for size in sorted(timed.unique())]
     system = evidence.run["dataset"]["system"]
     rows = []
-    for name in measured["potential"].unique():
-        own = measured[measured["potential"] == name]
+    for name in measured["timed"].unique():
+        own = measured[measured["timed"] == name]
         cells = [_cell(own, size, system) for size in sizes]
         rows.append([str(name), *cells, _exponent(own), _memory(own), _stopped(own)])
     heading = [f"{size} atoms (s; × ruler)" for size in sizes]
@@ -104,7 +111,7 @@ def _draw(evidence: Evidence) -> Sketch:
     rows = _rows(evidence)
     sketch = new_sketch("scaling", 7.4, 3.6)
     axes = sketch.canvas.subplots()
-    families = rows.drop_duplicates("potential").set_index("potential")["family"]
+    families = rows.drop_duplicates("timed").set_index("timed")["family"]
     times = steps(rows)
     for name, seconds in times.iterrows():
         seconds = seconds.dropna()

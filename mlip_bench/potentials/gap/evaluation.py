@@ -6,18 +6,31 @@ What is left are two products of matrices (atoms, components) x (components, spa
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
 
-from mlip_bench.data import voigt
 from mlip_bench.potentials.base import Prediction
 from mlip_bench.potentials.edges import Edges
 from mlip_bench.potentials.gap import kernel
 from mlip_bench.potentials.gap.files import Pair, Part
+from mlip_bench.potentials.heat_flux import EdgeGradients
 
 # Atoms at once: their kernels with all sparse points should stay in the cache.
 BATCH = 256
+
+
+class _Sums(NamedTuple):
+    """What all terms add to."""
+
+    energies: np.ndarray
+    """(n_atoms,) in eV."""
+    forces: np.ndarray
+    virial: np.ndarray
+    """Σ r ⊗ F (3, 3) in eV."""
+    gradients: np.ndarray
+    """By edges (n_edges, 3), or empty."""
 
 
 class Evaluator:
@@ -31,46 +44,44 @@ class Evaluator:
         self._edges = Edges([], reach, skin)
 
     def __call__(self, atoms: Atoms) -> Prediction:
-        """Predict energy (eV) without the zero, forces (eV/Å) and stress (eV/Å³, ASE's sign and order)."""
-        vectors = self._edges.update(atoms)
-        forces, virial = np.zeros((len(atoms), 3)), np.zeros((3, 3))
-        energy = 0.0
+        """Predict energies (eV) without the zero, forces (eV/Å) and stress (eV/Å³, ASE's sign and order)."""
+        return self._predict(atoms, self._edges.update(atoms), np.empty((0, 3)))
+
+    def with_edges(self, atoms: Atoms) -> EdgeGradients:
+        """Predict one structure, with the derivative of its energy by each edge."""
+        edges = self._edges
+        vectors = edges.update(atoms)
+        gradients = np.zeros_like(vectors)
+        prediction = self._predict(atoms, vectors, gradients)
+        return EdgeGradients(prediction, edges.centres, edges.neighbours, vectors, gradients)
+
+    def _predict(self, atoms: Atoms, vectors: np.ndarray, gradients: np.ndarray) -> Prediction:
+        """Predict; ``gradients`` (n_edges, 3) take the derivatives by the vectors, if it is not empty."""
+        sums = _Sums(np.zeros(len(atoms)), np.zeros((len(atoms), 3)), np.zeros((3, 3)), gradients)
         for pair in self._pairs:
-            energy += self._add_pairs(pair, atoms.numbers, vectors, forces, virial)
+            self._add_pairs(pair, atoms.numbers, vectors, sums)
         for part in self._parts:
             kinds = np.full(119, -1)
             kinds[list(part.soap.species)] = np.arange(len(part.soap.species))
             ends = kinds[atoms.numbers[self._edges.neighbours]]
             centres = np.flatnonzero(atoms.numbers == part.soap.centre)
             for start in range(0, len(centres), BATCH):
-                chosen = centres[start : start + BATCH]
-                energy += self._add(part, chosen, ends, vectors, forces, virial)
-        stress = np.full(6, np.nan)
-        if atoms.cell.rank == 3:
-            stress = voigt.from_matrix(-virial / atoms.get_volume())
-        return Prediction(energy, forces, stress)
+                self._add(part, centres[start : start + BATCH], ends, vectors, sums)
+        return Prediction.of_atoms(atoms, sums.energies, sums.forces, sums.virial)
 
-    def _add_pairs(
-        self, pair: Pair, numbers: np.ndarray, vectors: np.ndarray, forces: np.ndarray, virial: np.ndarray
-    ) -> float:
-        """Add the forces and virial of the pairs of two elements; return their energy."""
+    def _add_pairs(self, pair: Pair, numbers: np.ndarray, vectors: np.ndarray, sums: _Sums) -> None:
+        """Add the pairs of two elements."""
         edges = self._edges
         one, other = ((numbers == number) | (number == 0) for number in pair.numbers)
         i, j = edges.centres, edges.neighbours
         counts = (one[i] & other[j]) | (other[i] & one[j])
-        sums = kernel.PairSum(pair.cutoff, pair.width, pair.theta, pair.points, pair.weights)
-        return float(kernel.add_pairs(i, j, counts, vectors, sums, forces, virial))
+        term = kernel.PairSum(pair.cutoff, pair.width, pair.theta, pair.points, pair.weights)
+        kernel.add_pairs(i, j, counts, vectors, term, *sums)
 
     def _add(
-        self,
-        part: Part,
-        centres: np.ndarray,
-        kinds: np.ndarray,
-        vectors: np.ndarray,
-        forces: np.ndarray,
-        virial: np.ndarray,
-    ) -> float:
-        """Add the forces and virial that come from some atoms; return their energy."""
+        self, part: Part, centres: np.ndarray, kinds: np.ndarray, vectors: np.ndarray, sums: _Sums
+    ) -> None:
+        """Add what comes from some atoms."""
         soap, edges = part.soap, self._edges
         shape = kernel.Shape(soap.cutoff, soap.cutoff_transition_width, soap.table, soap.norms)
         densities = np.empty((len(centres), len(soap.species) * soap.n_max, (soap.l_max + 1) ** 2))
@@ -78,11 +89,10 @@ class Evaluator:
         spectra = np.empty((len(centres), soap.dimensions))
         lengths = kernel.power_spectra(densities, soap.l_max, spectra)
         products = spectra @ part.points.T
-        energies = kernel.kernel_sums(products, part.weights, part.zeta)
+        sums.energies[centres] += kernel.kernel_sums(products, part.weights, part.zeta)
         by_densities = kernel.pull_back_spectra(
             spectra, lengths, products @ part.points, densities, soap.l_max
         )
         kernel.add_forces(
-            centres, edges.first, edges.neighbours, kinds, vectors, shape, by_densities, forces, virial
+            centres, edges.first, edges.neighbours, kinds, vectors, shape, by_densities, *sums[1:]
         )
-        return float(energies.sum())

@@ -342,8 +342,12 @@ def add_forces(
     by_c: np.ndarray,
     forces: np.ndarray,
     virial: np.ndarray,
+    gradients: np.ndarray,
 ) -> None:
-    """Add forces (n_atoms, 3) and virial -Σ r ⊗ dE/dr (3, 3) from the derivative of the energy by c."""
+    """Add forces (n_atoms, 3) and virial -Σ r ⊗ dE/dr (3, 3) from the derivative of the energy by c.
+
+    The derivatives by the vectors are added to ``gradients``, which is empty where nobody wants them.
+    """
     n_max = shape.table.shape[2] // degrees(shape)
     around = room(first, by_c.shape[1] // n_max, shape)
     by_unit, by_length = np.empty_like(around.unit), np.empty_like(around.inverse)
@@ -366,6 +370,8 @@ def add_forces(
                 forces[j, x] -= share
                 for z in range(3):
                     virial[z, x] -= here[k, z] * share
+                if len(gradients) > 0:
+                    gradients[first[i] + k, x] += share
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
@@ -375,14 +381,17 @@ def add_pairs(
     counts: np.ndarray,
     vectors: np.ndarray,
     pair: PairSum,
+    energies: np.ndarray,
     forces: np.ndarray,
     virial: np.ndarray,
-) -> float:
-    """Add forces (n_atoms, 3) and virial (3, 3) of a pair term; return its energy (eV).
+    gradients: np.ndarray,
+) -> None:
+    """Add energies (n_atoms,) in eV, forces (n_atoms, 3) and virial (3, 3) of a pair term.
 
-    ``counts`` tells which of the edges count; there is one in each direction.
+    ``counts`` tells which of the edges count; there is one in each direction. ``gradients`` is as in
+    :func:`add_forces`.
     """
-    energy, scale = 0.0, 1.0 / pair.theta**2
+    scale = 1.0 / pair.theta**2
     begin = pair.cutoff - pair.width
     for e in range(len(neighbours)):
         square = vectors[e, 0] ** 2 + vectors[e, 1] ** 2 + vectors[e, 2] ** 2
@@ -399,7 +408,7 @@ def add_pairs(
         if r > begin:
             phase = np.pi * (r - begin) / pair.width
             smooth, d_smooth = 0.5 * (1.0 + np.cos(phase)), -0.5 * np.pi / pair.width * np.sin(phase)
-        energy += smooth * total
+        energies[centres[e]] += smooth * total
         along = (smooth * slope + d_smooth * total) / r
         for x in range(3):
             pull = along * vectors[e, x]
@@ -407,4 +416,5 @@ def add_pairs(
             forces[neighbours[e], x] -= pull
             for z in range(3):
                 virial[z, x] -= vectors[e, z] * pull
-    return energy
+            if len(gradients) > 0:
+                gradients[e, x] += pull

@@ -46,6 +46,7 @@ from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.gap import files, pairs
 from mlip_bench.potentials.gap.evaluation import Evaluator
 from mlip_bench.potentials.gap.files import XML
+from mlip_bench.potentials.heat_flux import EdgeGradients
 from mlip_bench.potentials.memory import refuse_too_much
 
 # Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
@@ -149,6 +150,14 @@ class GAP(Potential):
     def _stepper(self) -> Callable[[Atoms], Prediction]:
         return self._by_quip() if self.parts_ is None else Evaluator(self.parts_, SKIN)
 
+    def _edge_stepper(self) -> Callable[[Atoms], EdgeGradients]:
+        if self.parts_ is None:
+            raise UserError(
+                "gap: this potential has terms that only QUIP evaluates, which gives no gradient by edges, "
+                "so there is no heat flux"
+            )
+        return Evaluator(self.parts_, SKIN).with_edges
+
     def quip(self) -> Calculator:
         """Return QUIP's own ASE calculator of this potential."""
         from quippy.potential import Potential as QuipPotential
@@ -167,8 +176,9 @@ class GAP(Potential):
 
         def predict(atoms: Atoms) -> Prediction:
             whole = _single_point(calculator, atoms)
-            zero = float((reference.composition([atoms], self.elements_) @ self.zero_)[0])
-            return replace(whole, energy=whole.energy - zero)
+            assert whole.energies is not None  # of QUIP
+            energies = whole.energies - self._zeros()[atoms.numbers]
+            return replace(whole, energy=float(energies.sum()), energies=energies)
 
         return predict
 
@@ -318,10 +328,11 @@ def _single_point(calculator: Calculator, atoms: Atoms) -> Prediction:
     bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     with_stress = atoms.cell.rank == 3
     with _refusals_of_quip():
-        calculator.calculate(bare, ["energy", "forces", *(["stress"] if with_stress else [])])
+        calculator.calculate(bare, ["energy", "energies", "forces", *(["stress"] if with_stress else [])])
     results = calculator.results
     stress = np.array(results["stress"]) if with_stress else np.full(6, np.nan)
-    return Prediction(float(results["energy"]), np.array(results["forces"]).reshape(-1, 3), stress)
+    forces = np.array(results["forces"]).reshape(-1, 3)
+    return Prediction(float(results["energy"]), forces, stress, energies=np.array(results["energies"]))
 
 
 def _write_training_file(path: Path, structures: Sequence[Atoms], cutoff: float) -> None:

@@ -234,6 +234,7 @@ def evaluate(
     cutoff: float,
     coefficients: np.ndarray,
     linear: np.ndarray,
+    gradients: np.ndarray,
     parents: np.ndarray,
     axes: np.ndarray,
     lower: np.ndarray,
@@ -243,6 +244,9 @@ def evaluate(
     times: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return energies per atom, forces (n_atoms, 3), virial (3, 3), and each atom's edges that are too short.
+
+    ``gradients`` takes the derivatives of the energy by the vectors, of those within the cutoff; it is empty
+    where nobody wants them.
 
     ``coefficients`` is (species of i, species of j, μ, β); ``linear`` has the coefficient of each moment,
     zero for those that are no basis function. The virial is Σ r ⊗ F, positive in compression.
@@ -288,6 +292,9 @@ def evaluate(
             )  # fmt: skip
             mine = first[i] + inside[lane, : counts[lane]]
             add_forces(i, neighbours[mine], vectors[mine], gradient, forces, virial)
+            if len(gradients) > 0:
+                for e in range(len(mine)):
+                    gradients[mine[e]] = gradient[:, e]
     return energies, forces, virial, short
 
 

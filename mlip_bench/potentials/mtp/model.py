@@ -23,11 +23,12 @@ import numpy as np
 from ase import Atoms
 from threadpoolctl import threadpool_limits
 
-from mlip_bench.data import reference, voigt
+from mlip_bench.data import reference
 from mlip_bench.errors import UserError
 from mlip_bench.hardware import available_cores
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.edges import Edges
+from mlip_bench.potentials.heat_flux import EdgeGradients
 from mlip_bench.potentials.memory import DOUBLE, expected_edges, refuse_too_much
 from mlip_bench.potentials.mtp import basis, fitting, kernel, mlip
 from mlip_bench.potentials.mtp.tables import Tables
@@ -128,6 +129,9 @@ class MTP(Potential):
 
     def _stepper(self) -> Callable[[Atoms], Prediction]:
         return Evaluator(self, SKIN)
+
+    def _edge_stepper(self) -> Callable[[Atoms], EdgeGradients]:
+        return Evaluator(self, SKIN).with_edges
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
         evaluator = Evaluator(self, skin=0.0)
@@ -257,8 +261,18 @@ class Evaluator:
 
     def __call__(self, atoms: Atoms) -> Prediction:
         """Predict one structure; an atom extrapolates where a neighbour is nearer than ``min_dist``."""
-        tables, edges = self._tables, self._edges
+        return self._predict(atoms, self._edges.update(atoms), np.empty((0, 3)))
+
+    def with_edges(self, atoms: Atoms) -> EdgeGradients:
+        """Predict one structure, with the derivative of its energy by each edge."""
+        edges = self._edges
         vectors = edges.update(atoms)
+        gradients = np.zeros_like(vectors)
+        prediction = self._predict(atoms, vectors, gradients)
+        return EdgeGradients(prediction, edges.centres, edges.neighbours, vectors, gradients)
+
+    def _predict(self, atoms: Atoms, vectors: np.ndarray, gradients: np.ndarray) -> Prediction:
+        tables, edges = self._tables, self._edges
         energies, forces, virial, short = kernel.evaluate(
             edges.first,
             edges.neighbours,
@@ -269,10 +283,7 @@ class Evaluator:
             tables.cutoff,
             self._radial,
             self._linear,
+            gradients,
             *tables.indices,
         )
-        energy = float(energies.sum())
-        stress = np.full(6, np.nan)
-        if atoms.cell.rank == 3:
-            stress = voigt.from_matrix(-virial / atoms.get_volume())
-        return Prediction(energy, forces, stress, int((short > 0).sum()))
+        return Prediction.of_atoms(atoms, energies, forces, virial, int((short > 0).sum()))

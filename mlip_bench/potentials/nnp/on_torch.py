@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from mlip_bench.data import voigt
-from mlip_bench.potentials.base import Prediction
-from mlip_bench.potentials.nnp.geometry import Neighbourhood, Tables
-from mlip_bench.potentials.nnp.kernel import RANGE_TOLERANCE
-from mlip_bench.potentials.nnp.reference import cutoff_function
-from mlip_bench.potentials.nnp.samples import Scaling
+from mlip_bench.potentials.heat_flux import EdgeGradients
 from mlip_bench.potentials.nnp.training import Network
+from mlip_bench.potentials.prediction import Prediction
+from mlip_bench.potentials.symmetry_functions.descriptors import Scaling
+from mlip_bench.potentials.symmetry_functions.geometry import Neighbourhood, Tables
+from mlip_bench.potentials.symmetry_functions.kernel import RANGE_TOLERANCE
+from mlip_bench.potentials.symmetry_functions.on_torch import cutoff_function
 
 # Triples of atoms in one batch: with some tens of functions a few gigabytes.
 TRIPLES_PER_BATCH = 4_000_000
@@ -38,8 +38,18 @@ class BatchEvaluator:
         """Predict structures, as many at a time as fit into a batch."""
         predictions: list[Prediction] = []
         for batch, around in self._batches(structures):
-            predictions += self._predict(batch, around)
+            found, _ = self._predict(batch, around, by_centre=False)
+            predictions += found
         return predictions
+
+    def with_edges(self, atoms: Atoms) -> EdgeGradients:
+        """Predict one structure, with the derivative of its energy by each edge."""
+        ((batch, around),) = self._batches([atoms])
+        (prediction,), gradients = self._predict(batch, around, by_centre=True)
+        ((neighbourhood, vectors),) = around
+        return EdgeGradients(
+            prediction, neighbourhood.centres, neighbourhood.neighbours, vectors, gradients.cpu().numpy()
+        )
 
     def _tensor(self, values: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(values, device=self._device)
@@ -64,8 +74,13 @@ class BatchEvaluator:
             yield batch, around
 
     def _predict(
-        self, batch: list[Atoms], around: list[tuple[Neighbourhood, np.ndarray]]
-    ) -> list[Prediction]:
+        self, batch: list[Atoms], around: list[tuple[Neighbourhood, np.ndarray]], by_centre: bool
+    ) -> tuple[list[Prediction], torch.Tensor]:
+        """Predict; return the derivatives by the edges (n_edges, 3) as well.
+
+        The edge that closes a triple is one of another atom's, or with ``by_centre``, which takes longer, the
+        difference of the two of its centre. Forces are the same.
+        """
         n_atoms = [len(atoms) for atoms in batch]
         n_edges = [len(vectors) for _, vectors in around]
         atom_offsets, edge_offsets = _offsets(n_atoms), _offsets(n_edges)
@@ -79,7 +94,7 @@ class BatchEvaluator:
         )
         pair = np.concatenate([one.pair for one, _ in around])
         vectors = self._tensor(np.concatenate([vectors for _, vectors in around])).requires_grad_()
-        per_atom, outside = self._energies(vectors, species, centres, ends, triples, pair)
+        per_atom, outside = self._energies(vectors, species, centres, ends, triples, pair, by_centre)
         per_atom.sum().backward()
         assert vectors.grad is not None
         where, end = self._tensor(centres), self._tensor(ends)
@@ -95,10 +110,11 @@ class BatchEvaluator:
             np.split(outside, atom_offsets[1:]),
             strict=True,
         )
-        return [
-            Prediction(float(energy.sum()), force, _stress(atoms, virial), int(left.sum()))
+        predictions = [
+            Prediction.of_atoms(atoms, energy, force, _symmetric(virial), int(left.sum()))
             for atoms, energy, force, virial, left in parts
         ]
+        return predictions, vectors.grad
 
     def _energies(
         self,
@@ -108,12 +124,14 @@ class BatchEvaluator:
         ends: np.ndarray,
         triples: np.ndarray,
         pair: np.ndarray,
+        by_centre: bool,
     ) -> tuple[torch.Tensor, np.ndarray]:
         """Return the energy of each atom, and whether an input left its range."""
         layout = self._layout
         r = vectors.norm(dim=1)
         switch = torch.stack([cutoff_function(layout.switch, r, float(cutoff)) for cutoff in layout.cutoffs])
-        weight = [torch.exp(-eta * (r - shift) ** 2) * switch[int(c)] for eta, shift, c, _ in layout.etas]
+        weight = [self._weight(g, r) for g in range(len(layout.etas))]
+        apart = vectors if by_centre else None
         energies = torch.zeros(len(species), dtype=torch.float64, device=self._device)
         outside = np.zeros(len(species), bool)
         for kind, network in enumerate(self._networks):
@@ -121,7 +139,8 @@ class BatchEvaluator:
             place = np.full(len(species), -1)
             place[mine] = np.arange(len(mine))
             columns = self._radial(kind, r, switch, place[centres], species[ends], len(mine))
-            columns += self._angular(kind, r, weight, place[centres[triples[0]]], triples, pair, len(mine))
+            owners = place[centres[triples[0]]]
+            columns += self._angular(kind, r, weight, apart, owners, triples, pair, len(mine))
             inputs = (torch.stack(columns, dim=1) - self._low[kind]) * self._factors[kind]
             out = (inputs < -RANGE_TOLERANCE) | (inputs > 1 + RANGE_TOLERANCE)
             outside[mine] = out.any(dim=1).cpu().numpy()
@@ -151,25 +170,36 @@ class BatchEvaluator:
         kind: int,
         r: torch.Tensor,
         weight: list[torch.Tensor],
+        apart: torch.Tensor | None,
         place: np.ndarray,
         triples: np.ndarray,
         pair: np.ndarray,
         n_atoms: int,
     ) -> list[torch.Tensor]:
-        """Return the angular functions of the atoms of one element."""
+        """Return the angular functions of the atoms of one element.
+
+        Closing edges are differences of ``apart``, the vectors (n_edges, 3), or without it edges like others.
+        """
         columns = []
         for wanted, first, last in self._layout.blocks[kind]:
             chosen = np.flatnonzero((place >= 0) & (pair == wanted))
             a, b, c = (self._tensor(edges[chosen].astype(np.int64)) for edges in triples)
-            cosine = (r[a] ** 2 + r[b] ** 2 - r[c] ** 2) / (2 * r[a] * r[b])
+            closing = r[c] if apart is None else (apart[b] - apart[a]).norm(dim=1)
+            cosine = (r[a] ** 2 + r[b] ** 2 - closing**2) / (2 * r[a] * r[b])
             for _, g, q in self._layout.angular[kind][first:last]:
                 lam, zeta = self._layout.shapes[q].tolist()
                 power = 2 ** (1 - zeta) * (1 + lam * cosine).clamp(min=0) ** zeta
                 terms = power * weight[g][a] * weight[g][b]
                 if not self._layout.etas[g, 3]:
-                    terms = terms * weight[g][c]
+                    terms = terms * (weight[g][c] if apart is None else self._weight(g, closing))
                 columns.append(self._sums(terms, place[chosen], n_atoms))
         return columns
+
+    def _weight(self, index: int, r: torch.Tensor) -> torch.Tensor:
+        """Return Gaussian times cutoff function of lengths, of one of ``etas``."""
+        eta, shift, cutoff, _ = self._layout.etas[index]
+        switch = cutoff_function(self._layout.switch, r, float(self._layout.cutoffs[int(cutoff)]))
+        return torch.exp(-eta * (r - shift) ** 2) * switch
 
     def _sums(self, terms: torch.Tensor, owners: np.ndarray, n_owners: int) -> torch.Tensor:
         empty = torch.zeros(n_owners, dtype=torch.float64, device=self._device)
@@ -181,9 +211,7 @@ def _offsets(counts: list[int]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(int)
 
 
-def _stress(atoms: Atoms, virials: torch.Tensor) -> np.ndarray:
-    """Turn the edges' parts of the virial Σ r ⊗ F into the stress (6,), eV/Å³."""
-    if atoms.cell.rank < 3:
-        return np.full(6, np.nan)
+def _symmetric(virials: torch.Tensor) -> np.ndarray:
+    """Return the virial Σ r ⊗ F (3, 3) of edges' parts, in eV."""
     virial: Any = virials.sum(dim=0).cpu().numpy()
-    return voigt.from_matrix(-(virial + virial.T) / 2 / atoms.get_volume())
+    return np.asarray((virial + virial.T) / 2)

@@ -5,16 +5,15 @@ GPU it leaves the work to sevenn.
 """
 
 import bisect
-import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
 import numpy as np
 import torch
-from scipy.interpolate import CubicSpline
 
+from mlip_bench.potentials.networks.edge_ranges import arrays, over_edges
+from mlip_bench.potentials.networks.tables import tabulated as table_of
 from mlip_bench.potentials.sevennet import kernel
 from mlip_bench.potentials.sevennet.harmonics import Harmonics
 from mlip_bench.potentials.sevennet.kernel import Order, Paths
@@ -26,11 +25,6 @@ from mlip_bench.potentials.sevennet.package import (
     keys,
     wigner_3j,
 )
-
-INTERVALS = 256
-"""Of the tables of weights."""
-
-Kernel = Callable[[tuple[int, int], list[np.ndarray]], None]
 
 
 def rows(features: torch.Tensor, irreps: Irreps) -> torch.Tensor:
@@ -159,27 +153,6 @@ def columns_of(product: Any, wanted: Sequence[Any]) -> torch.Tensor | None:
     return None if len(chosen) == start else torch.tensor(chosen)
 
 
-def _over_edges(n_edges: int, summed: Sequence[torch.Tensor], call: Kernel) -> None:
-    """Call a kernel for ranges of edges, one per thread, each with its own copy of what is summed."""
-    n_threads = max(1, min(torch.get_num_threads(), n_edges // 500))
-    if n_threads == 1:
-        call((0, n_edges), [one.numpy() for one in summed])
-        return
-    limits = np.linspace(0, n_edges, n_threads + 1).astype(int).tolist()
-    ranges = list(itertools.pairwise(limits))
-    own = [list(summed), *([torch.zeros_like(one) for one in summed] for _ in ranges[1:])]
-    with ThreadPoolExecutor(n_threads) as pool:
-        arrays = [[one.numpy() for one in copies] for copies in own]
-        list(pool.map(call, ranges, arrays))
-    for copies in own[1:]:
-        for total, part in zip(summed, copies, strict=True):
-            total += part
-
-
-def _arrays(*tensors: torch.Tensor) -> list[np.ndarray]:
-    return [one.detach().contiguous().numpy() for one in tensors]
-
-
 class _Messages(torch.autograd.Function):
     """M of x, Y and w; ``edges`` is (receivers, senders)."""
 
@@ -188,8 +161,8 @@ class _Messages(torch.autograd.Function):
         ctx.save_for_backward(x, y, w)
         ctx.edges, ctx.paths = edges, paths
         sums = x.new_zeros(len(x), n_target)
-        given = [*edges, *_arrays(x, y, w), paths]
-        _over_edges(len(w), [sums], lambda part, out: kernel.add_messages(part, *given, *out))
+        given = [*edges, *arrays(x, y, w), paths]
+        over_edges(len(w), [sums], lambda part, out: kernel.add_messages(part, *given, *out))
         return sums
 
     @staticmethod
@@ -205,8 +178,8 @@ class _Gradients(torch.autograd.Function):
         ctx.save_for_backward(g, x, y, w)
         ctx.edges, ctx.paths = edges, paths
         by_x, by_y, by_w = torch.zeros_like(x), torch.empty_like(y), torch.empty_like(w)
-        given, own = [*edges, *_arrays(g, x, y, w), paths], _arrays(by_y, by_w)
-        _over_edges(len(w), [by_x], lambda part, out: kernel.add_gradients(part, *given, *out, *own))
+        given, own = [*edges, *arrays(g, x, y, w), paths], arrays(by_y, by_w)
+        over_edges(len(w), [by_x], lambda part, out: kernel.add_gradients(part, *given, *out, *own))
         return by_x, by_y, by_w
 
     @staticmethod
@@ -216,8 +189,8 @@ class _Gradients(torch.autograd.Function):
         g, x, y, w = saved
         by_g, by_x = torch.zeros_like(g), torch.zeros_like(x)
         by_y, by_w = torch.empty_like(y), torch.empty_like(w)
-        given, own = [*ctx.edges, *_arrays(*saved, on_x, on_y, on_w), ctx.paths], _arrays(by_y, by_w)
-        _over_edges(
+        given, own = [*ctx.edges, *arrays(*saved, on_x, on_y, on_w), ctx.paths], arrays(by_y, by_w)
+        over_edges(
             len(by_w),
             [by_g, by_x],
             lambda part, out: kernel.add_second_gradients(part, *given, *out, *own),
@@ -233,8 +206,8 @@ class _TabulatedMessages(torch.autograd.Function):
         ctx.save_for_backward(x, y, r)
         ctx.edges, ctx.table = edges, table
         sums = x.new_zeros(len(x), n_target)
-        given = [*edges, *_arrays(x, y, r), *table]
-        _over_edges(len(r), [sums], lambda part, out: kernel.add_tabulated_messages(part, *given, *out))
+        given = [*edges, *arrays(x, y, r), *table]
+        over_edges(len(r), [sums], lambda part, out: kernel.add_tabulated_messages(part, *given, *out))
         return sums
 
     @staticmethod
@@ -242,10 +215,8 @@ class _TabulatedMessages(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
         x, y, r = ctx.saved_tensors
         by_x, by_y, by_r = torch.zeros_like(x), torch.empty_like(y), torch.empty_like(r)
-        given, own = [*ctx.edges, *_arrays(gradient, x, y, r), *ctx.table], _arrays(by_y, by_r)
-        _over_edges(
-            len(r), [by_x], lambda part, out: kernel.add_tabulated_gradients(part, *given, *out, *own)
-        )
+        given, own = [*ctx.edges, *arrays(gradient, x, y, r), *ctx.table], arrays(by_y, by_r)
+        over_edges(len(r), [by_x], lambda part, out: kernel.add_tabulated_gradients(part, *given, *out, *own))
         return by_x, by_y, by_r, None, None, None
 
 
@@ -279,8 +250,13 @@ class Convolution(IrrepsConvolution):
 
     def weights(self, radial: torch.Tensor) -> torch.Tensor:
         """Return the weights of the used paths, from the radial functions of edges."""
-        every = self.weight_nn(radial)
-        return every if self.columns is None else every[:, self.columns]
+        *hidden, last = self.weight_nn.children()
+        for layer in hidden:
+            radial = layer(radial)
+        if self.columns is None:
+            return last(radial)
+        # Chosen before the product: of all edges it would be the largest array of a step.
+        return radial @ (last.weight[:, self.columns] / (last.h_in * last.var_in / last.var_out) ** 0.5)
 
     def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Replace features by the sum of messages, on a CPU in the rows that ``Mixing`` takes."""
@@ -292,7 +268,7 @@ class Convolution(IrrepsConvolution):
             rows(x, self.convolution.irreps_in1) / self.denominator,
             data[self.key_filter],
             self.weights(data[self.key_weight_input]),
-            tuple(_arrays(*data[self.key_edge_idx])),
+            tuple(arrays(*data[self.key_edge_idx])),
             self.paths[x.dtype],
             self.target.dim,
         )
@@ -369,27 +345,28 @@ class TabulatedConvolution(torch.nn.Module):
         self._irreps, self._target = source.convolution.irreps_in1, source.target
         self._denominator = source.denominator
         number = source.denominator.dtype
-        paths = source.paths[number]
-        distances = np.linspace(0, cutoff, INTERVALS + 1)
-        # Bessel functions divide by the distance.
-        points = torch.tensor(np.maximum(distances, 1e-4), dtype=number)
-        with torch.no_grad():
-            weights = source.weights(radial(points)).double().numpy()
-        spline = CubicSpline(distances, weights)
-        nodes = np.stack([spline(distances), spline(distances, 1) * cutoff / INTERVALS], axis=1)
-        self._table = np.ascontiguousarray(nodes, paths.coefficient.dtype), cutoff / INTERVALS, paths
+        table = table_of(lambda distances: source.weights(radial(distances)), cutoff, number)
+        self.table = (*table, source.paths[number])
+        """The kernels' table of weights, its spacing, and the paths."""
+
+    def taken(self, data: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the features as messages are made of them, in rows (n_atoms, n_features)."""
+        return rows(data[keys.NODE_FEATURE], self._irreps) / self._denominator
+
+    def sums(self, features: torch.Tensor, data: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the sums of messages (n_atoms, n_target) of features that were ``taken``."""
+        return _TabulatedMessages.apply(
+            features,
+            data[keys.EDGE_ATTR],
+            data[keys.EDGE_LENGTH],
+            tuple(arrays(*data[keys.EDGE_IDX])),
+            self.table,
+            self._target.dim,
+        )
 
     def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Replace features by the sum of messages."""
-        sums = _TabulatedMessages.apply(
-            rows(data[keys.NODE_FEATURE], self._irreps) / self._denominator,
-            data[keys.EDGE_ATTR],
-            data[keys.EDGE_LENGTH],
-            tuple(_arrays(*data[keys.EDGE_IDX])),
-            self._table,
-            self._target.dim,
-        )
-        data[keys.NODE_FEATURE] = sums
+        data[keys.NODE_FEATURE] = self.sums(self.taken(data), data)
         return data
 
 

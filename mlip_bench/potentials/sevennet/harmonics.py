@@ -122,6 +122,7 @@ class _Values(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, vectors: torch.Tensor, table: Terms) -> torch.Tensor:
         ctx.save_for_backward(vectors)
+        ctx.save_for_forward(vectors)
         ctx.table = table
         found = vectors.new_empty(len(vectors), table.n)
         values(vectors.detach().numpy(), table, found.numpy())
@@ -130,6 +131,13 @@ class _Values(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
         return _Gradients.apply(gradient, *ctx.saved_tensors, ctx.table), None
+
+    @staticmethod
+    def jvp(ctx: Any, moves: torch.Tensor, _: None) -> torch.Tensor:
+        (vectors,) = ctx.saved_tensors
+        found = vectors.new_empty(len(vectors), ctx.table.n)
+        tangents(moves.contiguous().numpy(), vectors.detach().numpy(), ctx.table, found.numpy())
+        return found
 
 
 class _Gradients(torch.autograd.Function):

@@ -10,14 +10,15 @@ and in qSNAP also quadratic (Wood and Thompson, doi:10.1063/1.5017641, equation 
 
 .. math:: E_i = β_0^μ + \sum_k β_k^μ B_k^i + \tfrac12 \sum_{kl} α_{kl}^μ B_k^i B_l^i
 
-Forces and stress are linear in the same coefficients (equations 14 and 15 of Zuo et al.). The components and
-their derivatives come from LAMMPS's ``compute snap``; prediction runs its ``pair_style snap``.
+Forces and stress are linear in the same coefficients (equations 14 and 15 of Zuo et al.). Predictions are
+made by ``kernel``, the rows of a fit by ``design``; ``lammps`` gives LAMMPS's ``pair_style snap``, which
+predicts the same.
 
-Where ``zbl`` names two cutoffs, the screened repulsion of nuclei (Ziegler, Biersack and Littmark, LAMMPS's
-``pair_style zbl``) is added between all pairs: it is taken off energies, forces and stresses before the fit.
+Where ``zbl`` names two cutoffs, the screened repulsion of nuclei (``repulsion``) is added between all pairs:
+it is taken off energies, forces and stresses before the fit.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -26,16 +27,26 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
-from mlip_bench.data import reference, voigt
-from mlip_bench.data.geometry import in_periodic_box
+from mlip_bench.data import reference
 from mlip_bench.errors import UserError, did_you_mean
-from mlip_bench.lammps.session import LammpsSession
 from mlip_bench.lammps.style import LammpsStyle
-from mlip_bench.potentials import snap_files
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require, silent
+from mlip_bench.potentials.heat_flux import EdgeGradients
 from mlip_bench.potentials.linear_fit import NormalEquations, at_edge, stratified_folds
 from mlip_bench.potentials.memory import DOUBLE, refuse_too_much
-from mlip_bench.potentials.snap_components import equalised, n_components
+from mlip_bench.potentials.snap import files
+from mlip_bench.potentials.snap.components import equalised, n_components
+from mlip_bench.potentials.snap.evaluation import (
+    Designer,
+    Evaluator,
+    Model,
+    energy,
+    isolated,
+    repulsion_of,
+    zbl,
+)
+from mlip_bench.potentials.snap.kernel import Neighbourhood
+from mlip_bench.potentials.snap.tables import tables
 
 COEFFICIENTS = "potential.snapcoeff"
 PARAMETERS = "potential.snapparam"
@@ -45,15 +56,18 @@ DEFINITION = "potential.snap"
 # found them to be zero, as forces of perfect lattices are: it does not choose the ridge.
 ALL_BUT_ZERO = 1e-8
 
-# Neighbour skin (Å) with the descriptors: one list, used once.
-SKIN = 0.1
+# Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
+SKIN = 0.5
 
 # Arrays of the size of the normal matrix, beside one per fold, while eigenvalues are found: the matrix, its
 # vectors, and LAPACK's workspace of two more.
 MATRICES_OF_SOLVER = 4
 
-# Copies of the rows of the largest structure: LAMMPS has two, we three while they are sorted and weighted.
-COPIES_OF_ROWS = 5
+# Coefficients of equal components that differ by less, over the largest, are the same but for rounding.
+ROUNDING_OF_FILES = 1e-6
+
+# Copies of the rows of the largest structure: as they are, times the weight of a group, and of a quantity.
+COPIES_OF_ROWS = 3
 
 # The design rows and the targets of one structure, by quantity: energy, forces, stress.
 Design = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
@@ -70,11 +84,19 @@ class SNAP(Potential):
     """Spectral neighbour analysis potential, linear in the bispectrum components."""
 
     family: ClassVar[str] = "snap"
-    revision: ClassVar[int] = 1
-    packages: ClassVar[tuple[str, ...]] = ("ase", "lammps", "matscipy", "numpy", "scipy")
+    revision: ClassVar[int] = 2
+    packages: ClassVar[tuple[str, ...]] = (
+        "ase",
+        "lammps",
+        "llvmlite",
+        "matscipy",
+        "numba",
+        "numpy",
+        "scipy",
+    )
     look: ClassVar[tuple[str, str] | None] = ("#56B4E9", "o")
     native_suffix: ClassVar[str] = ".snapcoeff"
-    more_suffixes: ClassVar[tuple[str, ...]] = snap_files.DEFINITIONS
+    more_suffixes: ClassVar[tuple[str, ...]] = files.DEFINITIONS
     stochastic: ClassVar[bool] = False
     native_in_lammps: ClassVar[bool] = True
     quadratic: ClassVar[bool] = False
@@ -174,9 +196,50 @@ class SNAP(Potential):
         return interaction
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
-        style = self._style(np.zeros(len(self.elements_)))
-        with LammpsSession(self.elements_) as session:
-            return [Prediction(*session.single_point(atoms, style)) for atoms in structures]
+        evaluator = self._evaluator(skin=0.0)
+        return [evaluator(atoms) for atoms in structures]
+
+    def _stepper(self) -> Callable[[Atoms], Prediction]:
+        return self._evaluator(SKIN)
+
+    def _edge_stepper(self) -> Callable[[Atoms], EdgeGradients]:
+        return self._evaluator(SKIN).with_edges
+
+    def _evaluator(self, skin: float) -> Evaluator:
+        model = self._model()
+        return Evaluator(model, energy(self.coefficients_, model.zero, self.quadratic), skin)
+
+    def _model(self) -> Model:
+        """Return all but the coefficients, as the kernels take it."""
+        hypers, elements = self.hypers, self.elements_
+        radii = np.array([self._radius(element) for element in elements])
+        flags = bool(hypers.chemflag), bool(hypers.bnormflag), bool(hypers.wselfallflag)
+        zero = isolated(hypers.twojmax, len(elements), *flags)
+        return Model(
+            elements,
+            self._largest_cutoff(),
+            Neighbourhood(
+                hypers.cutoff * (radii[:, None] + radii),
+                np.array([self._weight(element) for element in elements]),
+                self._inner_switching(),
+                hypers.rfac0,
+                hypers.rmin0,
+                bool(hypers.switchflag),
+                len(elements) if hypers.chemflag else 1,
+                bool(hypers.wselfallflag),
+            ),
+            hypers.bzeroflag * zero,
+            tables(hypers.twojmax, bool(hypers.bnormflag)),
+            zbl(elements, hypers.zbl),
+        )
+
+    def _inner_switching(self) -> np.ndarray:
+        """Return the middle and half width (Å) of each pair, the means of its elements; or nothing."""
+        hypers = self.hypers
+        if not hypers.sinner:
+            return np.empty((0, 0, 2))
+        given = np.array([[hypers.sinner[element], hypers.dinner[element]] for element in self.elements_])
+        return 0.5 * (given[:, None] + given)
 
     # -- fitting ---------------------------------------------------------------------------------------
 
@@ -246,10 +309,7 @@ class SNAP(Potential):
     def _memory(self, train: Sequence[Atoms]) -> float:
         """Estimate the memory (bytes) of a fit: a normal matrix per fold, and the rows of one structure."""
         n_folds = min(self.hypers.n_folds, len(train))
-        reach = self._largest_cutoff() + SKIN
-        rows = max(
-            COPIES_OF_ROWS * (7 + 3 * len(atoms)) + 3 * _atoms_with_images(atoms, reach) for atoms in train
-        )
+        rows = COPIES_OF_ROWS * max(7 + 3 * len(atoms) for atoms in train)
         return float(DOUBLE * self.n_columns * ((n_folds + MATRICES_OF_SOLVER) * self.n_columns + rows))
 
     def _advice(self) -> str:
@@ -273,71 +333,23 @@ class SNAP(Potential):
     def _rows(self, structures: Sequence[Atoms]) -> Iterator[Design]:
         """Yield the design rows and the targets of each structure, by quantity.
 
-        Energy per atom (1 row, eV), forces (3 n_atoms rows, eV/Å) and stress (6 rows, eV/Å³), forces and
-        stress in LAMMPS's frame, in which the descriptors are computed: the sum of squares is the same.
-        Targets are what ZBL leaves.
+        Energy per atom (1 row, eV), forces (3 n_atoms rows, eV/Å) and stress (6 rows, eV/Å³). Targets are
+        what ZBL leaves.
         """
-        with LammpsSession(self.elements_) as session:
-            for atoms in structures:
-                repulsion = self._repulsion(session, atoms)
-                matrix = self._compute_snap(session, atoms)
-                rotation = session.prism.rot_mat
-                n_atoms = len(atoms)
-                rows = {"energy": matrix[:1] / n_atoms, "forces": matrix[1 : 1 + 3 * n_atoms]}
-                targets = {
-                    "energy": np.array([(reference.energy(atoms) - repulsion.energy) / n_atoms]),
-                    "forces": ((reference.forces(atoms) - repulsion.forces) @ rotation).ravel(),
-                }
-                stress = reference.stress(atoms)
-                if stress is not None:
-                    # compute snap gives the virial in the order xx yy zz yz xz xy, positive in compression.
-                    rows["stress"] = -matrix[1 + 3 * n_atoms :] / atoms.get_volume()
-                    left = voigt.to_matrix(stress - repulsion.stress)
-                    targets["stress"] = voigt.from_matrix(rotation.T @ left @ rotation)
-                yield rows, targets
-
-    def _repulsion(self, session: LammpsSession, atoms: Atoms) -> Prediction:
-        """Return energy, forces and stress of ZBL alone; zero where there is none."""
-        if not self.hypers.zbl:
-            return Prediction(0.0, np.zeros((len(atoms), 3)), np.zeros(6))
-        style = LammpsStyle(
-            f"hybrid/overlay {self._zbl_style()}", (), self.hypers.zbl[1], pair_coeff_of_pairs=ZBL_OF_PAIR
-        )
-        return Prediction(*session.single_point(atoms, style))
-
-    def _compute_snap(self, session: LammpsSession, atoms: Atoms) -> np.ndarray:
-        """Return LAMMPS's matrix with a column for β0 of each element, (1 + 3 n_atoms + 6, n_columns)."""
-        cutoff = self._largest_cutoff()
-        session.place(in_periodic_box(atoms, cutoff))
-        session.command(f"pair_style zero {cutoff + 0.1}")
-        session.command("pair_coeff * *")
-        session.command(f"neighbor {SKIN} bin")
-        session.command(f"compute snap all snap {' '.join(self._arguments())}")
-        session.command("run 0 post no")
-        # The last column is the reference pair style, which is zero here.
-        components = session.lmp.numpy.extract_compute("snap", 0, 2)[:, :-1]
-        n_elements = len(self.elements_)
-        blocks = components.reshape(len(components), n_elements, -1)
-        constant = np.zeros((len(components), n_elements, 1))
-        constant[0, :, 0] = reference.composition([atoms], self.elements_)[0]
-        return np.concatenate([constant, blocks], axis=2).reshape(len(components), -1)
-
-    def _arguments(self) -> list[str]:
-        """Return the arguments of LAMMPS's ``compute snap``."""
-        hypers, elements = self.hypers, self.elements_
-        words = [repr(hypers.cutoff), repr(hypers.rfac0), str(hypers.twojmax)]
-        words += [repr(self._radius(element)) for element in elements]
-        words += [repr(self._weight(element)) for element in elements]
-        words += ["rmin0", repr(hypers.rmin0), "quadraticflag", str(int(self.quadratic))]
-        for flag in ("bzeroflag", "switchflag", "bnormflag", "wselfallflag"):
-            words += [flag, str(getattr(hypers, flag))]
-        if hypers.chemflag:
-            words += ["chem", str(len(elements)), *(str(index) for index in range(len(elements)))]
-        if hypers.sinner:
-            words += ["switchinnerflag", "1"]
-            words += ["sinner", *(repr(hypers.sinner[element]) for element in elements)]
-            words += ["dinner", *(repr(hypers.dinner[element]) for element in elements)]
-        return words
+        design = Designer(self._model(), self.quadratic)
+        repulsion_in = repulsion_of(self.elements_, self.hypers.zbl)
+        for atoms in structures:
+            matrix, repulsion, n_atoms = design(atoms), repulsion_in(atoms), len(atoms)
+            rows = {"energy": matrix[:1] / n_atoms, "forces": matrix[1 : 1 + 3 * n_atoms]}
+            targets = {
+                "energy": np.array([(reference.energy(atoms) - repulsion.energy) / n_atoms]),
+                "forces": (reference.forces(atoms) - repulsion.forces).ravel(),
+            }
+            stress = reference.stress(atoms)
+            if stress is not None:
+                rows["stress"] = matrix[1 + 3 * n_atoms :] / atoms.get_volume()
+                targets["stress"] = stress - repulsion.stress
+            yield rows, targets
 
     def _zbl_style(self) -> str:
         inner, outer = self.hypers.zbl
@@ -388,7 +400,7 @@ class SNAP(Potential):
             "switchinnerflag": int(bool(hypers.sinner)),
         }
         lines = [self._title(), *(f"{key} {value}" for key, value in values.items())]
-        for name in snap_files.PER_ELEMENT if hypers.sinner else ():
+        for name in files.PER_ELEMENT if hypers.sinner else ():
             given = getattr(hypers, name)
             lines.append(" ".join([name, *(repr(given[element]) for element in self.elements_)]))
         return "\n".join(lines) + "\n"
@@ -397,13 +409,26 @@ class SNAP(Potential):
         self.lammps().write_files(folder)
 
     def _read(self, folder: Path) -> None:
-        content = snap_files.read_coefficients(folder / COEFFICIENTS)
+        content = files.read_coefficients(folder / COEFFICIENTS)
         self.elements_ = content.elements
         self._take(content.values)
 
     def _take(self, coefficients: np.ndarray) -> None:
         """Take the coefficients as a file has them, (n_elements, 1 + n_coefficients): β0 is the zero."""
         self.zero_, self.coefficients_ = coefficients[:, 0], coefficients[:, 1:]
+
+    def _take_equalised(self, coefficients: np.ndarray) -> None:
+        """Take a file's coefficients; where those of equal components differ (``chemflag``), their mean."""
+        self._take(coefficients)
+        if not self.hypers.chemflag:
+            return
+        mean = equalised(coefficients, self.hypers.twojmax, len(self.elements_))
+        if np.abs(mean - coefficients).max() > ROUNDING_OF_FILES * np.abs(coefficients).max():
+            self._take(mean)
+            self.notes_.append(
+                "the file has different coefficients for components that are equal; their mean is taken: the "
+                "energy is the same, and only so are the forces of LAMMPS's pair style its gradient"
+            )
 
     @classmethod
     def from_native(cls, path: Path) -> Self:
@@ -412,25 +437,25 @@ class SNAP(Potential):
         A file whose parameters say ``quadraticflag 1`` gives a :class:`QSNAP`. A definition beside it that
         adds ZBL is honoured; one that adds anything else raises :class:`UserError`.
         """
-        if path.suffix in snap_files.DEFINITIONS:
-            definition: snap_files.Definition | None = snap_files.read_definition(path)
+        if path.suffix in files.DEFINITIONS:
+            definition: files.Definition | None = files.read_definition(path)
         else:
-            definition = snap_files.definition_of(path)
+            definition = files.definition_of(path)
         if definition is None:
-            content = snap_files.read_coefficients(path)
-            parameters = snap_files.read_parameters(path.with_suffix(".snapparam"))
+            content = files.read_coefficients(path)
+            parameters = files.read_parameters(path.with_suffix(".snapparam"))
             return cls._of_files(path, content, parameters, ())
         elements = tuple(dict.fromkeys(definition.elements))
-        content = snap_files.read_coefficients(definition.coefficients).of(elements, definition.coefficients)
-        parameters = snap_files.read_parameters(definition.parameters)
+        content = files.read_coefficients(definition.coefficients).of(elements, definition.coefficients)
+        parameters = files.read_parameters(definition.parameters)
         return cls._of_files(definition.coefficients, content, parameters, definition.zbl)
 
     @classmethod
     def _of_files(
         cls,
         path: Path,
-        content: snap_files.Coefficients,
-        parameters: snap_files.Parameters,
+        content: files.Coefficients,
+        parameters: files.Parameters,
         zbl: Sequence[float],
     ) -> Self:
         flags = parameters.flags
@@ -456,13 +481,13 @@ class SNAP(Potential):
             },
         )
         potential.elements_ = content.elements
-        potential._take(content.values)
         expected = potential.n_columns // len(content.elements)
         if content.values.shape[1] != expected:
             raise UserError(
                 f"{path}: {content.values.shape[1]} coefficients per element, but its parameters ask for "
                 f"{expected}"
             )
+        potential._take_equalised(content.values)
         return potential  # type: ignore[return-value]  # the file decides between the two classes
 
 
@@ -470,7 +495,7 @@ class QSNAP(SNAP):
     """SNAP with all products of two bispectrum components as further terms."""
 
     family: ClassVar[str] = "qsnap"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     look: ClassVar[tuple[str, str] | None] = ("#0072B2", "D")
     quadratic: ClassVar[bool] = True
 
@@ -482,10 +507,3 @@ def _all_but_zero(train: Sequence[Atoms]) -> list[str]:
     stresses = [stress for atoms in train if (stress := reference.stress(atoms)) is not None]
     given = {"energy": energies, "forces": forces, "stress": np.array(stresses or [np.zeros(6)])}
     return [name for name, values in given.items() if np.sqrt(np.mean(values**2)) < ALL_BUT_ZERO]
-
-
-def _atoms_with_images(atoms: Atoms, reach: float) -> float:
-    """Estimate how many atoms LAMMPS holds: the structure, and images within ``reach`` (Å) of its cell."""
-    boxed = in_periodic_box(atoms, reach)
-    # A reciprocal vector (without 2π) is as long as its pair of faces is near.
-    return float(len(atoms) * np.prod(1 + 2 * reach * boxed.cell.reciprocal().lengths()))

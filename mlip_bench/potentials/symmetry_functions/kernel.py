@@ -365,8 +365,12 @@ def spread_gradient(
     cosines: np.ndarray,
     inverse: np.ndarray,
     gradient: np.ndarray,
+    of_closing: np.ndarray,
 ) -> None:
-    """Add to the three edges of each triple what derivatives by W_η products and by the cosine give by r²."""
+    """Add to the three edges of each triple what derivatives by W_η products and by the cosine give by r².
+
+    What the closing edge gets goes into ``of_closing``, which may be ``gradient`` itself.
+    """
     for p in range(m):
         a, b, c = chosen[0, p], chosen[1, p], chosen[2, p]
         by_a, by_b, by_c = 0.0, 0.0, 0.0
@@ -379,7 +383,35 @@ def spread_gradient(
         half = 0.5 * inverse[a] * inverse[b]
         gradient[a] += by_a + by_cosine[p] * (half - 0.5 * cosines[p] * inverse[a] * inverse[a])
         gradient[b] += by_b + by_cosine[p] * (half - 0.5 * cosines[p] * inverse[b] * inverse[b])
-        gradient[c] += by_c - by_cosine[p] * half
+        of_closing[c] += by_c - by_cosine[p] * half
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def spread_to_centre(
+    m: int,
+    chosen: np.ndarray,
+    vectors: np.ndarray,
+    weight: np.ndarray,
+    closing: np.ndarray,
+    d_closing: np.ndarray,
+    by_weight: np.ndarray,
+    by_cosine: np.ndarray,
+    inverse: np.ndarray,
+    gradients: np.ndarray,
+) -> None:
+    """Add to both edges of each triple's centre what the closing edge gives, as the difference of the two.
+
+    ``gradients`` (n_edges, 3) are those of the energy of the centre.
+    """
+    for p in range(m):
+        a, b, c = chosen[0, p], chosen[1, p], chosen[2, p]
+        by_c = -0.5 * by_cosine[p] * inverse[a] * inverse[b]
+        for g in range(len(weight)):
+            by_c += by_weight[g, p] * weight[g, a] * weight[g, b] * d_closing[g, c]
+        for x in range(3):
+            pull = 2.0 * by_c * (vectors[b, x] - vectors[a, x])
+            gradients[a, x] -= pull
+            gradients[b, x] += pull
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -482,6 +514,7 @@ def evaluate(
     offsets: tuple[np.ndarray, ...],
     scales: tuple[np.ndarray, ...],
     layers: tuple[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, float, int, int], ...],
+    gradients: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return energies per atom, forces (n_atoms, 3), virial (3, 3), and how many inputs left their range.
 
@@ -489,13 +522,17 @@ def evaluate(
     of η, index of shape), sorted by pair and shape, for centres of species s; ``blocks[s]`` has a row (pair,
     begin, end) for each pair; ``shapes`` has rows (λ, ζ) and ``etas`` rows (η, R_s, index of cutoff,
     1 where wide). Inputs are (G - offset) · scale; ``layers`` are w1, b1, w2, b2, w3, b3 and the numbers of
-    the two activation functions. The virial is Σ r ⊗ F, positive in compression.
+    the two activation functions. The virial is Σ r ⊗ F, positive in compression. To ``gradients`` the
+    derivatives of each centre's energy by the vectors of its edges are added; it is empty where nobody wants
+    them.
     """
     square, inverse, switch, d_switch, weight, d_weight = edge_tables(vectors, cutoffs, switch_kind, etas)
     closing, d_closing = closing_tables(weight, d_weight, etas)
     cutoff, wide = cutoffs[-1], bool(np.any(etas[:, 3] > 0.0))
     kinds = species[neighbours]
     gradient = np.zeros(len(vectors))
+    by_centre = len(gradients) > 0
+    of_closing = np.zeros(len(vectors)) if by_centre else gradient
     energies, outside = np.empty(len(species)), np.zeros(len(species), np.int64)
     most = most_triples(start)
     chosen, cosines = np.empty((3, most), np.int32), np.empty(most)
@@ -533,8 +570,17 @@ def evaluate(
             block_gradients(part, m, angles, products, value, slope, outer[n_radial:], by_weight, by_cosine)
             spread_gradient(
                 m, chosen, weight, d_weight, closing, d_closing, by_weight, by_cosine, cosines, inverse,
-                gradient,
+                gradient, of_closing,
             )  # fmt: skip
+            if by_centre:
+                spread_to_centre(
+                    m, chosen, vectors, weight, closing, d_closing, by_weight, by_cosine, inverse, gradients
+                )
+    if by_centre:
+        for e in range(len(vectors)):
+            for x in range(3):
+                gradients[e, x] += 2.0 * gradient[e] * vectors[e, x]
+            gradient[e] += of_closing[e]
     forces, virial = edge_forces(first, neighbours, vectors, gradient)
     return energies, forces, virial, outside
 
