@@ -18,7 +18,7 @@ try:
 finally:
     sys.path.remove(str(SCRIPTS))
 
-# In reduced units: 6.934 ± 0.028 of 1372 atoms (documentation of STACIE). 108 atoms may differ by some per cent.
+# In reduced units: 6.934 ± 0.028 of 1372 atoms (documentation of STACIE); 108 atoms may differ a little.
 PUBLISHED, OF_SIZE = 6.934, 0.35
 
 

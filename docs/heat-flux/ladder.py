@@ -107,7 +107,7 @@ RUNGS = {
 
 
 def climb(name: str, rung: Rung, work: Path) -> None:
-    """Record the trajectories of a rung that are missing, and keep what it gave after each from the second."""
+    """Record the trajectories of a rung that are missing; keep what they gave after each from the second."""
     structure = rung.structure(rung.potential)
     parts = [Settings.of(part) for part in split(vars(rung.settings) | {"seeds": rung.seeds})]
     done: list[Observed] = []
