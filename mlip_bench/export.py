@@ -107,7 +107,8 @@ DYNAMICS = """\
         for done in range(10, 101, 10):
             simulation.run(10)
             print("step", done, "temperature (K):", round(simulation.thermo("temp"), 1))
-        print("potential energy (eV):", simulation.thermo("pe"))"""
+        if potential.predicts_energy:
+            print("potential energy (eV):", simulation.thermo("pe"))"""
 
 HEAT_FLUX = f"""\
         simulation.run(100)

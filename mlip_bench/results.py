@@ -6,6 +6,7 @@ The keys are fixed (outside scripts read them): see :class:`Row`.
 import contextlib
 import dataclasses
 import fcntl
+import filecmp
 import hashlib
 import json
 import os
@@ -101,11 +102,11 @@ class Row:
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write rows so that the file is always whole: to another name first, then renamed."""
-    text = "".join(
-        json.dumps(dataclasses.asdict(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows
+    """Write rows so that the file is always whole; one that has these rows already is left alone."""
+    write_atomically(
+        path,
+        (json.dumps(dataclasses.asdict(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows),
     )
-    write_atomically(path, text)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -128,15 +129,19 @@ def table(rows: Iterable[Row]) -> "pd.DataFrame":
     return pd.DataFrame([dataclasses.asdict(row) for row in rows], columns=columns)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file that is never seen half-written; one that has this text already is left alone."""
-    if path.is_file() and path.read_bytes() == text.encode():
-        return
+def write_atomically(path: Path, text: str | Iterable[str]) -> None:
+    """Write a text, or one part after the other, to a file that is never seen half-written.
+
+    One that has this text already is left alone.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
-            file.write(text.encode())
+            for part in [text] if isinstance(text, str) else text:
+                file.write(part.encode())
             file.flush()
+            if path.is_file() and filecmp.cmp(partial, path, shallow=False):
+                return
             os.fsync(file.fileno())
         partial.replace(path)
     finally:

@@ -213,6 +213,22 @@ def test_libraries_that_were_loaded_before_the_fork_have_the_threads_of_their_co
     assert torch_found == len(cores)
 
 
+@pytest.mark.parametrize("n_cores", [1, 2])
+def test_numba_that_the_server_loaded_has_the_threads_of_a_child(n_cores):
+    """Once loaded, numba takes fewer threads, never more."""
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import test_child as own; from mlip_bench.run import child\n"
+        "if __name__ == '__main__':\n"
+        "    child.preload(['numba'])\n"
+        "    cores = own.available_cores()[: int(sys.argv[2])]\n"
+        "    found = child.run_in_child(own.threads_of_libraries, cores=cores, progress=own.silent)\n"
+        "    assert found == ({len(cores)}, len(cores), len(cores)), found\n"
+    )
+    here = os.path.dirname(__file__)
+    subprocess.run([sys.executable, "-c", script, here, str(n_cores)], check=True)
+
+
 def test_a_child_that_takes_too_long_is_ended(tmp_path):
     start = time.monotonic()
     with pytest.raises(ChildFailed, match=r"stopped after 0.5 s, the limit for a task \(--timeout\)"):

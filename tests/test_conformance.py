@@ -6,9 +6,13 @@ from mlip_bench.potentials import family, family_names
 from mlip_bench.testing import CHECKS, Case, Skipped
 
 # Single precision would drown the finite differences.
-SEVENNET = {"channels": 4, "lmax": 2, "cutoff": 4.0, "epochs": 1, "double_precision": True}
+SEVENNET = {"channels": 4, "lmax": 2, "cutoff": 4.0, "steps": 4, "double_precision": True}
+
+LEIGNN = {"channels": 4, "layers": 2, "radial": 8, "cutoff": 4.0, "steps": 4, "double_precision": True}
 
 SMALL = {
+    "leignn": LEIGNN,
+    "leignn-gradient": LEIGNN,
     "snap": {"twojmax": 4, "cutoff": 4.5},
     "qsnap": {"twojmax": 3, "cutoff": 4.5},
     "gap": {"n_max": 3, "l_max": 3, "n_sparse": 30, "cutoff": 4.5},
@@ -21,6 +25,15 @@ SMALL = {
         "zetas": [1.0, 4.0],
         "hidden": [6, 6],
         "epochs": 3,
+        "lbfgs_iterations": 10,
+    },
+    "nnff": {
+        "cutoff": 4.5,
+        "radial_shifts": [0.0, 2.0],
+        "zetas": [1.0, 4.0],
+        "hidden": [6, 6],
+        "invariant_epochs": 1,
+        "epochs": 2,
         "lbfgs_iterations": 10,
     },
 }

@@ -14,7 +14,7 @@ SMALL = {
     "gap": {"n_max": 2, "l_max": 2, "n_sparse": 20, "cutoff": 4.0},
     "mtp": {"level": 4, "cutoff": 4.0, "radial_basis_size": 4, "iterations": 2, "starts": 1, "ridge": 1e-8},
     "nnp": {"cutoff": 4.0, "radial_shifts": [0.0], "zetas": [1.0], "hidden": [4, 4], "epochs": 1},
-    "sevennet": {"channels": 2, "lmax": 1, "cutoff": 4.0, "epochs": 1},
+    "sevennet": {"channels": 2, "lmax": 1, "cutoff": 4.0, "steps": 4},
 }
 FREE = {"Au": -3.5, "Cu": -1.25}
 
@@ -97,8 +97,8 @@ def test_files_of_the_field_hold_whole_energies(name, alloys, tmp_path):
 def test_training_from_a_checkpoint_finds_the_zero_of_its_own_data(alloys, tmp_path):
     """The same data with its zero moved by -5 eV per atom: the network and its errors stay the same."""
     kind = family("sevennet")
-    kind(**SMALL["sevennet"] | {"epochs": 3}).fit(alloys[:12]).save(tmp_path)
-    hypers = SMALL["sevennet"] | {"checkpoint": str(tmp_path / "model.pth"), "epochs": 2}
+    kind(**SMALL["sevennet"] | {"steps": 12}).fit(alloys[:12]).save(tmp_path)
+    hypers = SMALL["sevennet"] | {"checkpoint": str(tmp_path / "model.pth"), "steps": 8}
     moved = reference.with_zero(alloys, ("Au", "Cu"), np.array([-5.0, -5.0]))
     here, there = kind(**hypers).fit(alloys[:12]), kind(**hypers).fit(moved[:12])
     for one, other, atoms in zip(here.predict(alloys), there.predict(moved), alloys, strict=True):

@@ -67,7 +67,7 @@ def test_tasks_work_side_by_side_on_cores_of_their_own(store):
     if len(cores) < 2:
         pytest.skip("one core: nothing can work side by side")
     with LocalExecutor(store, 2) as executor:
-        futures = [executor.submit(Waiting(name, 0.5)) for name in ("one", "two")]
+        futures = [executor.submit(Waiting(name, 1.5)) for name in ("one", "two")]
         one, two = (times(future.result()) for future in futures)
     assert one["begun"] < two["ended"]
     assert two["begun"] < one["ended"]

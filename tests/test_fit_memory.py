@@ -16,8 +16,8 @@ SMALL = {
     "qsnap": {"twojmax": 4},
     "gap": {"n_max": 2, "l_max": 2, "n_sparse": 10, "cutoff": 4.0},
     "mtp": {"level": 6, "radial_basis_size": 3, "ridge": 1e-8},
-    "sevennet": {"channels": 4, "epochs": 1},
-    "sevennet-dfs": {"channels": 4, "epochs": 1},
+    "sevennet": {"channels": 4, "steps": 4},
+    "sevennet-dfs": {"channels": 4, "steps": 4},
 }
 
 

@@ -34,7 +34,7 @@ SMALL = {
     "gap": {"n_max": 3, "l_max": 3, "n_sparse": 20, "cutoff": 4.0},
     "mtp": {"level": 6, "cutoff": 4.0, "radial_basis_size": 4, "iterations": 2, "starts": 1},
     "nnp": {"cutoff": 4.0, "radial_shifts": [0.0], "zetas": [1.0], "hidden": [4, 4], "epochs": 2},
-    "sevennet": {"channels": 4, "lmax": 1, "cutoff": 4.0, "epochs": 1},
+    "sevennet": {"channels": 4, "lmax": 1, "cutoff": 4.0, "steps": 4},
 }
 
 

@@ -9,7 +9,9 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 
-from mlip_bench.potentials.sevennet import SevenNet, backbone, flow, inference
+from mlip_bench.potentials.networks.evaluation import Evaluator, ready
+from mlip_bench.potentials.sevennet import SevenNet, backbone, flow
+from mlip_bench.potentials.sevennet.network import SevenNetwork, data_of
 from mlip_bench.potentials.sevennet.package import build_E3_equivariant_model, keys
 from mlip_bench.testing.flux import random_velocities, rate_of_barycentre
 from mlip_bench.testing.networks import energies_by
@@ -27,7 +29,7 @@ def network(layers=2, cutoff=4.0, *, plain=False, **extra):
     config = backbone.configuration(ELEMENTS, cutoff, 4, 2, layers, [8], [], 2.0, 20.0) | extra
     torch.manual_seed(layers)
     if not plain:
-        return inference.ready(backbone.build(config), "cpu", double_precision=True)
+        return ready(SevenNetwork(backbone.build(config)), "cpu", double_precision=True).model
     model = build_E3_equivariant_model(copy.deepcopy(config)).double().eval()
     model.set_is_batch_data(True)
     model.get_submodule("onehot_idx_to_onehot").register_forward_hook(doubled)
@@ -42,7 +44,8 @@ def doubled(module, inputs, output):
 
 
 def stepper_of(model):
-    return flow.GraphFlow(model, inference.Evaluator(model, ELEMENTS, True, 0.0).data)
+    evaluator = Evaluator(SevenNetwork(model), float(model.cutoff), 0.0, "cpu", torch.float64)
+    return flow.GraphFlow(model, lambda atoms: data_of(evaluator.graph(atoms)))
 
 
 def silicon_carbon(repeat=1):

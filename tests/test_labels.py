@@ -427,8 +427,8 @@ TINY = {
         "epochs": 1,
         "lbfgs_iterations": 2,
     },
-    "sevennet": {"channels": 4, "lmax": 1, "epochs": 1, "double_precision": True},
-    "sevennet-dfs": {"channels": 4, "lmax": 2, "epochs": 1, "double_precision": True},
+    "sevennet": {"channels": 4, "lmax": 1, "steps": 4, "double_precision": True},
+    "sevennet-dfs": {"channels": 4, "lmax": 2, "steps": 4, "double_precision": True},
 }
 
 

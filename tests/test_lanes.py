@@ -5,7 +5,7 @@ import pytest
 from numba import njit
 from numba.core.errors import TypingError
 
-from mlip_bench.potentials.lanes import load, store, total, zeros
+from mlip_bench.potentials.lanes import exponential, load, store, total, zeros
 
 
 @njit
@@ -49,3 +49,22 @@ def test_arrays_with_gaps_are_refused():
     numbers = np.zeros((4, 40))
     with pytest.raises(TypingError, match="contiguous"):
         of_eight(1.0, numbers[0, ::2], numbers[1, :20], numbers[2, :20])
+
+
+@njit
+def exponentials(values, found):
+    for i in range(0, len(values), 8):
+        store(found, i, exponential(load(values, i, 8)))
+
+
+def test_exponentials_are_those_of_numpy():
+    generator = np.random.default_rng(0)
+    values = np.concatenate([-generator.uniform(0, 700, 4000), generator.uniform(-5, 5, 4000)])
+    found = np.empty_like(values)
+    exponentials(values, found)
+    np.testing.assert_allclose(found, np.exp(values), rtol=5e-16)
+    # What is too small to matter is never below zero, and never a NaN.
+    values = np.array([0.0, -1e-300, -708.0, -709.0, -1e6, -1e300, 1.0, 700.0])
+    found = np.empty(8)
+    exponentials(values, found)
+    np.testing.assert_allclose(found, np.exp(np.maximum(values, -708.0)), rtol=5e-16)

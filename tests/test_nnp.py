@@ -16,11 +16,13 @@ from mlip_bench.errors import UserError
 from mlip_bench.measure.errors import comparison, summary
 from mlip_bench.potentials import load
 from mlip_bench.potentials.heat_flux import EdgeFlux
-from mlip_bench.potentials.nnp import NNP, fitting, kernel, samples
-from mlip_bench.potentials.nnp.functions import Switch
-from mlip_bench.potentials.nnp.geometry import Neighbourhood, tables
+from mlip_bench.potentials.nnp import NNP, fitting, samples
 from mlip_bench.potentials.nnp.model import Evaluator
 from mlip_bench.potentials.nnp.training import Kalman, Network
+from mlip_bench.potentials.symmetry_functions import choice, kernel
+from mlip_bench.potentials.symmetry_functions.descriptors import descriptors, scaling
+from mlip_bench.potentials.symmetry_functions.functions import Switch
+from mlip_bench.potentials.symmetry_functions.geometry import Neighbourhood, tables
 
 SMALL = {"cutoff": 4.2, "radial_shifts": [0.0, 1.5, 3.0], "zetas": [1.0, 2.0, 16.0], "hidden": [7, 5]}
 PUBLISHED = Path(os.environ.get("MLIP_BENCH_DATA", "nowhere")).parent / "published" / "Mo" / "nnp"
@@ -192,10 +194,10 @@ def trainer(alloys):
 def untrained(structures, moved):
     potential = NNP(**SMALL, validation_fraction=0.2)
     potential.elements_ = ("Au", "Cu")
-    potential.functions_ = potential._choose_functions(structures)
+    potential.functions_ = choice.wanted(potential.hypers, potential.elements_, structures)
     layout = tables(potential.functions_, potential.elements_)
-    raw = [samples.descriptors(atoms, layout) for atoms in structures]
-    ranges = samples.scaling(raw, layout)
+    raw = [descriptors(atoms, layout) for atoms in structures]
+    ranges = scaling(raw, layout)
     data = samples.join(structures, raw, ranges, 1.0)
     return potential._trainer([moved(data)], [np.isin(np.arange(len(structures)), [2, 5])], 0, None)
 
@@ -358,7 +360,7 @@ def test_files_of_n2p2_are_read_back(fitted, tmp_path, alloys):
 
 
 def test_functions_follow_the_data_where_nobody_names_them(fitted):
-    layout = tables(fitted._choose_functions([bulk("Cu")]), fitted.elements_)
+    layout = tables(choice.wanted(fitted.hypers, fitted.elements_, [bulk("Cu")]), fitted.elements_)
     # Three η, three shifts, two neighbours; three η, three ζ, two λ, three pairs.
     assert layout.n_inputs == (18 + 54, 18 + 54)
 
@@ -388,11 +390,10 @@ def test_the_functions_kept_explain_the_others(alloys):
     few = NNP(**settings, n_functions=6).fit(training)
     assert tables(few.functions_, few.elements_).n_inputs == (6, 6)
     assert few.networks_[0].n_inputs == 6
-    order = tables(everything.functions_, everything.elements_).order
-    for species, functions in enumerate(order):
-        rows = [
-            one.values[one.species == species, : len(functions)] for one in everything._describe(training)
-        ]
+    layout = tables(everything.functions_, everything.elements_)
+    described = [descriptors(atoms, layout, derive=False) for atoms in training]
+    for species, functions in enumerate(layout.order):
+        rows = [one.values[one.species == species, : len(functions)] for one in described]
         scaled = np.concatenate(rows) * everything.ranges_.factors[species]
         scaled -= scaled.mean(0)
         of_few = {*few.functions_.radial, *few.functions_.angular}

@@ -10,6 +10,7 @@ import pytest
 from mlip_bench.errors import UserError
 from mlip_bench.measure.errors import comparison, summary
 from mlip_bench.potentials.nnp import NNP, blocks, model
+from mlip_bench.potentials.symmetry_functions import choice
 
 SMALL = {"cutoff": 4.2, "radial_shifts": [0.0, 1.5, 3.0], "zetas": [1.0, 2.0], "hidden": [7, 5]}
 
@@ -94,7 +95,7 @@ def test_functions_chosen_from_parts_are_those_chosen_at_once(alloys, monkeypatc
     """A QR decomposition of the factors of parts has the pivots of the whole."""
     settings = SMALL | {"epochs": 1, "lbfgs_iterations": 0, "n_functions": 6}
     whole = NNP(**settings).fit(alloys[:18]).functions_
-    monkeypatch.setattr(model, "ROWS_AT_ONCE", 30)
+    monkeypatch.setattr(choice, "ROWS_AT_ONCE", 30)
     assert NNP(**settings).fit(alloys[:18]).functions_ == whole
 
 

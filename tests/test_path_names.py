@@ -19,7 +19,7 @@ SMALL = {
     "gap": {"n_sparse": 10, "n_max": 3, "l_max": 2},
     "nnp": {"epochs": 2},
     "mtp": {"level": 2, "iterations": 2},
-    "sevennet": {"channels": 4, "lmax": 1, "layers": 1, "epochs": 1},
+    "sevennet": {"channels": 4, "lmax": 1, "layers": 1, "steps": 4},
 }
 
 

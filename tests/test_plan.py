@@ -160,7 +160,7 @@ def test_a_potential_is_all_that_its_definition_names(keys, tmp_path):
 def test_a_seed_decides_nothing_of_a_fit_without_chance(keys):
     assert not family("snap").stochastic
     assert changed(keys(), keys(seed=1)) == set()
-    net = PotentialPlan("net", "sevennet", {"epochs": 1})
+    net = PotentialPlan("net", "sevennet", {"steps": 4})
     assert changed(keys(potential=net), keys(potential=net, seed=1)) == ALL
 
 

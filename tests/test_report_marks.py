@@ -54,8 +54,9 @@ def test_a_hyper_parameter_decides_whether_stress_is_fitted(name, key):
 
 
 def test_every_family_says_whether_it_fits_stress():
-    assert set(family_names()) == {*DECIDING, "nnp"}
+    assert set(family_names()) == {*DECIDING, "nnff", "nnp"}
     assert not family("nnp")().fits_stress
+    assert not family("nnff")().fits_stress
     # A family that says nothing has the base class's answer.
     assert Potential.fits_stress.fget(None) is True
 

@@ -92,7 +92,7 @@ def add(folder, measure, values):
     """Add rows of a measure to the run; the other keys are those of a real row."""
     rows = read_rows(folder / RESULTS)
     like = next(row for row in rows if row.potential == "sevennet")
-    added = [dataclasses.replace(like, measure=measure, split=None, **keys) for keys in values]
+    added = [dataclasses.replace(like, measure=measure, **{"split": None, **keys}) for keys in values]
     write_rows(folder / RESULTS, rows + added)
 
 
@@ -132,6 +132,14 @@ def test_imaginary_phonons_are_a_warning(folder):
     assert any(
         "imaginary phonons (down to -1.25 THz)" in warning for warning in content.read(folder).warnings
     )
+
+
+def test_notes_on_values_name_their_data_where_they_are_of_data(folder):
+    add(folder, "phonons", [{"metric": "lowest_frequency", "value": 1.0, "note": "as it is"}])
+    add(folder, "errors", [{"metric": "force_mae", "value": 9.0, "split": "train", "note": "of few"}])
+    warnings = content.read(folder).warnings
+    assert "phonons of sevennet: as it is." in warnings
+    assert "errors of sevennet on train data: of few." in warnings
 
 
 def test_what_is_true_of_many_is_said_once(folder):

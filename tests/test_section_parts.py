@@ -13,7 +13,7 @@ import pytest
 
 from mlip_bench import measure, potentials, report
 from mlip_bench.measure import MEASURES, Measure, Metric, reported
-from mlip_bench.measure.direct.section import Pair, pair_of
+from mlip_bench.measure.direct.section import Pair, pairs
 from mlip_bench.potentials import family, family_names
 from mlip_bench.potentials.snap import SNAP
 from mlip_bench.report import build, content
@@ -259,6 +259,7 @@ class PlainDirect(Plain):
 
     family: ClassVar[str] = "plain-direct"
     conservative: ClassVar[bool] = False
+    counterpart: ClassVar[str] = "plain"
 
 
 @pytest.fixture
@@ -277,7 +278,7 @@ def test_every_family_has_a_colour_and_a_marker_of_its_own(plugins):
     assert set(found) == {*family_names(), *unknown}
     assert len(set(found.values())) == len(found)
     declared = [name for name in family_names() if vars(family(name)).get("look")]
-    assert len(declared) == 8
+    assert len(declared) == 9
     for name in declared:
         if name != Imitator.family:
             assert found[name] == family(name).look
@@ -302,7 +303,7 @@ def test_a_plugin_s_direct_forces_stand_beside_the_family_they_derive_from(plugi
         tmp_path / "run", *(keys | one for one in of_family), *(error | one for one in of_family)
     )
     evidence = content.read(folder).evidence
-    assert pair_of(evidence) == Pair("p", "d", on_slide=False)
+    assert pairs(evidence) == [Pair("p", "d", on_slide=False)]
     build(folder)
     html = (folder / "report.html").read_text()
     assert "<td>2.00</td>" in html[html.index("Direct against conservative forces") :]
@@ -321,11 +322,11 @@ def test_of_several_pairs_the_one_called_by_its_families_is_set_side_by_side(plu
         for name, of in names
     ]
     evidence = content.read(of_example(tmp_path / "run", *rows)).evidence
-    assert pair_of(evidence) == Pair("plain", "plain-direct", on_slide=False)
+    assert pairs(evidence) == [Pair("plain", "plain-direct", on_slide=False)]
     # Without such names, nothing says which of the two it is.
     twice = [row | {"potential": row["potential"].replace("plain", "fit")} for row in rows]
     evidence = content.read(of_example(tmp_path / "twice", *twice)).evidence
-    assert pair_of(evidence) is None
+    assert pairs(evidence) == []
 
 
 # -- revisions -------------------------------------------------------------------------------------------

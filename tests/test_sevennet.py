@@ -17,18 +17,20 @@ from mlip_bench.errors import UserError
 from mlip_bench.measure.errors import comparison, summary
 from mlip_bench.measure.memory import peak_of
 from mlip_bench.potentials import load
+from mlip_bench.potentials.networks.evaluation import Evaluator
+from mlip_bench.potentials.networks.graphs import labelled_graph
+from mlip_bench.potentials.networks.scales import scales_of
 from mlip_bench.potentials.sevennet import (
     SevenNet,
     SevenNetDirect,
     accelerators,
     backbone,
     heads,
-    inference,
-    training,
 )
-from mlip_bench.potentials.sevennet.package import DataLoader, keys
+from mlip_bench.potentials.sevennet.network import SevenNetwork, data_of
+from mlip_bench.potentials.sevennet.package import keys
 
-SMALL = {"channels": 4, "lmax": 2, "layers": 2, "cutoff": 4.0, "epochs": 2, "batch": 4}
+SMALL = {"channels": 4, "lmax": 2, "layers": 2, "cutoff": 4.0, "steps": 8, "atoms_per_step": 32}
 
 
 @pytest.fixture(scope="module")
@@ -62,52 +64,31 @@ def test_predictions_are_those_of_the_packages_own_calculator(fitted, alloys, tm
 
 def test_training_learns(alloys):
     errors = []
-    for epochs in (1, 30):
-        potential = SevenNet(**(SMALL | {"epochs": epochs, "averaging": 0.5})).fit(alloys[:16])
+    for steps in (4, 120):
+        potential = SevenNet(**(SMALL | {"steps": steps, "averaging": 0.5})).fit(alloys[:16])
         errors.append(summary(comparison(alloys[:16], potential.predict(alloys[:16])))["force_rmse"])
     assert errors[1] < 0.7 * errors[0]
 
 
-@pytest.mark.parametrize("family", [SevenNet, SevenNetDirect])
-def test_a_killed_fit_goes_on_to_the_same_result(family, alloys, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
-    settings = SMALL | {"epochs": 4}
-    undisturbed = family(**settings).fit(alloys[:8], seed=3)
-
-    def stop_after_two(share, message):
-        if message.startswith("epoch 2"):
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        family(**settings).fit(alloys[:8], seed=3, progress=stop_after_two, checkpoint=tmp_path)
-    again = []
-    resumed = family(**settings).fit(
-        alloys[:8], seed=3, progress=lambda share, message: again.append(message), checkpoint=tmp_path
-    )
-    assert [message.split(":")[0] for message in again] == ["epoch 3", "epoch 4"]
-    one, other = undisturbed.predict(alloys[:1])[0], resumed.predict(alloys[:1])[0]
-    assert one.energy == other.energy
-
-
 def test_a_checkpoint_is_measured_as_it_is(fitted, alloys, tmp_path):
-    """Without epochs nothing is trained, so the predictions stay those of the checkpoint."""
+    """Without steps nothing is trained, so the predictions stay those of the checkpoint."""
     fitted.save(tmp_path)
-    again = SevenNet(checkpoint=str(tmp_path / "model.pth"), epochs=0).fit(alloys[:4])
+    again = SevenNet(checkpoint=str(tmp_path / "model.pth"), steps=0).fit(alloys[:4])
     one, other = fitted.predict(alloys[:1])[0], again.predict(alloys[:1])[0]
     assert one.energy == pytest.approx(other.energy, abs=1e-6)
 
 
 def test_training_starts_from_a_checkpoint(fitted, alloys, tmp_path):
-    """One epoch of tiny steps from a checkpoint stays near it; from random weights it would not."""
+    """A few tiny steps from a checkpoint stays near it; from random weights it would not."""
     fitted.save(tmp_path)
-    tuned = SevenNet(checkpoint=str(tmp_path / "model.pth"), epochs=1, learning_rate=1e-6).fit(alloys[:16])
+    tuned = SevenNet(checkpoint=str(tmp_path / "model.pth"), steps=4, learning_rate=1e-6).fit(alloys[:16])
     one, other = fitted.predict(alloys[:1])[0], tuned.predict(alloys[:1])[0]
     np.testing.assert_allclose(one.forces, other.forces, atol=1e-2)
 
 
 def test_the_pretrained_model_of_the_package():
     """SevenNet-0 knows bcc molybdenum: its lattice constant within 1 % of PBE's 3.168 Å."""
-    potential = SevenNet(checkpoint="7net-0", epochs=0)
+    potential = SevenNet(checkpoint="7net-0", steps=0)
     structures = []
     for a in np.linspace(3.0, 3.35, 8):
         structures.append(labelled(bulk("Mo", "bcc", a=a), 0.0, np.zeros((1, 3)), None))
@@ -118,7 +99,7 @@ def test_the_pretrained_model_of_the_package():
 
 def test_the_pretrained_model_survives_saving(alloys, tmp_path):
     """It is of an older version of sevenn, whose order of weights is changed on reading: once only."""
-    potential = SevenNet(checkpoint="7net-0", epochs=0).fit(alloys[:2])
+    potential = SevenNet(checkpoint="7net-0", steps=0).fit(alloys[:2])
     potential.save(tmp_path)
     one, other = potential.predict(alloys[:1])[0], load(tmp_path).predict(alloys[:1])[0]
     np.testing.assert_allclose(other.forces, one.forces, atol=1e-5)
@@ -209,7 +190,8 @@ def test_the_heads_see_the_last_messages(fitted_direct):
 
 def test_scales_are_taken_from_the_data(alloys):
     """In sevenn's sign, per atom, as the docstring says."""
-    found = heads.scales(alloys[:10])
+    graphs = [labelled_graph(atoms, 4.0) for atoms in alloys[:10]]
+    found = heads.in_sevenns_sign(scales_of(alloys[:10], graphs))
     virials = np.array([-a.get_stress()[[0, 1, 2, 5, 3, 4]] * a.get_volume() / len(a) for a in alloys[:10]])
     assert found.shift == pytest.approx(virials[:, :3].mean())
     assert found.isotropic == pytest.approx(virials[:, :3].std())
@@ -218,8 +200,8 @@ def test_scales_are_taken_from_the_data(alloys):
 
 def test_direct_heads_learn_stress(alloys):
     errors = []
-    for epochs in (1, 30):
-        settings = SMALL | {"epochs": epochs, "averaging": 0.5, "stress_weight": 1.0, "force_weight": 0.01}
+    for steps in (4, 120):
+        settings = SMALL | {"steps": steps, "averaging": 0.5, "stress_weight": 1.0, "force_weight": 0.01}
         potential = SevenNetDirect(**settings).fit(alloys[:16])
         errors.append(summary(comparison(alloys[:16], potential.predict(alloys[:16])))["stress_rmse"])
     assert errors[1] < 0.7 * errors[0]
@@ -229,7 +211,7 @@ def test_training_on_the_gradient_brings_the_energy_near_the_forces(alloys):
     """The slope of the energy along the forces of the data; predictions take no gradient all the same."""
     missed = []
     for weight in (0.0, 1.0):
-        settings = SMALL | {"epochs": 30, "averaging": 0.5, "gradient_weight": weight}
+        settings = SMALL | {"steps": 120, "averaging": 0.5, "gradient_weight": weight}
         potential = SevenNetDirect(**settings).fit(alloys[:16])
         assert potential.model_.key_grad is None
         slopes, expected = [], []
@@ -248,7 +230,7 @@ def test_training_on_the_gradient_brings_the_energy_near_the_forces(alloys):
 
 def test_many_channels_train(embedded):
     """A copy of this very model has its buffers in another order; the average of torch fell over that."""
-    potential = SevenNetDirect(channels=16, cutoff=4.0, epochs=1).fit(embedded.train[:4])
+    potential = SevenNetDirect(channels=16, cutoff=4.0, steps=1).fit(embedded.train[:4])
     assert np.isfinite(potential.predict(embedded.test[:1])[0].forces).all()
 
 
@@ -285,25 +267,9 @@ def test_memory_that_is_kept_is_measured_nevertheless(fitted):
     assert found == pytest.approx([50, 50], abs=3)
 
 
-def test_some_structures_are_shown_inverted(alloys):
-    """Edges and forces of a structure turn together, or neither; all else stays."""
-    graphs = [backbone.labelled_graph(atoms, 4.0) for atoms in alloys[:8]]
-    (before,), (after,) = DataLoader(graphs, 8), DataLoader(graphs, 8)
-    training.invert_some(after, torch.Generator().manual_seed(0))
-    signs = []
-    for one, other in zip(before.to_data_list(), after.to_data_list(), strict=True):
-        sign = 1.0 if torch.equal(one[keys.FORCE], other[keys.FORCE]) else -1.0
-        torch.testing.assert_close(other[keys.FORCE], sign * one[keys.FORCE])
-        torch.testing.assert_close(other[keys.EDGE_VEC], sign * one[keys.EDGE_VEC])
-        torch.testing.assert_close(other[keys.STRESS], one[keys.STRESS])
-        torch.testing.assert_close(other[keys.ENERGY], one[keys.ENERGY])
-        signs.append(sign)
-    assert set(signs) == {1.0, -1.0}
-
-
 def test_the_last_layer_of_the_heads_stops_at_tensors(alloys):
     """Higher degrees would be computed and read by nobody."""
-    deep = SevenNetDirect(**SMALL | {"lmax": 3, "epochs": 1}).fit(alloys[:4])
+    deep = SevenNetDirect(**SMALL | {"lmax": 3, "steps": 1}).fit(alloys[:4])
     assert deep.config_[keys.IRREPS_MANUAL][1:] == [
         "4x0e + 4x1o + 4x2e + 4x3o",
         "4x0e + 4x1o + 4x2e",
@@ -321,18 +287,6 @@ def test_a_network_as_readout_trains_and_is_kept(kind, alloys, tmp_path):
     (before,), (after,) = fitted.predict(alloys[:1]), load(tmp_path / "one").predict(alloys[:1])
     assert after.energy == pytest.approx(before.energy, abs=1e-5)
     np.testing.assert_allclose(after.forces, before.forces, atol=1e-5)
-
-
-def test_the_average_lags_and_gives_the_weights_back():
-    model = torch.nn.Linear(2, 1)
-    start = model.weight.detach().clone()
-    averaged = training.MovingAverage(model, 0.9)
-    with torch.no_grad():
-        model.weight += 1.0
-    averaged.update(model)
-    with averaged.in_place_of(model):
-        assert torch.allclose(model.weight, start + 0.1)
-    assert torch.allclose(model.weight, start + 1.0)
 
 
 def test_direct_needs_tensors():
@@ -354,7 +308,7 @@ def test_hyper_parameters_need_no_torch():
 def test_heads_start_from_a_trained_sevennet(fitted, alloys, tmp_path, frozen):
     """Below the last layer a frozen backbone keeps the weights of the checkpoint, a free one does not."""
     fitted.save(tmp_path)
-    settings = {"checkpoint": str(tmp_path / "model.pth"), "epochs": 1, "frozen_backbone": frozen}
+    settings = {"checkpoint": str(tmp_path / "model.pth"), "steps": 1, "frozen_backbone": frozen}
     direct = SevenNetDirect(**settings).fit(alloys[:8])
     before, after = dict(fitted.model_.named_parameters()), dict(direct.model_.named_parameters())
     name = "0_self_interaction_2.linear.weight"
@@ -372,7 +326,7 @@ def test_heads_start_from_a_trained_sevennet(fitted, alloys, tmp_path, frozen):
 
 def test_heads_start_from_the_pretrained_model(alloys):
     """SevenNet-0 has 128, 64 and 32 channels, and no tensors in its last layer."""
-    direct = SevenNetDirect(checkpoint="7net-0", epochs=1, frozen_backbone=True)
+    direct = SevenNetDirect(checkpoint="7net-0", steps=1, frozen_backbone=True)
     prediction = direct.fit([alloys[0]] * 2).predict([alloys[0]])[0]
     assert np.isfinite(prediction.forces).all()
     assert np.abs(prediction.forces).max() > 0
@@ -381,7 +335,7 @@ def test_heads_start_from_the_pretrained_model(alloys):
 @pytest.mark.parametrize("family", [SevenNet, SevenNetDirect])
 def test_forces_turn_round_with_the_structure(family, alloys):
     """Inversion is exact, in three layers too, where products of both parities would be possible."""
-    potential = family(**SMALL | {"layers": 3, "epochs": 1}, double_precision=True).fit(alloys[:4])
+    potential = family(**SMALL | {"layers": 3, "steps": 1}, double_precision=True).fit(alloys[:4])
     atoms = alloys[17].copy()
     turned = atoms.copy()
     turned.positions *= -1
@@ -395,7 +349,7 @@ def test_forces_turn_round_with_the_structure(family, alloys):
 
 def test_products_that_nothing_uses_are_left_out(alloys):
     """The middle of three layers: sevenn makes features of both parities, and drops half of them."""
-    potential = SevenNet(**SMALL | {"layers": 3, "epochs": 1}).fit(alloys[:4])
+    potential = SevenNet(**SMALL | {"layers": 3, "steps": 1}).fit(alloys[:4])
     middle = potential.model_.get_submodule("1_convolution")
     kept = middle.weights(torch.rand(3, 8)).shape[1]
     assert kept < middle.weight_nn(torch.rand(3, 8)).shape[1]
@@ -403,11 +357,10 @@ def test_products_that_nothing_uses_are_left_out(alloys):
     assert potential.n_parameters == stored - middle.n_unused < stored
     # The same as e3nn's own convolution in the whole network.
     atoms = alloys[17]
-    graph = next(iter(DataLoader([backbone.graph(atoms, 4.0)], 1)))
     plain = backbone.build_E3_equivariant_model(dict(potential.config_))
     plain.load_state_dict(potential.model_.state_dict())
     plain.set_is_batch_data(True)
-    expected = plain.eval()(graph)
+    expected = plain.eval()(data_of(labelled_graph(atoms, 4.0)))
     ours = potential._predict([atoms])[0]
     assert ours.energy == pytest.approx(float(expected[keys.PRED_TOTAL_ENERGY].detach()[0]), abs=1e-4)
     np.testing.assert_allclose(ours.forces, expected[keys.PRED_FORCE].detach().numpy(), atol=1e-4)
@@ -430,7 +383,7 @@ def test_our_convolutions_train_as_sevenns_do(channels, parity, alloys):
     derivatives = []
     for model in (ours, theirs):
         model.set_is_batch_data(True)
-        output = model.train()(next(iter(DataLoader([backbone.graph(alloys[0], 4.0)], 1))))
+        output = model.train()(data_of(labelled_graph(alloys[0], 4.0)))
         loss = output[keys.PRED_TOTAL_ENERGY].sum() + (output[keys.PRED_FORCE] ** 2).sum()
         used = {name: one for name, one in model.named_parameters() if one.requires_grad}
         found = torch.autograd.grad(loss, list(used.values()), allow_unused=True)
@@ -445,14 +398,14 @@ def test_heads_on_features_of_both_parities_are_refused(fitted, alloys, tmp_path
     config = fitted.config_ | {keys.IRREPS_MANUAL: False}
     backbone.write(tmp_path / "parity.pth", config, backbone.build(config), {})
     with pytest.raises(UserError, match=r"parity\.pth has features of both parities"):
-        SevenNetDirect(checkpoint=str(tmp_path / "parity.pth"), epochs=1).fit(alloys[:4])
+        SevenNetDirect(checkpoint=str(tmp_path / "parity.pth"), steps=1).fit(alloys[:4])
 
 
 def test_heads_start_from_a_checkpoint_with_settings_per_layer(fitted, alloys, tmp_path):
     """As sevenn's own training writes them; the heads' spare layer needs some, too."""
     config = fitted.config_ | {keys.CONV_DENOMINATOR: [3.0, 4.0], keys.SELF_CONNECTION_TYPE: ["nequip"] * 2}
     backbone.write(tmp_path / "lists.pth", config, backbone.build(config), {})
-    direct = SevenNetDirect(checkpoint=str(tmp_path / "lists.pth"), epochs=1).fit(alloys[:4])
+    direct = SevenNetDirect(checkpoint=str(tmp_path / "lists.pth"), steps=1).fit(alloys[:4])
     assert np.isfinite(direct.predict(alloys[:1])[0].forces).all()
 
 
@@ -461,66 +414,16 @@ def test_heads_without_vectors_are_refused(fitted, alloys, tmp_path):
     config = fitted.config_ | {keys.IRREPS_MANUAL: ["4x0e", "4x0e + 4x1e + 4x2e", "4x0e"]}
     backbone.write(tmp_path / "pseudo.pth", config, backbone.build(config), {})
     with pytest.raises(UserError, match=r"pseudo\.pth has features .* needs vectors and tensors"):
-        SevenNetDirect(checkpoint=str(tmp_path / "pseudo.pth"), epochs=1).fit(alloys[:4])
+        SevenNetDirect(checkpoint=str(tmp_path / "pseudo.pth"), steps=1).fit(alloys[:4])
 
 
 def test_heads_start_from_a_checkpoint_without_parity(fitted, alloys, tmp_path):
     """As SevenNet-0 and potentials of ours from before features had a parity."""
     config = fitted.config_ | {keys.IRREPS_MANUAL: False, keys.IS_PARITY: False}
     backbone.write(tmp_path / "none.pth", config, backbone.build(config), {})
-    direct = SevenNetDirect(checkpoint=str(tmp_path / "none.pth"), epochs=1).fit(alloys[:4])
+    direct = SevenNetDirect(checkpoint=str(tmp_path / "none.pth"), steps=1).fit(alloys[:4])
     assert "1x1e" in str(direct.model_.get_submodule("direct_heads").force.irreps_out)
     assert np.isfinite(direct.predict(alloys[:1])[0].forces).all()
-
-
-# -- memory of a GPU -----------------------------------------------------------------------------------
-
-
-class Full(torch.nn.Module):
-    """A network whose memory holds so many structures."""
-
-    def __init__(self, model, most):
-        super().__init__()
-        self._model, self._most = model, most
-
-    def forward(self, batch):
-        """Compute, or run out of memory."""
-        if len(batch[keys.NUM_ATOMS]) > self._most:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return self._model(batch)
-
-
-def test_training_goes_on_in_smaller_parts_when_memory_is_full(fitted, alloys):
-    """With structures of one size, the gradients stay the same."""
-    graphs = [backbone.labelled_graph(alloys[0], 4.0), *(backbone.labelled_graph(alloys[0], 4.0),) * 3]
-    (batch,) = DataLoader(graphs, 4)
-    model = fitted.model_.train()
-    model.set_is_batch_data(True)
-    schedule = training.Schedule(1, 4, 0.01, 0.1, 1.0, 1.0, 1.0, 0.001, 0.9)
-    gradients = []
-    for most, expected in ((4, 1), (1, 4)):
-        model.zero_grad()
-        parts = training.add_gradients(Full(model, most), batch.clone(), schedule.losses(0.0), "cpu", 1)
-        assert parts == expected
-        gradients.append(torch.cat([p.grad.ravel() for p in model.parameters() if p.grad is not None]))
-    np.testing.assert_allclose(gradients[0], gradients[1], atol=1e-4 * float(gradients[0].abs().max()))
-    model.zero_grad()
-    with pytest.raises(UserError, match=f"memory of cpu is too small for {len(alloys[0])} atoms"):
-        training.add_gradients(Full(model, 0), batch.clone(), schedule.losses(0.0), "cpu", 1)
-    model.eval()
-
-
-def test_prediction_goes_on_by_halves_when_memory_is_full(fitted, alloys):
-    evaluator = inference.Evaluator(fitted.model_, fitted.elements_, True, 0.0)
-    expected = evaluator.batch(alloys[:3])
-    evaluator._model = Full(fitted.model_, 1)
-    with pytest.warns(RuntimeWarning, match="GPU memory is full: 1 structures"):
-        found = evaluator.batch(alloys[:3])
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one.forces, other.forces, atol=1e-5)
-    evaluator._model = Full(fitted.model_, 0)
-    with pytest.raises(UserError, match="too small for"):
-        evaluator.batch(alloys[:1])
 
 
 # -- accelerators --------------------------------------------------------------------------------------
@@ -542,7 +445,7 @@ def test_the_way_through_sevenns_conversion_keeps_the_network(kind, alloys, monk
     potential = kind(**SMALL, readout_nodes=[6]).fit(alloys[:6])
     expected = potential._predict(alloys[:1])[0]
     made = accelerators.accelerated("flashtp", potential.config_, potential.model_)
-    evaluator = inference.Evaluator(made, potential.elements_, potential.conservative, 0.0)
+    evaluator = Evaluator(SevenNetwork(made).eval(), 4.0, 0.0, "cpu", torch.float32)
     found = evaluator(alloys[0])
     np.testing.assert_allclose(found.forces, expected.forces, atol=1e-4)
     assert found.energy == pytest.approx(expected.energy, abs=1e-4)

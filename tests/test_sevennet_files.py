@@ -17,16 +17,17 @@ from mlip_bench import cli
 from mlip_bench.data.dataset import own_data
 from mlip_bench.errors import UserError
 from mlip_bench.potentials import load
+from mlip_bench.potentials.networks.graphs import labelled_graph
 from mlip_bench.potentials.sevennet import SevenNet, SevenNetDirect, backbone, checkpoints
+from mlip_bench.potentials.sevennet.network import data_of
 from mlip_bench.potentials.sevennet.package import (
-    DataLoader,
     build_E3_equivariant_model,
     keys,
     pretrained_name_to_path,
 )
 from mlip_bench.run.plan import Plan, PotentialPlan
 
-SMALL = {"channels": 4, "lmax": 2, "layers": 2, "cutoff": 4.0, "epochs": 1, "batch": 4}
+SMALL = {"channels": 4, "lmax": 2, "layers": 2, "cutoff": 4.0, "steps": 4, "atoms_per_step": 32}
 LEVELS = ["PBE", "R2SCAN", "SCAN"]
 BLOCKS = [
     keys.USE_MODAL_NODE_EMBEDDING,
@@ -115,7 +116,7 @@ def test_one_level_of_theory_predicts_as_it_does_among_the_others(levels, seed, 
     _, single = checkpoints.one_modality(completed, model, modal, "model.pth")
     energies, forces = [], []
     for network in (model, single):
-        (graph,) = DataLoader([backbone.graph(atoms, 4.0)], 1)
+        graph: dict = data_of(labelled_graph(atoms, 4.0))
         graph[keys.DATA_MODALITY] = [modal]
         network.set_is_batch_data(True)
         output = network.eval()(graph)
@@ -149,7 +150,7 @@ def test_a_saved_level_of_theory_is_read_by_sevenn(levels, alloys, tmp_path):
 
 
 def test_training_starts_from_one_level_of_theory(levels, alloys):
-    settings = {"checkpoint": str(levels), "modal": "R2SCAN", "epochs": 1, "learning_rate": 1e-6}
+    settings = {"checkpoint": str(levels), "modal": "R2SCAN", "steps": 4, "learning_rate": 1e-6}
     tuned = SevenNet(**settings).fit(alloys[:8])
     expected = load(levels, modal="R2SCAN").predict(alloys[:1])[0]
     np.testing.assert_allclose(tuned.predict(alloys[:1])[0].forces, expected.forces, atol=1e-2)
@@ -269,7 +270,7 @@ def test_a_file_that_is_trusted_is_read_and_saved_without_its_code(foreign, fitt
     assert foreign.with_name("ran").exists()
     one, other = fitted.predict(alloys[:1])[0], potential.predict(alloys[:1])[0]
     assert other.energy == pytest.approx(one.energy, abs=1e-5)
-    SevenNet(checkpoint=str(foreign), epochs=0).trusting(True).fit(alloys[:4])
+    SevenNet(checkpoint=str(foreign), steps=0).trusting(True).fit(alloys[:4])
     potential.save(foreign.with_name("again"))
     load(foreign.with_name("again"))
 
@@ -352,7 +353,7 @@ def test_evaluate_and_export_ask_for_trust(foreign, data):
 def test_trust_reaches_the_tasks_of_a_run(foreign, levels, data, tmp_path, do_plan):
     """Fits from a checkpoint and potentials of files, in child processes."""
     dataset = own_data(data, data, 0, None)
-    hypers = {"checkpoint": str(foreign), "epochs": 0}
+    hypers = {"checkpoint": str(foreign), "steps": 0}
     plans = (
         PotentialPlan("tuned", "sevennet", hypers),
         PotentialPlan("levels", "sevennet", {"modal": "R2SCAN"}, levels),

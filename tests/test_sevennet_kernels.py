@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from mlip_bench.potentials.networks.graphs import joined, labelled_graph
 from mlip_bench.potentials.sevennet import backbone, convolution, harmonics
+from mlip_bench.potentials.sevennet.network import data_of
 from mlip_bench.potentials.sevennet.package import (
-    DataLoader,
     build_E3_equivariant_model,
     keys,
     spherical_harmonics,
@@ -37,7 +38,7 @@ def models(alloys):
 
 
 def loss_and_gradients(model, batch):
-    output = model(batch.clone())
+    output = model(dict(batch))
     total = sum((output[key] ** 2).sum() for key in (keys.PRED_FORCE, keys.PRED_STRESS))
     total = total + output[keys.PRED_TOTAL_ENERGY].sum()
     model.zero_grad()
@@ -52,7 +53,7 @@ def test_forces_and_their_derivatives_by_weights_are_those_of_sevenn(models, all
     """A loss of forces takes the second derivatives of the kernels."""
     extra = {} if irreps is None else {keys.IRREPS_MANUAL: irreps, keys.NUM_CONVOLUTION: len(irreps) - 1}
     theirs, ours = models(**extra)
-    (batch,) = DataLoader([backbone.graph(atoms, 4.0) for atoms in alloys[:8]], 8)
+    batch = data_of(joined([labelled_graph(atoms, 4.0) for atoms in alloys[:8]]))
     assert batch[keys.EDGE_IDX].shape[1] >= 1000, "too few edges for a second thread"
     before = torch.get_num_threads()
     torch.set_num_threads(n_threads)
@@ -117,8 +118,8 @@ def test_spherical_harmonics_are_those_of_e3nn(lmax):
 def test_tables_of_weights_change_nothing_but_rounding(models, alloys):
     _, model = models()
     model.eval()
-    (batch,) = DataLoader([backbone.graph(atoms, 4.0) for atoms in alloys[:8]], 8)
-    expected, found = model(batch.clone()), convolution.tabulated(model)(batch.clone())
+    batch = data_of(joined([labelled_graph(atoms, 4.0) for atoms in alloys[:8]]))
+    expected, found = model(dict(batch)), convolution.tabulated(model)(dict(batch))
     for key, tolerance in ((keys.ATOMIC_ENERGY, 2e-6), (keys.PRED_FORCE, 1e-4), (keys.PRED_STRESS, 1e-4)):
         values = expected[key].detach()
         scale = float(values.abs().max())

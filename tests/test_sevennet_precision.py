@@ -8,7 +8,7 @@ from mlip_bench.data.reference import labelled
 from mlip_bench.measure.errors import comparison, summary
 from mlip_bench.potentials.sevennet import SevenNet, SevenNetDirect
 
-SMALL = {"channels": 2, "lmax": 2, "layers": 2, "cutoff": 4.0, "epochs": 2, "batch": 4}
+SMALL = {"channels": 2, "lmax": 2, "layers": 2, "cutoff": 4.0, "steps": 8, "atoms_per_step": 32}
 
 
 def shifted(structures, per_atom):
@@ -57,7 +57,7 @@ def test_a_copy_of_a_crystal_has_its_energy_to_the_last_digit(alloys):
 def test_training_from_a_checkpoint_goes_by_the_zero_of_the_data(kind, alloys, tmp_path):
     train = alloys[:8]
     SevenNet(**SMALL).fit(train).save(tmp_path)
-    settings = {"checkpoint": str(tmp_path / "model.pth"), "epochs": 2, "batch": 4}
+    settings = {"checkpoint": str(tmp_path / "model.pth"), "steps": 8, "atoms_per_step": 32}
     one, other = train, shifted(train, -5.0)
     first, second = kind(**settings).fit(one), kind(**settings).fit(other)
     for metric, value in errors(first, one).items():
@@ -67,7 +67,7 @@ def test_training_from_a_checkpoint_goes_by_the_zero_of_the_data(kind, alloys, t
 def test_a_checkpoint_that_is_not_trained_keeps_its_zero(alloys, tmp_path):
     fitted = SevenNet(**SMALL).fit(alloys[:8])
     fitted.save(tmp_path)
-    again = SevenNet(checkpoint=str(tmp_path / "model.pth"), epochs=0).fit(shifted(alloys[:4], -5.0))
+    again = SevenNet(checkpoint=str(tmp_path / "model.pth"), steps=0).fit(shifted(alloys[:4], -5.0))
     assert again.predict(alloys[:1])[0].energy == pytest.approx(
         fitted.predict(alloys[:1])[0].energy, abs=1e-5
     )

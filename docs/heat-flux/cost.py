@@ -24,7 +24,8 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from mlip_bench.potentials.sevennet import SevenNet, inference
+from mlip_bench.potentials.networks.evaluation import ready
+from mlip_bench.potentials.sevennet import SevenNet
 from mlip_bench.testing.networks import energies_by
 from mlip_bench.testing.oracles import unfold, unfolded_heat_flux
 
@@ -63,7 +64,7 @@ def fitted(element: str = "Mo", **hypers: object) -> SevenNet:
         forces = generator.normal(size=(len(atoms), 3))
         atoms.calc = SinglePointCalculator(atoms, energy=-10.0 * len(atoms), forces=forces)
         structures.append(atoms)
-    return SevenNet(epochs=1, **hypers).fit(structures)
+    return SevenNet(steps=1, **hypers).fit(structures)
 
 
 def moving(atoms: Atoms) -> tuple[Atoms, np.ndarray]:
@@ -110,7 +111,7 @@ def unfolded() -> dict[str, object]:
     potential = fitted("Si", layers=3, double_precision=True)
     atoms, velocities = moving(bulk("Si", cubic=True).repeat(3))
     force_call, stepper = potential.calculator(), potential.flux_stepper()
-    energies_of = energies_by(inference.ready(potential.model_, "cpu", double_precision=True))
+    energies_of = energies_by(ready(potential.network_, "cpu", double_precision=True).model)
     cutoff = potential.hypers.cutoff
     results: dict[str, np.ndarray] = {}
 

@@ -19,6 +19,9 @@ Answered = TypeVar("Answered")
 # How the test data is set aside where nobody says.
 RANDOM: "Kind" = "random"
 
+# The scheduler that is none: tasks are done on this machine.
+LOCAL = "local"
+
 Potentials = Annotated[
     str,
     typer.Option(
@@ -113,6 +116,14 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Do all of it anew, whateve
 Jobs = Annotated[
     int | None,
     typer.Option("--jobs", min=1, help="Tasks side by side, which share the cores; default a core each."),
+]
+Scheduler = Annotated[
+    str,
+    typer.Option(
+        "--scheduler",
+        help="Where tasks are done: 'local', this machine, or on the workers of a Dask scheduler: its "
+        "address (tcp://HOST:PORT) or the file that it wrote (FILE.json).",
+    ),
 ]
 Timeout = Annotated[
     str | None, typer.Option("--timeout", help="Time that a fit or measurement may take: 30min, 2h.")

@@ -177,8 +177,11 @@ def plan_files(
     return tuple(planned)
 
 
-def with_device(names: list[str], device: str) -> list[str]:
-    """Return the families that can compute on a device, and say which cannot; raises where none can."""
+def with_device(names: list[str], device: str, here: bool = True) -> list[str]:
+    """Return the families that can compute on a device, and say which cannot; raises where none can.
+
+    ``here`` also where this machine has no such device.
+    """
     from mlip_bench.potentials import family
     from mlip_bench.potentials.base import refuse_missing_gpu
 
@@ -190,10 +193,41 @@ def with_device(names: list[str], device: str) -> list[str]:
     others = [name for name in names if name not in able]
     if not able:
         raise UserError(f"--device cuda: no code for GPUs in {', '.join(names)}; use cpu")
-    refuse_missing_gpu()
+    if here:
+        refuse_missing_gpu()
     if others:
         say(f"left out, without code for GPUs: {', '.join(others)}")
     return able
+
+
+def fit_for(names: list[str], data: "Dataset", are_all: bool) -> list[str]:
+    """Return the families that can learn from the data, and say which cannot where all were asked for.
+
+    Raises :class:`UserError` where one that was called by name cannot.
+    """
+    from mlip_bench.data.reference import has_energy
+    from mlip_bench.potentials import family
+
+    n_without = sum(not has_energy(atoms) for atoms in data.train)
+    others = [name for name in names if n_without and "energy" in family(name).predicts]
+    reason = f"{n_without} of {len(data.train)} training structures have no energy"
+    if others and not are_all:
+        raise UserError(f"{', '.join(others)}: {reason}; only a family that predicts forces alone needs none")
+    if others:
+        say(f"left out, because {reason}: {', '.join(others)}")
+    return [name for name in names if name not in others]
+
+
+def refuse_impossible(names: list[str], measures: list[str]) -> None:
+    """Raise :class:`UserError` for a measure that needs what a family, also called by name, has not."""
+    from mlip_bench.measure import MEASURES
+    from mlip_bench.potentials import family
+
+    for measure in measures:
+        for name in names:
+            reason = MEASURES[measure].impossible(family(name))
+            if reason is not None:
+                raise UserError(f"{measure}: {reason}")
 
 
 @overload

@@ -6,14 +6,20 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import distributions
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.build import bulk
 
 from mlip_bench.data import records
+from mlip_bench.errors import UserError
 from mlip_bench.hardware import available_cores, cpu_name
 from mlip_bench.potentials import family, family_names
 from mlip_bench.results import versions
+
+if TYPE_CHECKING:  # it is an extra
+    from mlip_bench.run.dask_cluster import Cluster
 
 # An unrelated client of a web service installs a package and a command of our name.
 CLASHING_DISTRIBUTION = "mlip-bench"
@@ -43,6 +49,34 @@ def examine() -> list[Finding]:
         *(_family_check(name) for name in family_names()),
     )
     return [_guarded(check) for check in checks]
+
+
+def examine_cluster(address: str) -> list[Finding]:
+    """Look at the scheduler at an address and at each of its workers: what it has, in what it differs."""
+    from mlip_bench.run.slots import GPU, TIMING
+
+    with opened(address, None, lambda _: None) as cluster:
+        cluster.look()
+        workers = [Finding(True, worker.summary, "worker") for worker in cluster.usable]
+        refused = [Finding(False, f"{name}: {why}", "worker") for name, why in cluster.refused.values()]
+        lacking = [
+            Finding(True, f"no worker offers the resource '{name}': {what}", name)
+            for name, what in ((TIMING, "nothing can be timed"), (GPU, "nothing can be done on a GPU"))
+            if not any(name in worker.resources for worker in cluster.usable)
+        ]
+        n_slots = sum(worker.n_slots for worker in cluster.usable)
+        found = f"{address}: {len(workers)} workers that can be used, with {n_slots} slots"
+        link = f"dashboard: {cluster.client.dashboard_link}"
+        return [Finding(bool(workers), f"{found}; {link}", "scheduler"), *workers, *refused, *lacking]
+
+
+def opened(address: str, store: Path | None, say: Callable[[str], None]) -> "Cluster":
+    """Return the workers of a scheduler; raises :class:`UserError` where Dask is not installed."""
+    try:
+        from mlip_bench.run.dask_cluster import Cluster
+    except ModuleNotFoundError as error:
+        raise UserError(f"--scheduler needs Dask ({error}): pip install 'mlip-bench-suite[dask]'") from error
+    return Cluster(address, store, say)
 
 
 def _guarded(check: Callable[[], Finding]) -> Finding:
@@ -125,8 +159,8 @@ def _family_check(name: str) -> Callable[[], Finding]:
         from mlip_bench.potentials import presets
 
         potential = family(name)(**presets.hypers(name, "quick", "Mo")).fit(data.train[:6])
-        energy = potential.predict([bulk("Mo")])[0].energy
-        return Finding(bool(np.isfinite(energy)), f"{name}: fits and predicts")
+        forces = potential.predict([bulk("Mo")])[0].forces
+        return Finding(bool(np.isfinite(forces).all()), f"{name}: fits and predicts")
 
     fits.__name__ = name
     return fits

@@ -1,6 +1,6 @@
 """Commands that say what there is: list, doctor."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -8,8 +8,11 @@ from rich.table import Table
 
 from mlip_bench.cli import completion
 from mlip_bench.cli.answers import Answer, answering
-from mlip_bench.cli.arguments import Preset, System
+from mlip_bench.cli.arguments import LOCAL, Preset, System
 from mlip_bench.cli.choices import chosen
+
+if TYPE_CHECKING:  # what takes long to import, ``--help`` does without
+    from mlip_bench.potentials import Potential
 
 
 @answering
@@ -40,6 +43,7 @@ def _families() -> Answer:
         {
             "name": name,
             "conservative": kind.conservative,
+            "predicts": sorted(kind.predicts),
             "native_in_lammps": kind.native_in_lammps,
             "devices": kind.devices,
             "description": (kind.__doc__ or "").splitlines()[0],
@@ -50,11 +54,17 @@ def _families() -> Answer:
     for one in found:
         table.add_row(
             str(one["name"]),
-            "gradient of the energy" if one["conservative"] else "predicted directly",
+            _of_forces(kinds[str(one["name"])]),
             "yes" if one["native_in_lammps"] else "no, through fix external",
             str(one["description"]),
         )
     return Answer({"families": found}, [table])
+
+
+def _of_forces(kind: "type[Potential]") -> str:
+    if kind.conservative:
+        return "gradient of the energy"
+    return "predicted directly" if "energy" in kind.predicts else "predicted directly, without an energy"
 
 
 def _hypers(name: str, preset: str, system: str | None) -> Answer:
@@ -73,11 +83,19 @@ def _hypers(name: str, preset: str, system: str | None) -> Answer:
 
 
 @answering
-def doctor() -> Answer:
+def doctor(
+    scheduler: Annotated[
+        str,
+        typer.Option(
+            "--scheduler",
+            help="Look at the workers of a Dask scheduler instead: tcp://HOST:PORT or FILE.json.",
+        ),
+    ] = LOCAL,
+) -> Answer:
     """Say what is installed, what works here, which threads and which GPU there are."""
-    from mlip_bench.cli.doctor import examine
+    from mlip_bench.cli.doctor import examine, examine_cluster
 
-    findings = examine()
+    findings = examine() if scheduler == LOCAL else examine_cluster(scheduler)
     lines = [
         f"{'[green]ok[/]     ' if finding.good else '[red]problem[/]'} {escape(finding.text)}"
         for finding in findings

@@ -125,7 +125,7 @@ def measure(
     """Print properties of a saved or published potential beside those of first principles."""
     from mlip_bench.data import records
     from mlip_bench.data.files import read_crystal
-    from mlip_bench.measure import FROM_DYNAMICS, PROPERTIES, first_principles, properties
+    from mlip_bench.measure import FROM_DYNAMICS, MEASURES, PROPERTIES, first_principles, properties
     from mlip_bench.run.plan import options_of
 
     known = [*PROPERTIES, *FROM_DYNAMICS]
@@ -141,6 +141,12 @@ def measure(
     values: list[dict[str, Any]] = []
     tables = []
     for title in names:
+        impossible = MEASURES[title].impossible(type(potential))
+        if impossible is not None and measures != "all":
+            raise UserError(f"{title}: {impossible}")
+        if impossible is not None:
+            findings.append(f"{title}: {impossible}")
+            continue
         try:
             found = _found(potential, title, atoms, options[title])
         except UserError as error:

@@ -65,11 +65,12 @@ class DataRequest:
         )
 
 
-def repeated(path: Path, trust: bool) -> tuple[DataRequest, Plan, list[str]]:
+def repeated(path: Path, trust: bool, here: bool) -> tuple[DataRequest, Plan, list[str]]:
     """Return what the run of a ``run.toml`` was asked for, its plan, and what is to be said of it.
 
-    Hyper-parameters are those of the file, whatever presets say today. Raises :class:`UserError` where it is
-    no description of a run, and where the data has changed since.
+    Hyper-parameters are those of the file, whatever presets say today. Where it is repeated ``here``, this
+    machine must have its device. Raises :class:`UserError` where it is no description of a run, and where the
+    data has changed since.
     """
     path = path / "run.toml" if path.is_dir() else path
     try:
@@ -83,7 +84,7 @@ def repeated(path: Path, trust: bool) -> tuple[DataRequest, Plan, list[str]]:
         sha256, then = content["dataset"]["sha256"], dict(content["versions"])
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not the description of a run that can be repeated ({error})") from error
-    with_device([potential.family for potential in potentials], options["device"])
+    with_device([potential.family for potential in potentials], options["device"], here)
     data = request.read()
     if data.sha256 != sha256:
         raise UserError(

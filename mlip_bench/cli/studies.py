@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlip_bench.cli.arguments import (
+    LOCAL,
     RANDOM,
     CrystalFile,
     DatasetName,
@@ -23,6 +24,7 @@ from mlip_bench.cli.arguments import (
     Measures,
     Potentials,
     Preset,
+    Scheduler,
     Seed,
     Settings,
     Split,
@@ -38,11 +40,13 @@ from mlip_bench.cli.arguments import (
 from mlip_bench.cli.choices import (
     apart,
     chosen,
+    fit_for,
     parse_duration,
     parse_settings,
     parse_varied,
     plan_files,
     plan_potentials,
+    refuse_impossible,
     with_device,
 )
 from mlip_bench.cli.printing import SOMETHING_FAILED, complain, console, say, say_of_data
@@ -51,7 +55,8 @@ from mlip_bench.errors import UserError
 if TYPE_CHECKING:  # what takes long to import, ``--help`` does without
     from mlip_bench.cli.requests import DataRequest
     from mlip_bench.data.reading import ReadingOptions
-    from mlip_bench.run.executor import LocalExecutor
+    from mlip_bench.run.dask_cluster import Cluster
+    from mlip_bench.run.executor import Executor
     from mlip_bench.run.plan import Plan, PotentialPlan, Task
     from mlip_bench.run.schedule import Outcome
     from mlip_bench.run.store import Store
@@ -64,7 +69,7 @@ RECOMMENDED = "recommended"
 OLD_TASKS = "tasks"
 
 # What can be given beside --from: nothing that decides a result.
-BESIDE_FROM = ("from_", "out", "store", "fresh", "jobs", "timeout", "trust")
+BESIDE_FROM = ("from_", "out", "store", "fresh", "jobs", "scheduler", "timeout", "trust")
 
 
 @with_measure_options
@@ -90,6 +95,7 @@ def run(
     store: StoreFolder = None,
     fresh: Fresh = False,
     jobs: Jobs = None,
+    scheduler: Scheduler = LOCAL,
     timeout: Timeout = None,
     crystal: CrystalFile = None,
     trust: Trust = False,
@@ -105,25 +111,29 @@ def run(
 
     if from_ is not None:
         refuse_beside_from(context)
-        request, plan, said = repeated(from_, trust)
+        request, plan, said = repeated(from_, trust, scheduler == LOCAL)
         say_of_data(said)
     else:
         files, potential = apart(potential)
-        names = with_device(chosen(potential, family_names(), "potential"), device) if potential else []
+        names = chosen(potential, family_names(), "potential") if potential else []
+        names = with_device(names, device, scheduler == LOCAL) if names else []
         measures = chosen(measure, list(MEASURES), "measure")
+        if "all" not in (potential, measure):
+            refuse_impossible(names, measures)
         of_files = [kind_of(path).family for path in files]
         overrides = parse_settings(settings or [], list(dict.fromkeys(names + of_files)))
-        published = plan_files(files, names, device, overrides, trust)
+        published = plan_files(files, names, device if scheduler == LOCAL else "cpu", overrides, trust)
         plan_potentials(names, preset, system or "", overrides)  # before any download: are they right?
         request = DataRequest(system, dataset, train, test, split, seed, crystal, reading)
         data = request.read()
+        names = fit_for(names, data, potential == "all")
         fitted = plan_potentials(names, preset, data.system, overrides)
         plan = Plan(data, fitted + published, tuple(measures), seed, device, preset, trust, given)
     folder = out or Path("reports") / plan.dataset.system
     say_of(plan)
     limit = parse_duration(timeout, "--timeout")
-    with prepared(folder, store) as kept:
-        perform(plan, request, folder, kept, fresh, jobs, limit)
+    with prepared(folder, store) as kept, scheduled(scheduler, jobs, kept, plan) as (cluster, plan):
+        perform(plan, request, folder, kept, fresh, jobs, limit, cluster)
 
 
 def perform(
@@ -134,6 +144,7 @@ def perform(
     fresh: bool,
     jobs: int | None,
     timeout_s: float | None,
+    cluster: "Cluster | None",
 ) -> None:
     """Do a plan and write its report."""
     from mlip_bench.report import build, is_current
@@ -143,7 +154,7 @@ def perform(
 
     tasks = plan.tasks(Data.of(plan.dataset, store.put_structures))
     describe(plan, folder, command_line(), request.as_table())
-    with working(store, tasks, jobs, timeout_s, fresh) as executor:
+    with working(store, tasks, jobs, timeout_s, fresh, cluster) as executor:
         outcome = schedule.run(tasks, executor, folder)
     say_taken(outcome.n_kept, len(tasks), store)
     say_notes(folder, plan.potentials)
@@ -173,6 +184,7 @@ def sweep(
     store: StoreFolder = None,
     fresh: Fresh = False,
     jobs: Jobs = None,
+    scheduler: Scheduler = LOCAL,
     timeout: Timeout = None,
     crystal: CrystalFile = None,
     trust: Trust = False,
@@ -185,7 +197,7 @@ def sweep(
     from mlip_bench.run.plan import Plan
     from mlip_bench.run.sweep import MEASURES, in_order, ladder
 
-    names = with_device(chosen(potential, family_names(), "potential"), device)
+    names = with_device(chosen(potential, family_names(), "potential"), device, scheduler == LOCAL)
     overrides, varied = parse_settings(settings or [], names), parse_varied(vary or [], names)
     budget_s, limit = parse_duration(budget, "--budget"), parse_duration(timeout, "--timeout")
     for name in names:  # before any download: are they right?
@@ -196,9 +208,9 @@ def sweep(
     plan = Plan(data, (), MEASURES, seed, device, trust=trust)
     folder = out or Path("reports") / f"{data.system}-sweep"
     say_of(plan)
-    with prepared(folder, store) as kept:
+    with prepared(folder, store) as kept, scheduled(scheduler, jobs, kept, plan) as (cluster, plan):
         sizes = in_order(ladders, seeds, seed)
-        perform_sweep(plan, sizes, request, folder, kept, fresh, jobs, limit, budget_s)
+        perform_sweep(plan, sizes, request, folder, kept, fresh, jobs, limit, budget_s, cluster)
 
 
 def perform_sweep(
@@ -211,6 +223,7 @@ def perform_sweep(
     jobs: int | None,
     timeout_s: float | None,
     budget_s: float,
+    cluster: "Cluster | None",
 ) -> None:
     """Do what a budget pays for, write the report, and export what it recommends."""
     from mlip_bench.report import build, is_current
@@ -221,7 +234,7 @@ def perform_sweep(
 
     data = Data.of(plan.dataset, store.put_structures)
     tasks = [task for size in sizes for task in plan.tasks_of(size.potential, data)]
-    with working(store, tasks, jobs, timeout_s, fresh) as executor:
+    with working(store, tasks, jobs, timeout_s, fresh, cluster) as executor:
         one = Sweep(plan, data, executor, Results(folder), budget_s, say)
         one.refuse_too_small(sizes)
         # Until it is known how far the budget goes: the rows of a sweep that is ended can be shown, too.
@@ -254,6 +267,7 @@ def tune(
     store: StoreFolder = None,
     fresh: Fresh = False,
     jobs: Jobs = None,
+    scheduler: Scheduler = LOCAL,
     timeout: Timeout = None,
     trust: Trust = False,
     *,
@@ -273,12 +287,12 @@ def tune(
     data = DataRequest(system, dataset, train, None, RANDOM, seed, None, reading).read(whole=True)
     (planned,) = plan_potentials([name], "standard", data.system, overrides)
     folder = out or Path("reports") / f"{data.system}-tune-{name}"
-    with prepared(folder, store) as kept:
+    with prepared(folder, store) as kept, scheduled(scheduler, jobs, kept) as (cluster, _):
         known = Data.of(data, kept.put_structures)
         task = tuning.problem(name, planned.hypers, data, known, folds, seed, trust)
         say(f"data: {data.origin} ({len(data.train)} training); {len(task.dimensions)} numbers to tune")
         say_of_data(data.notes)
-        with working(kept, tuning.first(task), jobs, limit, fresh, quiet=True) as executor:
+        with working(kept, tuning.first(task), jobs, limit, fresh, cluster, quiet=True) as executor:
             start, best = tuning.tune(task, executor, trials, say)
         table = folder / f"{name}.toml"
         write_atomically(table, tuning.entry(task, start, best))
@@ -303,30 +317,66 @@ def prepared(folder: Path, store: Path | None) -> "Iterator[Store]":
 
 
 @contextlib.contextmanager
+def scheduled(
+    scheduler: str, jobs: int | None, store: "Store", plan: "Plan | None" = None
+) -> "Iterator[tuple[Cluster | None, Any]]":
+    """Give the workers of a scheduler, and the plan with what they time on; no workers for this machine."""
+    if scheduler == LOCAL:
+        yield None, plan
+        return
+    from mlip_bench.cli.doctor import opened
+    from mlip_bench.measure import MEASURES
+
+    if jobs is not None:
+        raise UserError("--jobs is for this machine; on a cluster each worker says how many it does at once")
+    is_timed = plan is not None and any(MEASURES[name].alone for name in plan.measures)
+    with opened(scheduler, store.folder, say) as cluster:
+        cluster.wait_for_workers(plan.device if plan is not None and is_timed else None)
+        yield cluster, plan and dataclasses.replace(plan, timed_on=cluster.timed_on)
+
+
+@contextlib.contextmanager
 def working(
     store: "Store",
     tasks: "Sequence[Task]",
     jobs: int | None,
     timeout_s: float | None,
     fresh: bool = False,
+    cluster: "Cluster | None" = None,
     quiet: bool = False,
-) -> "Iterator[LocalExecutor]":
+) -> "Iterator[Executor]":
     """Give an executor that shows on the terminal what it does; ``quiet`` only what takes long."""
     from mlip_bench.cli.progress import watcher
-    from mlip_bench.hardware import available_cores
-    from mlip_bench.run.executor import LocalExecutor, Watcher, prepare
+    from mlip_bench.run.executor import Executor, LocalExecutor, Watcher, prepare
 
     prepare(tasks)
-    fits = sum(not task.alone and not task.needs for task in tasks)
-    side_by_side = max(fits, sum(len(task.parts) for task in tasks))
-    if jobs is None and any(task.on_gpu for task in tasks):
-        jobs = 1  # side by side they would share one card
-    elif jobs is None:  # each fit or part on a core of its own, as far as there are any, and cores
-        jobs = len(available_cores()) if quiet else min(len(available_cores()), max(1, side_by_side))
     watching: contextlib.AbstractContextManager[Watcher]
-    watching = contextlib.nullcontext(Watcher()) if quiet else watcher(console)
-    with watching as shown, LocalExecutor(store, jobs, timeout_s, shown, fresh) as executor:
-        yield executor
+    watching = contextlib.nullcontext(Watcher()) if quiet else watcher(console, len(tasks))
+    executor: Executor
+    with watching as shown:
+        if cluster is None:
+            executor = LocalExecutor(store, side_by_side(tasks, jobs, quiet), timeout_s, shown, fresh)
+        else:
+            from mlip_bench.run.dask_executor import DaskExecutor
+
+            executor = DaskExecutor(store, cluster, tasks, timeout_s, shown, fresh)
+        with executor:
+            yield executor
+
+
+def side_by_side(tasks: "Sequence[Task]", jobs: int | None, every_core: bool) -> int:
+    """Return how many tasks work at once on this machine where nobody says."""
+    from mlip_bench.hardware import available_cores
+
+    if jobs is not None:
+        return jobs
+    if any(task.on_gpu for task in tasks):
+        return 1  # side by side they would share one card
+    n_cores = len(available_cores())
+    # Each fit or part on a core of its own, as far as there are any, and cores.
+    n_fits = sum(not task.alone and not task.needs for task in tasks)
+    n_parts = sum(len(task.parts) for task in tasks)
+    return n_cores if every_core else min(n_cores, max(1, n_fits, n_parts))
 
 
 def refuse_beside_from(context: typer.Context) -> None:

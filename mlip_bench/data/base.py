@@ -84,6 +84,8 @@ def most_stable_periodic(structures: list[Atoms]) -> Atoms | None:
 def most_stable(structures: list[Atoms]) -> Atoms | None:
     """Return the structure of least energy per atom, without its values; None where all are isolated atoms.
 
+    Of data without energies it is the one of least forces.
+
     Energies are counted from those per element that fit the data best, so that compositions compare. Only
     structures that are periodic in the most directions count, and of these those with the most elements.
     """
@@ -91,9 +93,12 @@ def most_stable(structures: list[Atoms]) -> Atoms | None:
     if not structures:
         return None
     species = reference.elements(structures)
-    zero = reference.energies_per_element(structures, species)
+    known = all(map(reference.has_energy, structures))
+    zero = reference.energies_per_element(structures, species) if known else None
 
     def formation_energy(atoms: Atoms) -> float:
+        if zero is None:
+            return float((reference.forces(atoms) ** 2).mean())
         counts = reference.composition([atoms], species)[0]
         return (reference.energy(atoms) - float(counts @ zero)) / len(atoms)
 

@@ -218,9 +218,11 @@ def _joint_factors(works: Sequence[Work]) -> tuple[float, float]:
 
 
 def _work(structures: Sequence[Atoms], first: int, second: int) -> Work | None:
-    """Return the changes between two frames, or None where they are too far apart."""
+    """Return the changes between two frames, or None where they are too far apart or have no energies."""
     one, two = structures[first], structures[second]
     n_atoms = len(one)
+    if not (reference.has_energy(one) and reference.has_energy(two)):
+        return None
     strains = strain(one, two)
     largest = float(np.abs(strains).max())
     if largest > LARGEST_STRAIN:  # a small rotation does no work

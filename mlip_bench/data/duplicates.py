@@ -134,6 +134,10 @@ def same_labels(first: Atoms, second: Atoms) -> bool:
     return bool(np.abs(sizes[0] - sizes[1]).max() < EQUAL_FORCE)
 
 
+def _energy_of(atoms: Atoms) -> str:
+    return f" ({reference.energy(atoms):.6g} eV)" if reference.has_energy(atoms) else ""
+
+
 def on_repeated(structures: Sequence[Atoms], numbers: dict[int, int]) -> list[str]:
     """Return a sentence on duplicates, and one on equal geometries with other labels, where there are any.
 
@@ -149,8 +153,7 @@ def on_repeated(structures: Sequence[Atoms], numbers: dict[int, int]) -> list[st
             duplicates += 1
             continue
         conflicts += 1
-        energies = (reference.energy(other), reference.energy(atoms))
-        first_pair = first_pair or f"{first} ({energies[0]:.6g} eV) and {index} ({energies[1]:.6g} eV)"
+        first_pair = first_pair or f"{first}{_energy_of(other)} and {index}{_energy_of(atoms)}"
     found = []
     if conflicts:
         found.append(

@@ -43,6 +43,9 @@ UNSEEN = re.compile(
     "|multiplicity|dipoles?|dipolemoments?|(electric|external|e)fields?)$"
 )
 
+# What an energy may be called that is none of the names above: a frame with such a key is not without one.
+MAY_BE_AN_ENERGY = re.compile("energ|^e([^a-z]|$)|^(e0|etot|toten|epot|pot)")
+
 # Where no key looks like the label that is missing, so many are named.
 KEYS_LISTED = 8
 
@@ -53,7 +56,7 @@ SAME = 1e-5
 class Keys(NamedTuple):
     """The keys that the labels of a frame are taken from; None where it has none."""
 
-    energy: str
+    energy: str | None
     forces: str | None
     stress: str | None
 
@@ -72,7 +75,8 @@ def choose(frame: Mapping[str, Any], options: ReadingOptions, needs_forces: bool
     """Return the keys to take the labels of a frame from; raises :class:`UserError` where there is no choice.
 
     A key that the user named must be there. Labels that were not named come from the prefix of those that
-    were, else from the first prefix that has energy and forces.
+    were, else from the first prefix that has energy and forces. A frame with forces, and no key that could be
+    an energy, has none.
     """
     named = {"energy": options.energy_key, "forces": options.forces_key, "stress": options.stress_key}
     if not needs_forces:
@@ -94,7 +98,10 @@ def choose(frame: Mapping[str, Any], options: ReadingOptions, needs_forces: bool
         if energy and (forces or not needs_forces):
             break
     else:
-        raise _incomplete(frame, table, named)
+        alone = _forces_alone(frame, table, named) if needs_forces else None
+        if alone is None:
+            raise _incomplete(frame, table, named)
+        prefix, energy, forces = alone[0], None, alone[1]
     if named["energy"] is None and named["forces"] is None:
         _refuse_contradiction(frame, table, Keys(energy, forces, None), prefixes[: prefixes.index(prefix)])
     stress = named["stress"] or _first(table.get(prefix, {}), "stress", "virial")
@@ -193,6 +200,19 @@ def _refuse_contradiction(
                 f"'{key}' has no complete set of labels beside it, and '{instead}' differs from it; name the "
                 "keys that belong together with --energy-key and --forces-key"
             )
+
+
+def _forces_alone(
+    frame: Mapping[str, Any], table: Mapping[str, Mapping[str, str]], named: Mapping[str, str | None]
+) -> tuple[str, str] | None:
+    """Return prefix and key of the forces of a frame that has no energy, or None of any other frame."""
+    if named["energy"] is not None or any(MAY_BE_AN_ENERGY.search(_plain(key)) for key in frame):
+        return None
+    if named["forces"] is not None:
+        return prefix_of(named["forces"]) or BARE, named["forces"]
+    found = [(prefix, labels["forces"]) for prefix, labels in table.items() if "forces" in labels]
+    order = [*PREFIXES[:-1], BARE]
+    return min(found, key=lambda one: order.index(one[0]) if one[0] in order else 0, default=None)
 
 
 def _agree(one: Any, other: Any) -> bool:

@@ -40,8 +40,13 @@ ISOLATED = "isolated"
 
 
 def energy(atoms: Atoms) -> float:
-    """Return the reference energy of the whole structure, eV."""
-    return float(atoms.calc.results["energy"])
+    """Return the reference energy of the whole structure, eV; NaN where the data has none."""
+    return float(atoms.calc.results["energy"]) if has_energy(atoms) else float("nan")
+
+
+def has_energy(atoms: Atoms) -> bool:
+    """Tell whether a structure has a reference energy: data for forces alone has none."""
+    return atoms.calc.results.get("energy") is not None
 
 
 def forces(atoms: Atoms) -> np.ndarray:
@@ -60,9 +65,9 @@ def group(atoms: Atoms) -> str:
     return str(atoms.info.get("group", atoms.info.get("config_type", "all")))
 
 
-def labelled(atoms: Atoms, energy: float, forces: np.ndarray, stress: np.ndarray | None) -> Atoms:
+def labelled(atoms: Atoms, energy: float | None, forces: np.ndarray, stress: np.ndarray | None) -> Atoms:
     """Attach reference values to a structure and return it; without a volume there is no stress."""
-    values = {"energy": energy, "forces": forces}
+    values: dict[str, object] = {"forces": forces} if energy is None else {"energy": energy, "forces": forces}
     if stress is not None and atoms.cell.rank == 3:
         values["stress"] = stress
     atoms.calc = SinglePointCalculator(atoms, **values)
@@ -92,7 +97,8 @@ def split_off_isolated_atoms(structures: Sequence[Atoms]) -> tuple[list[Atoms], 
     energies: dict[str, float] = {}
     for atoms in filter(is_isolated_atom, structures):
         (symbol,) = atoms.get_chemical_symbols()
-        energies[symbol] = min(energies.get(symbol, np.inf), energy(atoms))
+        if has_energy(atoms):
+            energies[symbol] = min(energies.get(symbol, np.inf), energy(atoms))
     return others, energies
 
 
@@ -164,20 +170,19 @@ def shortest_distance(atoms: Atoms, cutoff: float) -> float:
 
 
 def refuse_unlabelled(atoms: Atoms, where: str) -> None:
-    """Raise :class:`UserError` if a structure has no atoms, no energy, or no forces of theirs.
+    """Raise :class:`UserError` if a structure has no atoms, or no forces of theirs; an energy may be missing.
 
     ``where`` names the structure in the message.
     """
     if len(atoms) == 0:
         raise UserError(f"{where}: the structure has no atoms; remove the frame")
     results = atoms.calc.results if atoms.calc is not None else {}
-    for key in ("energy", "forces"):
-        if results.get(key) is None:
-            raise UserError(f"{where}: no {key}; every frame needs 'energy' (eV) and 'forces' (eV/Å)")
+    if results.get("forces") is None:
+        raise UserError(f"{where}: no forces; every frame needs 'energy' (eV) and 'forces' (eV/Å)")
     if forces(atoms).shape != (len(atoms), 3):
         raise UserError(f"{where}: forces have shape {forces(atoms).shape}, not ({len(atoms)}, 3)")
     for key in ("energy", "forces"):
-        if not np.all(np.isfinite(results[key])):
+        if results.get(key) is not None and not np.all(np.isfinite(results[key])):
             raise UserError(f"{where}: '{key}' has a NaN or infinite value; remove or repair the frame")
 
 

@@ -34,7 +34,7 @@ def take(atoms: Atoms, options: ReadingOptions) -> Taken:
     )
     alone = is_isolated_atom(bare)
     chosen = keys.choose(frame, options, needs_forces=not alone)
-    energy = _energy(frame[chosen.energy], chosen.energy)
+    energy = None if chosen.energy is None else _energy(frame[chosen.energy], chosen.energy)
     forces = (
         np.zeros((1, 3)) if chosen.forces is None else _forces(frame[chosen.forces], chosen.forces, len(bare))
     )

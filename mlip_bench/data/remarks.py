@@ -29,6 +29,7 @@ class Remarks:
     unseen: Counter[str] = field(default_factory=Counter)
     disagreeing: Counter[tuple[str, str]] = field(default_factory=Counter)
     without_forces: int = 0
+    without_energy: int = 0
     without_volume: int = 0
     padded: int = 0
     with_stress: int = 0
@@ -53,8 +54,10 @@ class Remarks:
         self.with_stress += has_stress
         self.without_volume += taken.keys.stress is not None and not has_stress
         self.padded += bool(taken.atoms.pbc.any()) and taken.atoms.cell.rank < 3
-        per_atom = reference.energy(taken.atoms) / len(taken.atoms)
-        self.largest_energy = max(self.largest_energy, per_atom, key=abs)
+        self.without_energy += taken.keys.energy is None
+        if taken.keys.energy is not None:
+            per_atom = reference.energy(taken.atoms) / len(taken.atoms)
+            self.largest_energy = max(self.largest_energy, per_atom, key=abs)
 
     def reject(self, where: str, error: UserError) -> None:
         """Count a frame that cannot be used."""
@@ -85,6 +88,11 @@ class Remarks:
             notes.append(
                 f"{_frames(self.without_forces)} of an isolated atom without forces, taken with zero forces"
             )
+        if self.without_energy:
+            notes.append(
+                f"{_frames(self.without_energy)} without an energy: only potentials that predict forces "
+                "alone can be fitted to them"
+            )
         if self.padded:
             notes.append(
                 f"no cell vector along open directions in {_frames(self.padded)}: vacuum is put there, and "
@@ -101,6 +109,8 @@ class Remarks:
 
     def _sibling(self, taken: Taken) -> str | None:
         """Return the other of free energy and energy, which the note on them names, or which is the same."""
+        if taken.keys.energy is None:
+            return None
         labels = ("free_energy", "energy")
         others = [keys.same_prefix(taken.frame, taken.keys.energy, label) for label in labels]
         return next((other for other in others if other not in (None, taken.keys.energy)), None)
@@ -120,7 +130,7 @@ class Remarks:
         if not self.taken:
             return ""
         described = [
-            f"energy from '{found.energy}'"
+            (f"energy from '{found.energy}'" if found.energy else "no energy")
             + (f", forces from '{found.forces}'" if found.forces else ", no forces")
             + (f", stress from '{found.stress}'" if found.stress else ", no stress")
             + (f" ({_frames(count)})" if len(self.taken) > 1 else "")
@@ -133,7 +143,8 @@ class Remarks:
         if self.energy_apart <= keys.SAME:
             return ""
         (found, _), *_ = self.taken.most_common(1)
-        free = keys.prefix_of(found.energy) is not None and "free" in found.energy.casefold()
+        free = found.energy is not None and "free" in found.energy.casefold()
+        free = free and keys.prefix_of(str(found.energy)) is not None
         reason = ", because forces are its gradient" if free and self.options.energy_key is None else ""
         return (
             f"'{found.energy}' is taken as the energy{reason}; it differs from '{self.other_energy}' by up "

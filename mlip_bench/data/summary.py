@@ -42,7 +42,7 @@ def _describe(structures: list[Atoms]) -> list[str]:
         str(len(structures)),
         str(sum(len(atoms) for atoms in structures)),
         " ".join(reference.elements(structures)),
-        f"{min(energies):.3f} to {max(energies):.3f}",
+        f"{np.nanmin(energies):.3f} to {np.nanmax(energies):.3f}" if np.isfinite(energies).any() else "none",
         f"{largest:.2f}",
         f"{stresses.min():.1f} to {stresses.max():.1f}" if len(stresses) else "none",
         f"{closest:.2f}" if np.isfinite(closest) else f"beyond {FARTHEST:g}",
@@ -71,7 +71,8 @@ def draw_histograms(dataset: Dataset, path: Path) -> None:
             )
             labels = ("energy (eV/atom)", "force component (eV/Å)", "stress component (GPa)")
             for axes, numbers, label in zip(panels, values, labels, strict=True):
-                axes.hist(numbers, bins=40, histtype="step", density=True, color=color, label=name)
+                there = numbers[np.isfinite(numbers)]
+                axes.hist(there, bins=40, histtype="step", density=True, color=color, label=name)
                 axes.set(xlabel=label, yticks=[])
         panels[0].set_ylabel("density")
         panels[-1].legend(frameon=False)

@@ -83,6 +83,11 @@ def implementations(potential: Potential) -> tuple[str, ...]:
     return (KERNELS,) if potential.lammps() is None else (LAMMPS, KERNELS)
 
 
+def natural_ensemble(potential: Potential) -> str:
+    """Return ``npt``, in which steps are timed, or ``nvt`` for a potential without a stress."""
+    return "npt" if potential.predicts_stress else "nvt"
+
+
 class Simulation:
     """Dynamics of a periodic structure at constant energy, temperature or pressure; a context manager.
 
@@ -91,12 +96,14 @@ class Simulation:
     potential : a fitted potential that knows the elements of ``atoms``.
     atoms : periodic in three directions; not changed.
     seed : of the initial velocities.
-    ensemble : ``nve``, ``nvt`` or ``npt``.
+    ensemble : ``nve``, ``nvt`` or ``npt``; if None, :func:`natural_ensemble`.
     temperature : of the initial velocities and of the thermostat (K).
     timestep : in fs; with ``STILL_FS`` the atoms stay where they are.
     native : False runs a family through the bridge even where LAMMPS has a pair style of it.
 
-    Raises :class:`DynamicsFailed` at the start, or in a later run, where the dynamics do not hold.
+    Raises :class:`DynamicsFailed` at the start, or in a later run, where the dynamics do not hold, and
+    :class:`UserError` for ``npt`` with a potential that predicts no stress. Where it predicts no energy,
+    ``thermo`` takes 0 for it.
     """
 
     def __init__(
@@ -104,13 +111,15 @@ class Simulation:
         potential: Potential,
         atoms: Atoms,
         seed: int = 1,
-        ensemble: str = "npt",
+        ensemble: str | None = None,
         temperature: float = TEMPERATURE_K,
         timestep: float = TIMESTEP_FS,
         native: bool = True,
     ):
-        self.session = LammpsSession(potential.elements_)
+        ensemble = ensemble or natural_ensemble(potential)
         self._potential = potential
+        self._refuse_without_stress(ensemble)
+        self.session = LammpsSession(potential.elements_)
         self._ensemble = ensemble
         self._atoms = atoms
         self._callbacks: list[ExternalFix] = []
@@ -151,6 +160,7 @@ class Simulation:
 
     def switch(self, ensemble: str, temperature: float = TEMPERATURE_K) -> None:
         """Go on in another ensemble, from the positions and velocities as they are."""
+        self._refuse_without_stress(ensemble)
         self._require_constant_energy(ensemble, any(isinstance(c, FluxRecorder) for c in self._callbacks))
         self._ensemble = ensemble
         self._commands("unfix motion", _motion(ensemble, temperature))
@@ -196,6 +206,12 @@ class Simulation:
         """Let LAMMPS do more: computes, fixes and output of its own, set up as they are needed."""
         self._commands(*lines)
         self._run("run 0 post no")
+
+    def _refuse_without_stress(self, ensemble: str) -> None:
+        if ensemble == "npt" and not self._potential.predicts_stress:
+            raise UserError(
+                f"{self._potential.family} predicts no stress: its dynamics are at constant volume (nve, nvt)"
+            )
 
     def _require_constant_energy(self, ensemble: str, recording: bool) -> None:
         """Refuse to record a flux under a thermostat, which changes velocities within the step unseen."""
@@ -272,21 +288,28 @@ def _motion(ensemble: str, temperature: float) -> str:
 
 
 class Bridge(ExternalFix):
-    """Energy, forces and virial of an ASE calculator as the interaction of a LAMMPS simulation."""
+    """Energy, forces and virial of an ASE calculator, what it has of them, as LAMMPS's interaction."""
 
     def __init__(self, session: LammpsSession, atoms: Atoms, calculator: Calculator):
         self.calculator = calculator
         session.command(f"pair_style zero {BRIDGE_CUTOFF}")
         session.command("pair_coeff * *")
         super().__init__(session, atoms, BRIDGE)
-        session.command(f"fix_modify {BRIDGE} energy yes virial yes")
+        self._gives = [
+            name for name in ("energy", "forces", "stress") if name in calculator.implemented_properties
+        ]
+        for contribution, name in (("energy", "energy"), ("virial", "stress")):
+            if name in self._gives:
+                session.command(f"fix_modify {BRIDGE} {contribution} yes")
 
     def _act(self, step: int, order: np.ndarray, f: np.ndarray) -> None:
         """Set forces (n_atoms, 3) in place, and energy and virial of the step."""
-        self.calculator.calculate(self._atoms, ["energy", "forces", "stress"], ["positions", "cell"])
+        self.calculator.calculate(self._atoms, self._gives, ["positions", "cell"])
         results = self.calculator.results
         f[:] = results["forces"][order]
-        self._lmp.fix_external_set_energy_global(BRIDGE, results["energy"])
-        # LAMMPS's virial is in eV, positive in compression, in the order xx yy zz xy xz yz.
-        virial = -results["stress"] * self._atoms.get_volume()
-        self._lmp.fix_external_set_virial_global(BRIDGE, virial[[0, 1, 2, 5, 4, 3]].tolist())
+        if "energy" in self._gives:
+            self._lmp.fix_external_set_energy_global(BRIDGE, results["energy"])
+        if "stress" in self._gives:
+            # LAMMPS's virial is in eV, positive in compression, in the order xx yy zz xy xz yz.
+            virial = -results["stress"] * self._atoms.get_volume()
+            self._lmp.fix_external_set_virial_global(BRIDGE, virial[[0, 1, 2, 5, 4, 3]].tolist())

@@ -202,3 +202,17 @@ class Measure(Reported):
     options: Callable[[str, Options], Options] = field(default=lambda preset, given: {})
     """All options, of a preset and of those that were given; raises UserError where one is wrong."""
     parts: Parts | None = None
+    needs: frozenset[str] = frozenset()
+    """What a potential must predict beside forces: ``energy``, ``stress``."""
+
+    def impossible(self, kind: type[Potential]) -> str | None:
+        """Say why it cannot be measured of a family; None where it can."""
+        lacking = sorted(self.needs - kind.predicts)
+        return f"not possible: {kind.family} predicts no {' and no '.join(lacking)}" if lacking else None
+
+    def measured(self, subject: Subject, progress: Progress) -> list[Value]:
+        """Return its values of a potential; where the family lacks what it needs, one that says so."""
+        reason = self.impossible(type(subject.potential))
+        if reason is None:
+            return self.run(subject, progress)
+        return [Value(next(iter(self.metrics)), np.nan, error=f"{self.name}: {reason}")]

@@ -77,9 +77,15 @@ def standard(atoms: Atoms, name: str = "crystal") -> Crystal:
 def relaxed(atoms: Atoms, calculator: Calculator, name: str = "crystal") -> Crystal:
     """Return the crystal with cell and positions at the least energy that its symmetry allows.
 
-    Raises UserError where the potential makes it collapse or come apart.
+    Without a stress of the calculator only the positions come to rest, in the cell as it is. Raises UserError
+    where the potential makes it collapse or come apart.
     """
     primitive = standard(atoms, name).primitive
+    if not has_stress(calculator):
+        primitive.calc = calculator
+        relax_positions(primitive, FORCE_TOLERANCE, name)
+        primitive.calc = None
+        return standard(primitive, name)
     start = primitive.get_volume()
     primitive.calc = calculator
     primitive.set_constraint(FixSymmetry(primitive, symprec=SYMMETRY_TOLERANCE))
@@ -98,6 +104,11 @@ def relaxed(atoms: Atoms, calculator: Calculator, name: str = "crystal") -> Crys
     primitive.set_constraint()
     primitive.calc = None
     return standard(primitive, name)
+
+
+def has_stress(calculator: Calculator) -> bool:
+    """Tell whether a calculator gives a stress."""
+    return "stress" in calculator.implemented_properties
 
 
 def relax_positions(atoms: Atoms, force_tolerance: float, name: str) -> None:

@@ -55,8 +55,12 @@ class Potential(ABC):
     """Raised whenever a fit or a prediction changes: one of another revision is never taken for it."""
     packages: ClassVar[tuple[str, ...]]
     """Distributions whose version decides the result of a fit or a prediction."""
+    predicts: ClassVar[frozenset[str]] = frozenset({"energy", "forces", "stress"})
+    """What predictions hold: ``forces`` always; without ``energy`` or ``stress`` these are NaN."""
     conservative: ClassVar[bool] = True
     """False where forces are predicted directly and are not the gradient of the energy."""
+    counterpart: ClassVar[str] = ""
+    """Of a family with direct forces: the conservative one that differs in nothing else, by its name."""
     stochastic: ClassVar[bool] = True
     """False where a fit has no random choice, so that other seeds give the same potential."""
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
@@ -129,6 +133,16 @@ class Potential(ABC):
         """The number of fitted parameters."""
 
     @property
+    def predicts_energy(self) -> bool:
+        """Whether there is an energy."""
+        return "energy" in self.predicts
+
+    @property
+    def predicts_stress(self) -> bool:
+        """Whether there is a stress."""
+        return "stress" in self.predicts
+
+    @property
     def fits_stress(self) -> bool:
         """Whether a fit with these hyper-parameters uses the stress of the training data."""
         return True
@@ -180,22 +194,31 @@ class Potential(ABC):
         the same result; the caller removes the folder when the fit is done, or when anything else changed.
 
         Each structure carries energy, forces and possibly stress in its calculator. A structure of one
-        isolated atom fixes the zero of that element. Readers of files check structures as they read them;
-        here it is only refused what has no values.
+        isolated atom fixes the zero of that element. A family that predicts no energy needs none. Readers of
+        files check structures as they read them; here it is only refused what has no values.
         """
         if not train:
             raise UserError(f"{self.family}: there are no structures to train on")
         for index, atoms in enumerate(train):
             reference.refuse_unlabelled(atoms, f"training structure {index + 1}")
+            if self.predicts_energy and not reference.has_energy(atoms):
+                raise UserError(
+                    f"{self.family} learns energies, and training structure {index + 1} has none; only a "
+                    "family that predicts forces alone does without"
+                )
         structures, isolated = reference.split_off_isolated_atoms(train)
         if not structures:
             raise UserError(f"{self.family}: the training data has isolated atoms only")
         self.elements_ = reference.elements(structures)
-        self.notes_ = _on_isolated_atoms(isolated, self.elements_)
-        self.zero_ = reference.energy_zero(structures, self.elements_, isolated, self.centred)
         self.example_ = example_of(structures)
         self._checkpoint = checkpoint
-        self._fit(reference.with_zero(structures, self.elements_, -self.zero_), seed, progress)
+        if self.predicts_energy:
+            self.notes_ = _on_isolated_atoms(isolated, self.elements_)
+            self.zero_ = reference.energy_zero(structures, self.elements_, isolated, self.centred)
+            structures = reference.with_zero(structures, self.elements_, -self.zero_)
+        else:
+            self.notes_, self.zero_ = [], np.zeros(len(self.elements_))
+        self._fit(structures, seed, progress)
         return self
 
     def _refit_zero(self, structures: Sequence[Atoms]) -> list[Atoms]:
@@ -244,7 +267,7 @@ class Potential(ABC):
         return self
 
     def predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
-        """Return energy, forces and stress of each structure, in order."""
+        """Return energy, forces and stress of each structure, in order; NaN of what the family has not."""
         for atoms in structures:
             self._refuse_foreign_elements(atoms)
         predictions = self._predict(structures) if structures else []
@@ -303,7 +326,7 @@ class Potential(ABC):
         return zeros
 
     def calculator(self) -> Calculator:
-        """Return an ASE calculator that gives energy, forces and stress."""
+        """Return an ASE calculator that gives energy, forces and stress: what of these is predicted."""
         self._refuse_unfitted()
         step, zeros = self._stepper(), self._zeros()
 
@@ -313,7 +336,7 @@ class Potential(ABC):
                 self._refuse_foreign_elements(atoms)
             return _with_zeros(step(atoms), of_atoms)
 
-        return PotentialCalculator(predict)
+        return PotentialCalculator(predict, self.predicts)
 
     def save(self, folder: Path | str) -> None:
         """Write the potential into a folder that :func:`mlip_bench.potentials.load` reads."""
@@ -431,13 +454,19 @@ def refuse_missing_gpu() -> None:
 
 
 class PotentialCalculator(Calculator):
-    """A function that predicts one structure as an ASE calculator: energy, forces and stress."""
+    """A function that predicts one structure as an ASE calculator: what of energy, forces, stress it has.
 
-    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012  # ASE asks for a list
+    For what is not among ``predicts`` ASE raises ``PropertyNotImplementedError``.
+    """
 
-    def __init__(self, predict: Callable[[Atoms], Prediction]):
+    def __init__(self, predict: Callable[[Atoms], Prediction], predicts: frozenset[str] = Potential.predicts):
         super().__init__()
         self._predict = predict
+        self.implemented_properties = [
+            name
+            for name in ("energy", "free_energy", "forces", "stress")
+            if name.removeprefix("free_") in predicts
+        ]
 
     def calculate(
         self,
@@ -451,15 +480,14 @@ class PotentialCalculator(Calculator):
         """
         super().calculate(atoms, properties, system_changes)
         prediction = self._predict(self.atoms)
+        has_energy, has_stress = (name in self.implemented_properties for name in ("energy", "stress"))
         finite_stress = bool(np.all(np.isfinite(prediction.stress)))
-        finite = np.isfinite(prediction.energy) and np.all(np.isfinite(prediction.forces))
-        if not finite or (self.atoms.pbc.all() and not finite_stress):
+        finite = np.all(np.isfinite(prediction.forces)) and (np.isfinite(prediction.energy) or not has_energy)
+        if not finite or (has_stress and self.atoms.pbc.all() and not finite_stress):
             raise NotFinite(f"the potential's prediction for {self.atoms.symbols} is not finite (NaN)")
-        self.results = {
-            "energy": prediction.energy,
-            "free_energy": prediction.energy,
-            "forces": prediction.forces,
-        }
+        self.results = {"forces": prediction.forces}
+        if has_energy:
+            self.results |= {"energy": prediction.energy, "free_energy": prediction.energy}
         if finite_stress:
             self.results["stress"] = prediction.stress
         elif properties and "stress" in properties:

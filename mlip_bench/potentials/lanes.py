@@ -3,9 +3,11 @@
 numba leaves it to LLVM to make vector code of loops, and a loop of 16 channels is too short for that: most of
 its time goes into finding out that its arrays do not overlap. Here it is said outright. ``load(array, start,
 8)`` reads eight neighbours of a one-dimensional array; +, -, * and a factor act on all; ``store`` writes them
-back, ``total`` adds them up. The number of lanes is a literal; 1 does for what is left of a row.
+back, ``total`` adds them up, ``exponential`` is e^x of each. The number of lanes is a literal; 1 does for
+what is left of a row.
 """
 
+import math
 import operator
 from typing import Any
 
@@ -159,3 +161,47 @@ def _multiply(one: Any, other: Any) -> Any:
     if isinstance(one, types.Float) and isinstance(other, Lanes):
         return lambda one, other: multiply(splat(one, other), other)
     return None
+
+
+# e^x = 2^k e^y with k the whole number next to x / ln 2, so that |y| <= ln 2 / 2, and the Taylor series of
+# e^y, of which so many terms reach double precision. ln 2 in two parts keeps y exact.
+LN_2_HIGH, LN_2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10
+TERMS = 13
+LEAST = -708.0
+"""Below it, e^x is taken for e^-708: smaller ones would not be normal numbers."""
+
+
+@intrinsic
+def exponential(typing: Any, value: Any) -> Any:
+    """Return e^x of each lane, for numbers in double precision up to 700; that of C takes one by one."""
+    if value.number.bitwidth != 64:
+        raise errors.TypingError("the exponential of lanes is for double precision")
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        kind = context.get_value_type(value)
+        whole = ir.VectorType(ir.IntType(64), value.count)
+        short = ir.VectorType(INDEX, value.count)
+
+        def constant(number: float) -> Any:
+            return ir.Constant(kind, [number] * value.count)
+
+        def times_plus(one: Any, other: Any, more: Any) -> Any:
+            return builder.fadd(builder.fmul(one, other, flags=("contract",)), more, flags=("contract",))
+
+        small = builder.fcmp_ordered("<", given[0], constant(LEAST))
+        x = builder.select(small, constant(LEAST), given[0])
+        floor = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(kind, [kind]), f"llvm.floor.v{value.count}f64"
+        )
+        k = builder.call(floor, [times_plus(x, constant(1 / math.log(2)), constant(0.5))])
+        y = times_plus(k, constant(-LN_2_LOW), times_plus(k, constant(-LN_2_HIGH), x))
+        series = constant(1 / math.factorial(TERMS))
+        for n in reversed(range(TERMS)):
+            series = times_plus(series, y, constant(1 / math.factorial(n)))
+        # The bits of 2^k: its exponent, which counts from 1023, stands above 52 of the fraction.
+        exponent = builder.sext(builder.fptosi(k, short), whole)
+        biased = builder.add(exponent, ir.Constant(whole, [1023] * value.count))
+        power = builder.bitcast(builder.shl(biased, ir.Constant(whole, [52] * value.count)), kind)
+        return builder.fmul(series, power)
+
+    return value(value), code

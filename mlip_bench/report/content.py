@@ -16,7 +16,7 @@ from mlip_bench.report import findings
 from mlip_bench.results import BY_GROUP, DESCRIPTION, RESULTS, read_rows, table
 from mlip_bench.section.evidence import Evidence, wide
 from mlip_bench.section.fronts import on_front
-from mlip_bench.section.parts import Section, joined
+from mlip_bench.section.parts import Axis, Section, joined
 from mlip_bench.section.tables import several
 
 # Test sets smaller than this give errors that are themselves uncertain: said in the report.
@@ -89,7 +89,8 @@ def read(folder: Path) -> Content:
     good = _pooled(rows[rows["error"].isna()])
     for one in reported():
         good = one.adjusted(good)
-    evidence = Evidence(folder, run, good, _ranking(good), error_axes(), cost_axes())
+    ranking = _ranking(good)
+    evidence = Evidence(folder, run, good, ranking, _known(error_axes(), ranking), cost_axes())
     sections = joined(section for one in reported() for section in one.sections(evidence))
     failures = rows.loc[rows["error"].notna(), ["potential", "measure", "error"]]
     failures = failures.assign(measure=failures["measure"].str.removesuffix(BY_GROUP)).drop_duplicates()
@@ -105,6 +106,12 @@ def read(folder: Path) -> Content:
     ]
     shown = [section for section in sections if section.parts]
     return Content(evidence, shown, failures, findings.of(evidence), warnings)
+
+
+def _known(errors: tuple[Axis, ...], ranking: pd.DataFrame) -> tuple[Axis, ...]:
+    """Return the first error, and of the others those that any potential has: some predict forces alone."""
+    first, *others = errors
+    return (first, *(axis for axis in others if ranking[axis.metric].notna().any()))
 
 
 def _of_data(rows: pd.DataFrame, sha256: str) -> tuple[pd.DataFrame, list[str]]:
@@ -166,11 +173,13 @@ def _on_data(run: Mapping[str, Any]) -> list[str]:
 
 def _on_direct_forces(good: pd.DataFrame) -> list[str]:
     known = set(family_names())
+    kinds = {name: family(name) for name in good["family"].unique() if name in known}
     return [
-        f"{name} predicts forces directly: they are not the gradient of its energy, so molecular dynamics "
-        "with it does not conserve energy."
-        for name in good["family"].unique()
-        if name in known and not family(name).conservative
+        f"{name} predicts forces directly: they are not the gradient of "
+        f"{'its energy' if 'energy' in kind.predicts else 'an energy, and it has none'}, so molecular "
+        "dynamics with it does not conserve energy."
+        for name, kind in kinds.items()
+        if not kind.conservative
     ]
 
 
@@ -179,7 +188,7 @@ def _notes_of_values(good: pd.DataFrame) -> list[str]:
     noted = good.loc[good["note"].notna(), ["measure", "potential", "split", "note"]].drop_duplicates()
     names: dict[tuple[str, str, str], list[str]] = {}
     for row in noted.itertuples():
-        on = f" on {row.split} data" if row.split else ""
+        on = f" on {row.split} data" if isinstance(row.split, str) else ""
         names.setdefault((row.measure.removesuffix(BY_GROUP), on, row.note), []).append(row.potential)
     return [
         f"{measure} of {several(dict.fromkeys(having))}{on}: {note}."

@@ -1,5 +1,7 @@
 """What the numbers decide, in words: the first lines of a report."""
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from mlip_bench.report import fronts
@@ -18,7 +20,7 @@ def of(evidence: Evidence) -> list[str]:
     choice = fronts.recommended(known)
     if choice is not None and choice != best.name:
         chosen = known.loc[choice]
-        errors = " and ".join(axis.say(chosen) for axis in evidence.errors)
+        errors = " and ".join(_said(evidence.errors, chosen))
         sentences.append(
             f"Cheapest within {100 * fronts.WITHIN:.0f} % of the best {first.quantity} error: {choice}, "
             f"{errors} at {price.say(chosen)}."
@@ -38,8 +40,13 @@ def of(evidence: Evidence) -> list[str]:
 def _on_best(errors: tuple[Axis, ...], best: pd.Series) -> str:
     first, *others = errors
     statistic = f" ({first.statistic})" if first.statistic else ""
-    said = ", ".join([f"{first.say(best)}{statistic}", *(axis.say(best) for axis in others)])
+    said = ", ".join([f"{first.say(best)}{statistic}", *_said(others, best)])
     return f"Smallest {first.quantity} error on the test data: {best.name}, {said}."
+
+
+def _said(errors: Iterable[Axis], row: pd.Series) -> list[str]:
+    """Say the errors that a potential has: one that predicts forces alone has no other."""
+    return [axis.say(row) for axis in errors if pd.notna(row[axis.metric])]
 
 
 def _on_cheapest(error: Axis, price: Axis, cheapest: pd.Series, best: pd.Series) -> str:

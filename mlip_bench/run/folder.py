@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,6 @@ class RunFolder:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / PUBLISHED
         self._commits = _read_commits(self._path)
-        self._rows: dict[PotentialTask, list[Row]] = {}
 
     def write(self, tasks: Mapping[PotentialTask, Path], failures: Sequence[Row]) -> None:
         """Write the rows of finished tasks, each with its folder in the store, and of failed ones.
@@ -52,8 +52,9 @@ class RunFolder:
         The potentials of fits become ``potentials/<name>``, predictions ``predictions/<name>.npz``, and what
         a measurement draws ``curves/<name>-<measure>.npz``.
         """
-        rows = [row for task, folder in tasks.items() for row in self._rows_of(task, folder)]
-        write_rows(self.folder / RESULTS, [*rows, *failures])
+        # Read again each time: those of a hundred thousand tasks are too many to be kept.
+        rows = (row for task, folder in tasks.items() for row in task.rows(folder))
+        write_rows(self.folder / RESULTS, chain(rows, failures))
         wanted = {
             name: (source, commit_of(folder))
             for task, folder in tasks.items()
@@ -66,11 +67,6 @@ class RunFolder:
                 self._copy(source, name)
                 self._commits[name] = commit
         write_atomically(self._path, json.dumps(self._commits, indent=1, ensure_ascii=False) + "\n")
-
-    def _rows_of(self, task: PotentialTask, folder: Path) -> list[Row]:
-        if task not in self._rows:  # not by key: a task of two names has rows under both
-            self._rows[task] = task.rows(folder)
-        return self._rows[task]
 
     def _remove(self, name: str) -> None:
         path = self.folder / name

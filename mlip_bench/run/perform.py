@@ -53,7 +53,7 @@ def _(task: Measurement, work: Work, threads: int, progress: Progress) -> None:
     started, start = now(), time.perf_counter()
     of = subject(task, work)
     of = dataclasses.replace(of, parts=tuple(map(Store(work.store).entry, task.parts)))
-    values = MEASURES[task.measure].run(of, progress)
+    values = MEASURES[task.measure].measured(of, progress)
     wall_s = time.perf_counter() - start
     rows = task.success(values, started, wall_s, threads, of.potential.n_parameters)
     write_rows(work.folder / TASK_ROWS, rows)

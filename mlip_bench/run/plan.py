@@ -121,6 +121,12 @@ class Data:
     reference: str
     """SHA-256 of the reference from first principles, or ``none``."""
 
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """The hashes of all structures."""
+        every = (self.train, self.test, self.crystal, self.named)
+        return tuple(dict.fromkeys(sha256 for sha256 in every if sha256 is not None))
+
     @classmethod
     def of(cls, dataset: Dataset, put: Callable[[Sequence[Atoms]], str]) -> "Data":
         """Return what tasks know of a dataset; ``put`` keeps structures and returns their SHA-256."""
@@ -151,6 +157,8 @@ class Plan:
     """Let files that are read run code of their authors; it changes no result."""
     given: Mapping[str, Options] = field(default_factory=dict)
     """What the user chose of measures, by their names; the preset decides the rest."""
+    timed_on: tuple[str, str] | None = None
+    """Processor and device of timings, where they are not made on this machine."""
 
     def __post_init__(self) -> None:
         """Raise :class:`UserError` where two potentials have one name: their results would be mixed up.
@@ -176,7 +184,10 @@ class Plan:
         options = self.options
         return [
             fit,
-            *(Measurement(fit, measure, self.preset, options[measure]) for measure in self.measures),
+            *(
+                Measurement(fit, measure, self.preset, options[measure], self.timed_on)
+                for measure in self.measures
+            ),
         ]
 
     @property
@@ -242,6 +253,16 @@ class Task:
         return ()
 
     @property
+    def structures(self) -> tuple[str, ...]:
+        """The hashes of the structures that it reads in the store."""
+        return ()
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether it reads files beside the store, of the machine that it was planned on."""
+        return False
+
+    @property
     def alone(self) -> bool:
         """Whether nothing else may work on the machine meanwhile."""
         return False
@@ -268,6 +289,11 @@ class PotentialTask(Task):
     def on_gpu(self) -> bool:
         """Whether the potential does."""
         return self.fit.device != "cpu"
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """Those of its data."""
+        return self.fit.data.structures
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -389,6 +415,11 @@ class Fit(PotentialTask):
         """Long fits are."""
         return self.potential.source is None
 
+    @property
+    def reads_files(self) -> bool:
+        """What is not fitted is read."""
+        return self.potential.source is not None
+
     @cached_property
     def decides(self) -> dict[str, Any]:
         """All that decides the potential; one that is read owes nothing to data and seed."""
@@ -427,6 +458,8 @@ class Measurement(PotentialTask):
     measure: str
     preset: str
     options: Options = field(default_factory=dict)
+    timed_on: tuple[str, str] | None = None
+    """Processor and device, where a timing is not made on this machine."""
 
     @property
     def kind(self) -> str:
@@ -478,7 +511,8 @@ class Measurement(PotentialTask):
         else:
             decides |= {"train": data.train, "test": data.test}
         if self.alone:
-            decides |= {"processor": cpu_name(), "device": device_name(self.of.device), "threads": 1}
+            processor, device = self.timed_on or (cpu_name(), device_name(self.of.device))
+            decides |= {"processor": processor, "device": device, "threads": 1}
             decides |= {"named": data.named is not None}
         if measure.by_preset:
             decides |= {"preset": self.preset}
@@ -530,6 +564,11 @@ class Part(Task):
     def needs(self) -> tuple[Task, ...]:
         """The fit."""
         return (self.of.fit,)
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """Those of the measurement."""
+        return self.of.structures
 
     @property
     def resumable(self) -> bool:

@@ -4,16 +4,21 @@ Both hand tasks to an executor, gather what came of them, and write the run fold
 """
 
 import contextlib
+import time
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
 
 from mlip_bench.potentials import presets
 from mlip_bench.results import Row
-from mlip_bench.run.executor import Done, LocalExecutor, NeedFailed, TaskFailed
+from mlip_bench.run.executor import Done, Executor, NeedFailed, TaskFailed
 from mlip_bench.run.folder import RunFolder
 from mlip_bench.run.plan import PotentialTask
+
+# Of many tasks the run folder is written again when this many times as long has passed as writing took.
+WRITING_SHARE = 20
 
 
 @dataclass
@@ -34,6 +39,7 @@ class Results:
         self.finished: dict[PotentialTask, Path] = {}
         self.failed: dict[PotentialTask, Row] = {}
         self.outcome = Outcome()
+        self._next_writing = 0.0
 
     def expect(self, tasks: Sequence[PotentialTask]) -> None:
         """Name tasks whose rows are to be shown, in this order, once they are there."""
@@ -69,30 +75,46 @@ class Results:
             self.failed[task] = task.failure(f"{part.name}: {cause}", cause.started, cause.wall_s)
             self.outcome.failures.append(self.failed[task])
 
+    def write_if_due(self) -> None:
+        """Write, unless that was done a moment ago and takes long: it grows with the tasks."""
+        if time.monotonic() >= self._next_writing:
+            self.write()
+
     def write(self) -> None:
         """Write the rows and files of all finished tasks, in order."""
+        start = time.monotonic()
         shown = {task: self.finished[task] for task in self._order if task in self.finished}
         self._folder.write(shown, [row for task, row in self.failed.items() if task in self._order])
+        now = time.monotonic()
+        self._next_writing = now + WRITING_SHARE * (now - start)
 
 
-def do(tasks: Sequence[PotentialTask], executor: LocalExecutor, results: Results) -> None:
-    """Do tasks, and write the run folder after each."""
+def do(tasks: Sequence[PotentialTask], executor: Executor, results: Results) -> None:
+    """Do tasks, and write the run folder as they end."""
     futures: dict[Future[Done], list[PotentialTask]] = {}
+    ended: SimpleQueue[Future[Done]] = SimpleQueue()
     for task in tasks:  # two potentials of other names can be one task
         for part in task.parts:
             futures.setdefault(executor.submit(part, part.needs), [])
         futures.setdefault(executor.submit(task, task.needs), []).append(task)
-    done = {future for future in futures if future.done()}
+    for future in futures:
+        future.add_done_callback(ended.put)
     while True:
-        for future in done:
-            for task in futures.pop(future):
-                results.take(task, future)
-            refuse_to_go_on(future)
+        while not ended.empty():
+            _take(ended.get(), futures, results)
         # At once, too: rows of an earlier run do not stay beside the description of this one.
-        results.write()
+        results.write_if_due()
         if not futures:
             return
-        done = wait(futures, return_when=FIRST_COMPLETED).done
+        _take(ended.get(), futures, results)
+
+
+def _take(
+    future: "Future[Done]", futures: "dict[Future[Done], list[PotentialTask]]", results: Results
+) -> None:
+    for task in futures.pop(future):
+        results.take(task, future)
+    refuse_to_go_on(future)
 
 
 def refuse_to_go_on(future: "Future[Done]") -> None:
@@ -101,15 +123,17 @@ def refuse_to_go_on(future: "Future[Done]") -> None:
         future.result()
 
 
-def run(tasks: Sequence[PotentialTask], executor: LocalExecutor, folder: Path) -> Outcome:
+def run(tasks: Sequence[PotentialTask], executor: Executor, folder: Path) -> Outcome:
     """Do every task of a plan that is not done yet, long fits first: short ones fill the other cores."""
     results = Results(folder)
     results.expect(tasks)
-    do(sorted(tasks, key=_length, reverse=True), executor, results)
+    lengths = {name: _length(name) for name in {task.fit.potential.family for task in tasks}}
+    in_order = sorted(tasks, key=lambda task: lengths[task.fit.potential.family], reverse=True)
+    do(in_order, executor, results)
     results.write()
     return results.outcome
 
 
-def _length(task: PotentialTask) -> float:
-    """Return how long the largest size of the family took (s): only the order counts."""
-    return max((float(rung["seconds"]) for rung in presets.ladder(task.fit.potential.family)), default=0.0)
+def _length(family: str) -> float:
+    """Return how long the largest size of a family took (s): only the order counts."""
+    return max((float(rung["seconds"]) for rung in presets.ladder(family)), default=0.0)

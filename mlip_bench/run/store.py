@@ -147,12 +147,14 @@ class Store:
         return self.entry(task).is_dir() and not self.has(task)
 
     @contextlib.contextmanager
-    def begin(self, task: Keyed, stop: threading.Event, again: bool = False) -> Iterator[Work | None]:
+    def begin(
+        self, task: Keyed, stop: threading.Event, again: bool = False, goes_on: bool = False
+    ) -> Iterator[Work | None]:
         """Hold a task and give a new folder to work in; None where another run finished it meanwhile.
 
         Who comes second waits. What is not committed inside is gone afterwards, except for the checkpoint.
-        A finished task that is done ``again`` stays until the new one is committed. Raises :class:`Stopped`
-        where ``stop`` is set while this waits.
+        A finished task that is done ``again`` stays until the new one is committed; its checkpoint is gone,
+        unless it ``goes_on`` from there. Raises :class:`Stopped` where ``stop`` is set while this waits.
         """
         entry = self.entry(task)
         with self._held(_beside(entry, ".lock"), stop):
@@ -160,11 +162,11 @@ class Store:
                 shutil.rmtree(_beside(entry, ".checkpoint"), ignore_errors=True)
                 yield None
                 return
-            if again:
+            if again and not goes_on:
                 shutil.rmtree(_beside(entry, ".checkpoint"), ignore_errors=True)
             for leftover in entry.parent.glob(f"{task.key}.*.partial"):
                 shutil.rmtree(leftover)  # of a run that was killed: who holds the lock is alone
-            who = f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}"
+            who = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
             work = Work(self.folder, _beside(entry, f".{who}.partial"), _beside(entry, ".checkpoint"))
             work.folder.mkdir(parents=True)
             try:
@@ -218,7 +220,7 @@ class Store:
     def put_structures(self, structures: Sequence[Atoms]) -> str:
         """Keep structures with their reference values once, and return the SHA-256 they are found by."""
         sha256 = _sha256(structures)
-        path = self._structures_path(sha256)
+        path = self.structures_path(sha256)
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
@@ -234,7 +236,7 @@ class Store:
 
     def structures(self, sha256: str) -> list[Atoms]:
         """Return structures that were put; raises :class:`UserError` where the file is damaged."""
-        path = self._structures_path(sha256)
+        path = self.structures_path(sha256)
         try:
             with Trajectory(path) as file:
                 found = list(file)
@@ -244,7 +246,8 @@ class Store:
             raise UserError(f"{path}: damaged, its content is another than its name says; remove it")
         return found
 
-    def _structures_path(self, sha256: str) -> Path:
+    def structures_path(self, sha256: str) -> Path:
+        """Return the file of structures, there or not."""
         return self.folder / STRUCTURES / f"{sha256}.traj"
 
     # -- locks -----------------------------------------------------------------------------------------

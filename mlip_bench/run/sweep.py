@@ -20,7 +20,7 @@ from mlip_bench.data.dataset import Dataset
 from mlip_bench.errors import UserError
 from mlip_bench.potentials import family, presets
 from mlip_bench.results import BY_GROUP, Row
-from mlip_bench.run.executor import LocalExecutor
+from mlip_bench.run.executor import Executor
 from mlip_bench.run.plan import Data, Plan, PotentialPlan, PotentialTask
 from mlip_bench.run.schedule import Outcome, Results, do
 
@@ -144,7 +144,7 @@ class Sweep:
         self,
         plan: Plan,
         data: Data,
-        executor: LocalExecutor,
+        executor: Executor,
         results: Results,
         budget_s: float,
         say: Callable[[str], None],
@@ -167,8 +167,10 @@ class Sweep:
         deadline.daemon = True
         deadline.start()
         try:
-            for start in range(0, len(to_do), self._executor.jobs):
-                self._do(self.affordable(to_do[start : start + self._executor.jobs]), tasks)
+            while to_do:
+                n_next = self._executor.jobs  # on a cluster it is another number each time
+                self._do(self.affordable(to_do[:n_next]), tasks)
+                to_do = to_do[n_next:]
         finally:
             deadline.cancel()
         return self._swept(tasks)

@@ -38,7 +38,7 @@ from mlip_bench.potentials import family, presets
 from mlip_bench.potentials.base import Progress, silent
 from mlip_bench.potentials.linear_fit import stratified_folds
 from mlip_bench.results import write_atomically
-from mlip_bench.run.executor import Done, LocalExecutor, TaskFailed
+from mlip_bench.run.executor import Done, Executor, TaskFailed
 from mlip_bench.run.perform import do
 from mlip_bench.run.plan import Data, PotentialPlan, Task, installed
 from mlip_bench.run.store import Store, Work
@@ -113,7 +113,9 @@ class Score:
 
     def beside(self, start: "Score") -> float:
         """Return the score beside that of the start, lower is better; see the module's equation."""
-        errors = self.energy_rmse / start.energy_rmse + self.force_rmse / start.force_rmse
+        errors = self.force_rmse / start.force_rmse
+        if np.isfinite(start.energy_rmse):  # a family that predicts forces alone has none
+            errors += self.energy_rmse / start.energy_rmse
         if self.elastic_deviation is None:
             return errors if start.elastic_deviation is None else FAILED
         return errors + ELASTIC_WEIGHT * self.elastic_deviation / ELASTIC_SCALE
@@ -140,6 +142,11 @@ class Trial(Task):
     def families(self) -> tuple[str, ...]:
         """The one that is tuned."""
         return (self.problem.family,)
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """Those of its data."""
+        return self.problem.data.structures
 
     @cached_property
     def decides(self) -> dict[str, Any]:
@@ -226,14 +233,15 @@ def evaluate(
         held_out = [atoms for atoms, place in zip(train, folds, strict=True) if place == fold]
         tables.append(comparison(held_out, potential.predict(held_out)))
     deviation = None
-    if expected is not None:
+    if expected is not None and potential.predicts_stress:
         assert crystal is not None  # of which the reference is
         found = elastic.compute(crystal, next(fits).calculator(), silent)
         constants = np.array([found.value(name) for name in elastic.CUBIC])
         reference_values = np.array([expected.value(name) for name in elastic.CUBIC])
         deviation = float(np.max(np.abs(constants / reference_values - 1)))
     score = Score(dict(hypers), *_over_groups(tables), deviation)
-    if not np.all(np.isfinite([score.energy_rmse, score.force_rmse, deviation or 0.0])):
+    needed = [score.energy_rmse] if potential.predicts_energy else []
+    if not np.all(np.isfinite([*needed, score.force_rmse, deviation or 0.0])):
         raise NotFinite("its errors are not finite")
     return score
 
@@ -243,7 +251,7 @@ def _over_groups(tables: Sequence[dict[str, np.ndarray]]) -> tuple[float, float]
     table = {key: np.concatenate([one[key] for one in tables]) for key in tables[0]}
     groups = [summary(table, name) for name in np.unique(table["energy_group"]).tolist()]
     energy, force = (
-        float(np.sqrt(np.mean([group[f"{quantity}_rmse"] ** 2 for group in groups])))
+        float(np.sqrt(np.mean([group.get(f"{quantity}_rmse", np.nan) ** 2 for group in groups])))
         for quantity in ("energy", "force")
     )
     return energy, force
@@ -254,9 +262,7 @@ def first(task: Problem) -> list[Trial]:
     return [Trial(task, task.hypers([1.0] * len(task.dimensions)))]
 
 
-def tune(
-    task: Problem, executor: LocalExecutor, n_trials: int, say: Callable[[str], None]
-) -> tuple[Score, Score]:
+def tune(task: Problem, executor: Executor, n_trials: int, say: Callable[[str], None]) -> tuple[Score, Score]:
     """Return the first score and the best one; trials are kept in the store and not repeated."""
     bounds = [(np.log(dimension.low), np.log(dimension.high)) for dimension in task.dimensions]
     members = max(FEWEST, min(POPULATION * len(bounds), n_trials))
@@ -289,7 +295,7 @@ def tune(
 class Search:
     """Scores points of a search, and keeps the best; a trial that fails, by any cause, scores ``FAILED``."""
 
-    def __init__(self, task: Problem, executor: LocalExecutor, say: Callable[[str], None]):
+    def __init__(self, task: Problem, executor: Executor, say: Callable[[str], None]):
         self._task, self._executor, self._say = task, executor, say
         self._n_trials = self._n_failed = 0
         (start,) = self._outcomes([np.zeros(len(task.dimensions))])
@@ -355,9 +361,9 @@ def _told(score: Score, start: Score) -> str:
     elastic_part = (
         "" if score.elastic_deviation is None else f", C off by {100 * score.elastic_deviation:.1f} %"
     )
+    energy_part = f"{score.energy_rmse:.2f} meV/atom, " if np.isfinite(score.energy_rmse) else ""
     return (
-        f"{score.energy_rmse:.2f} meV/atom, {score.force_rmse:.1f} meV/Å held out{elastic_part}; "
-        f"score {score.beside(start):.3f}"
+        f"{energy_part}{score.force_rmse:.1f} meV/Å held out{elastic_part}; score {score.beside(start):.3f}"
     )
 
 

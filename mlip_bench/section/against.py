@@ -26,7 +26,9 @@ def draw(evidence: Evidence, name: str, key: str, label: str, tip: Callable[[pd.
     ranking = having(evidence, key)
     sketch = new_sketch(name, 7.4, 3.7 if evidence.is_sweep else 3.3)
     panels = sketch.canvas.subplots(1, len(evidence.errors), squeeze=False)[0]
+    known = ranking
     for axes, error in zip(panels, evidence.errors, strict=True):
+        ranking = known.dropna(subset=[error.metric])
         axes.plot(*fronts.steps(ranking[key], ranking[error.metric]), color=GUIDE, linewidth=2.5, zorder=1)
         for potential, row in ranking.iterrows():
             text = f"{potential}: {error.tip(row)}, {tip(row)}"
@@ -38,7 +40,7 @@ def draw(evidence: Evidence, name: str, key: str, label: str, tip: Callable[[pd.
         else:
             label_points(axes, ranking.index, ranking[key], ranking[error.metric])
     if evidence.is_sweep:
-        legend_of_families(evidence, sketch, ranking)
+        legend_of_families(evidence, sketch, known)
     return sketch
 
 

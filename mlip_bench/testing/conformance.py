@@ -2,13 +2,15 @@
 
 import copy
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import PropertyNotImplementedError
 from scipy.spatial.transform import Rotation
 
-from mlip_bench.data.reference import composition, with_zero
+from mlip_bench.data.reference import composition, forces, labelled, stress, with_zero
 from mlip_bench.data.voigt import to_matrix
 from mlip_bench.errors import UserError
 from mlip_bench.potentials import load
@@ -40,14 +42,17 @@ def states_its_revision(case: Case) -> None:
 
 
 def shapes(case: Case) -> None:
-    """Energy is a number, forces are (n_atoms, 3), stress is (6,), all finite."""
+    """Energy is a number, forces are (n_atoms, 3), stress is (6,): finite where the family predicts them.
+
+    What it does not predict is NaN, so that nobody takes it for a number.
+    """
     for atoms, prediction in zip(case.probes, case.potential.predict(case.probes), strict=True):
         assert isinstance(prediction.energy, float)
         assert prediction.forces.shape == (len(atoms), 3)
         assert prediction.stress.shape == (6,)
-        assert np.isfinite(prediction.energy)
         assert np.isfinite(prediction.forces).all()
-        assert np.isfinite(prediction.stress).all()
+        assert np.isfinite(prediction.energy) == case.potential.predicts_energy
+        assert (np.isfinite(prediction.stress) == case.potential.predicts_stress).all()
 
 
 def empty_list(case: Case) -> None:
@@ -59,7 +64,7 @@ def one_atom(case: Case) -> None:
     """A lone atom has an energy, no force, and without a cell no stress."""
     symbol = case.potential.elements_[0]
     prediction = case.predict(Atoms(symbol))
-    assert np.isfinite(prediction.energy)
+    assert np.isfinite(prediction.energy) == case.potential.predicts_energy
     np.testing.assert_allclose(prediction.forces, np.zeros((1, 3)), atol=ROUNDING)
     assert np.isnan(prediction.stress).all()
 
@@ -104,7 +109,7 @@ def rotation(case: Case) -> None:
     rotated.set_cell(np.array(atoms.cell) @ matrix.T)
     rotated.positions = atoms.positions @ matrix.T
     before, after = case.predict(atoms), case.predict(rotated)
-    assert abs(before.energy - after.energy) < ROUNDING * len(atoms)
+    _assert_same_energy(before.energy, after.energy, ROUNDING * len(atoms))
     np.testing.assert_allclose(after.forces, before.forces @ matrix.T, atol=ROUNDING)
     np.testing.assert_allclose(
         to_matrix(after.stress), matrix @ to_matrix(before.stress) @ matrix.T, atol=ROUNDING
@@ -116,7 +121,7 @@ def permutation(case: Case) -> None:
     atoms = case.probes[0]
     order = np.random.default_rng(0).permutation(len(atoms))
     before, after = case.predict(atoms), case.predict(atoms[order])
-    assert abs(before.energy - after.energy) < ROUNDING * len(atoms)
+    _assert_same_energy(before.energy, after.energy, ROUNDING * len(atoms))
     np.testing.assert_allclose(after.forces, before.forces[order], atol=ROUNDING)
     np.testing.assert_allclose(after.stress, before.stress, atol=ROUNDING)
 
@@ -127,7 +132,7 @@ def translation(case: Case) -> None:
     moved = atoms.copy()
     moved.positions += [1.234, -7.89, 0.456]
     before, after = case.predict(atoms), case.predict(moved)
-    assert abs(before.energy - after.energy) < ROUNDING * len(atoms)
+    _assert_same_energy(before.energy, after.energy, ROUNDING * len(atoms))
     np.testing.assert_allclose(after.forces, before.forces, atol=ROUNDING)
 
 
@@ -135,7 +140,7 @@ def extensivity(case: Case) -> None:
     """A supercell has as many times the energy, repeated forces, and the same stress."""
     atoms = case.probes[0]
     before, after = case.predict(atoms), case.predict(atoms.repeat((2, 1, 1)))
-    assert abs(after.energy - 2 * before.energy) < ROUNDING * len(atoms)
+    _assert_same_energy(2 * before.energy, after.energy, ROUNDING * len(atoms))
     np.testing.assert_allclose(after.forces, np.tile(before.forces, (2, 1)), atol=ROUNDING)
     np.testing.assert_allclose(after.stress, before.stress, atol=ROUNDING)
 
@@ -199,7 +204,7 @@ def zero_of_the_energy(case: Case) -> None:
     shifts = composition(case.probes, elements) @ moved
     before, after = case.potential.predict(case.probes), shifted.predict(case.probes)
     for one, other, shift in zip(before, after, shifts, strict=True):
-        assert abs(other.energy - shift - one.energy) < SHIFTED_ENERGY * len(one.forces)
+        _assert_same_energy(one.energy, other.energy - shift, SHIFTED_ENERGY * len(one.forces))
         np.testing.assert_allclose(other.forces, one.forces, atol=SHIFTED_FORCE)
 
 
@@ -219,9 +224,31 @@ def calculator_agrees(case: Case) -> None:
     atoms = case.probes[0].copy()
     atoms.calc = case.potential.calculator()
     prediction = case.predict(atoms)
-    assert abs(atoms.get_potential_energy() - prediction.energy) < ROUNDING * len(atoms)
     np.testing.assert_allclose(atoms.get_forces(), prediction.forces, atol=ROUNDING)
-    np.testing.assert_allclose(atoms.get_stress(), prediction.stress, atol=ROUNDING)
+    if case.potential.predicts_energy:
+        _assert_same_energy(atoms.get_potential_energy(), prediction.energy, ROUNDING * len(atoms))
+    else:
+        _assert_not_implemented(atoms.get_potential_energy)
+    if case.potential.predicts_stress:
+        np.testing.assert_allclose(atoms.get_stress(), prediction.stress, atol=ROUNDING)
+    else:
+        _assert_not_implemented(atoms.get_stress)
+
+
+def data_without_energies(case: Case) -> None:
+    """A family without an energy is fitted to forces alone, to the same; any other says that it cannot be."""
+    bare = [labelled(atoms.copy(), None, forces(atoms), stress(atoms)) for atoms in case.train]
+    if case.potential.predicts_energy:
+        message = ""
+        try:
+            case.family(**case.hypers).fit(bare, seed=1)
+        except UserError as error:
+            message = str(error)
+        assert "energies" in message
+        return
+    found = case.family(**case.hypers).fit(bare, seed=1).predict(case.probes)
+    for before, after in zip(case.potential.predict(case.probes), found, strict=True):
+        _assert_same(before, after)
 
 
 CHECKS: tuple[Check, ...] = (
@@ -243,10 +270,25 @@ CHECKS: tuple[Check, ...] = (
     zero_of_the_energy,
     foreign_element,
     calculator_agrees,
+    data_without_energies,
 )
 
 
 def _assert_same(one: Prediction, other: Prediction) -> None:
-    assert abs(one.energy - other.energy) < ROUNDING * len(one.forces)
+    _assert_same_energy(one.energy, other.energy, ROUNDING * len(one.forces))
     np.testing.assert_allclose(one.forces, other.forces, atol=ROUNDING)
     np.testing.assert_allclose(one.stress, other.stress, atol=ROUNDING)
+
+
+def _assert_same_energy(one: float, other: float, tolerance: float) -> None:
+    """Two energies (eV) agree; NaN, of a family without energies, agrees with NaN."""
+    np.testing.assert_allclose(one, other, rtol=0, atol=tolerance)
+
+
+def _assert_not_implemented(ask: Callable[[], object]) -> None:
+    """The calculator raises for a property that the family does not predict, as ASE does."""
+    try:
+        ask()
+    except PropertyNotImplementedError:
+        return
+    raise AssertionError(f"{ask} gives something that is not predicted")

@@ -17,8 +17,9 @@ SPEED = 5e-3
 STEP = 0.1
 FINITE_DIFFERENCE = 1e-7
 
-# Rounding of a flux, relative to the sum of what its terms could be.
-FLUX_ROUNDING = 1e-10
+# Rounding of a flux, relative to its largest component: some 1e-15, and 4e-10 of kernel regression, in which
+# large terms cancel.
+FLUX_ROUNDING = 1e-8
 
 
 def energies_of_atoms(case: Case) -> None:

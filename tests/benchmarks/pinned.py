@@ -16,25 +16,27 @@ PRESET = "quick"
 
 
 def fitted(name, folder):
-    """Fit a family to the embedded data, networks for one epoch: that does not change what a step costs."""
+    """Fit a family to the embedded data, networks for one step: that does not change the cost."""
     settings = hypers(name, PRESET, "Mo")
-    if "epochs" in settings:
-        settings["epochs"] = 1
+    for one in {"epochs", "steps"} & settings.keys():
+        settings[one] = 1
     family(name)(**settings).fit(records.load("embedded", "Mo").train).save(folder)
     return folder
 
 
-def blocks(folder, n_atoms, slowdown=0.0):
+def blocks(folder, n_atoms, slowdown=0.0, native=True):
     """Return what ``timed_blocks`` does for the potential in a folder."""
-    return run_in_child(_blocks, folder, n_atoms, slowdown, cores=available_cores()[-1:], progress=silent)
+    cores = available_cores()[-1:]
+    return run_in_child(_blocks, folder, n_atoms, slowdown, native, cores=cores, progress=silent)
 
 
-def _blocks(folder, n_atoms, slowdown, progress):
+def _blocks(folder, n_atoms, slowdown, native, progress):
     potential = load(folder)
     if slowdown:
         make = potential.calculator
         potential.calculator = lambda: slowed(make(), slowdown)
-    return timed_blocks(potential, records.load("embedded", "Mo").crystal, n_atoms, progress)
+    crystal = records.load("embedded", "Mo").crystal
+    return timed_blocks(potential, crystal, n_atoms, progress, native=native)
 
 
 def slowed(calculator, share):

@@ -10,9 +10,10 @@ from threadpoolctl import threadpool_limits
 from mlip_bench.data import records
 from mlip_bench.hardware import available_cores
 from mlip_bench.potentials.nnp import NNP, samples
-from mlip_bench.potentials.nnp.geometry import tables
 from mlip_bench.potentials.nnp.model import SKIN, Evaluator
 from mlip_bench.potentials.presets import hypers
+from mlip_bench.potentials.symmetry_functions.descriptors import descriptors, scaling
+from mlip_bench.potentials.symmetry_functions.geometry import tables
 
 pytestmark = pytest.mark.benchmark
 
@@ -49,8 +50,8 @@ def test_torch_reference(benchmark, fitted):
 def test_training_epoch(benchmark, fitted):
     structures = records.load("embedded", "Mo").train
     layout = tables(fitted.functions_, fitted.elements_)
-    raw = [samples.descriptors(atoms, layout) for atoms in structures]
-    ranges = samples.scaling(raw, layout)
+    raw = [descriptors(atoms, layout) for atoms in structures]
+    ranges = scaling(raw, layout)
     data = samples.join(structures, raw, ranges, np.zeros(len(structures)), 1.0)
     with ThreadPoolExecutor(len(available_cores())) as threads, threadpool_limits(1, user_api="blas"):
         trainer = fitted._trainer(data, np.array([], int), 0, threads)

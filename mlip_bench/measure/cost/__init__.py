@@ -8,7 +8,8 @@ block but a long simulation does not: with it, short blocks made the ruler up to
 A family that LAMMPS has a pair style of is timed both ways, in it and by the code here; the ruler is always
 LAMMPS's. A potential whose dynamics explode meanwhile is timed nevertheless, on rattled copies and with steps
 so short that its atoms stay where they are, and a note says so. Data without a crystal is timed on a box of
-copies of its most stable slab or molecule; so is a structure that the user names.
+copies of its most stable slab or molecule; so is a structure that the user names. A potential without a
+stress is timed at constant volume, and a note says so.
 """
 
 import dataclasses
@@ -40,6 +41,9 @@ LEAST_BLOCKS, MOST_BLOCKS = 7, 41
 
 RULER = "Mo_Zuo_JPCA2020.snapcoeff"
 RULER_LATTICE_CONSTANT = 3.1676  # Å, PBE, Materials Project
+
+# How a potential is timed that has no stress.
+TIMED_NVT = "no stress is predicted, so its steps are NVT, the ruler's NPT"
 
 # How a potential is timed whose dynamics explode.
 TIMED_STILL = f"timed on rattled copies with steps of {STILL_FS:g} fs, in which nothing moves"
@@ -74,15 +78,16 @@ def timed(
 
     Raises :class:`DynamicsFailed` where not even the first step gives finite forces.
     """
-    native, note = implementation == LAMMPS, None
+    native = implementation == LAMMPS
+    note = None if potential.predicts_stress else TIMED_NVT
     try:
         blocks = timed_blocks(potential, sample, n_atoms, progress, least, native=native)
     except DynamicsFailed as failure:
         atoms = boxes.rattled(boxes.repeated_to(sample, n_atoms))
         blocks = timed_blocks(potential, atoms, n_atoms, progress, least, STILL_FS, native)
-        note = f"{failure}; {TIMED_STILL}"
+        note = "; ".join(filter(None, (note, str(failure), TIMED_STILL)))
     return [
-        dataclasses.replace(value, note=note, implementation=implementation) for value in values_of(*blocks)
+        dataclasses.replace(value, implementation=implementation) for value in values_of(*blocks, note=note)
     ]
 
 
@@ -124,7 +129,7 @@ def ratios(blocks: np.ndarray, n_atoms: int, n_ruler_atoms: int) -> np.ndarray:
     return (per_step / n_atoms) / (ruler / n_ruler_atoms)
 
 
-def values_of(blocks: np.ndarray, n_atoms: int, n_ruler_atoms: int) -> list[Value]:
+def values_of(blocks: np.ndarray, n_atoms: int, n_ruler_atoms: int, note: str | None = None) -> list[Value]:
     """Turn times per step (n_blocks, 2) of potential and ruler into values with their spread."""
     per_step, ruler = blocks.T
     series = {
@@ -134,9 +139,9 @@ def values_of(blocks: np.ndarray, n_atoms: int, n_ruler_atoms: int) -> list[Valu
         "ruler_s_per_step": ruler,
     }
     return [
-        Value(metric, float(np.median(values)), n_atoms=n_atoms, spread=half_interquartile(values))
+        Value(metric, float(np.median(values)), n_atoms=n_atoms, spread=half_interquartile(values), note=note)
         for metric, values in series.items()
-    ] + [Value("n_blocks", float(len(blocks)), n_atoms=n_atoms)]
+    ] + [Value("n_blocks", float(len(blocks)), n_atoms=n_atoms, note=note)]
 
 
 def half_interquartile(values: np.ndarray) -> float:

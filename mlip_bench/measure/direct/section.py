@@ -1,7 +1,7 @@
 """Direct against conservative forces in the report: one table, what it says in words, and its ratios.
 
-A family with direct forces stands beside the conservative one that its class is derived from, where a run has
-one potential of each. The ratios of the two SevenNets stand beside those of the slide that introduced
+A family with direct forces stands beside the conservative one that it names as its counterpart, where a run
+has one potential of each. The ratios of the two SevenNets stand beside those of the slide that introduced
 SevenNet-dFS: for Li6PS5Cl with 416 atoms, training 480 s against 302 s, inference 26.51 s against 130.15 s,
 dynamics 2.96 s against 755.63 s.
 """
@@ -18,6 +18,7 @@ from mlip_bench.section.drawing import Sketch, new_sketch, plain_numbers
 from mlip_bench.section.evidence import Evidence
 from mlip_bench.section.looks import GUIDE, INK
 from mlip_bench.section.parts import MISSING, Part, Plot, Section, Sentences, Table
+from mlip_bench.section.tables import several
 
 # The families of the slide: conservative, direct.
 ON_SLIDE = ("sevennet", "sevennet-dfs")
@@ -54,6 +55,7 @@ MEASURED = (
     Quantity("net force per atom (meV/Å)", "net_force", ".1e"),
     Quantity("net torque on a cluster, per atom (meV)", "net_torque", ".1e"),
     Quantity("drift of the energy in NVE (meV/atom/ps)", "energy_drift", "+.1e"),
+    Quantity("drift of the kinetic energy (meV/atom/ps)", "kinetic_drift", "+.1e"),
     Quantity("temperature at the end of NVE (K)", "nve_temperature", ".0f"),
 )
 
@@ -83,12 +85,16 @@ def sections(evidence: Evidence) -> list[Section]:
     parts: list[Part] = [comparison(evidence)]
     if said := findings(evidence):
         parts.insert(0, Sentences(said))
-    pair = pair_of(evidence)
-    if pair is not None and ratios(evidence):
-        where = ": here (filled), on the slide (hollow)." if pair.on_slide else "."
-        caption = f"Time and memory of {pair.conservative} over those of {pair.direct}{where}"
-        parts.insert(0, Plot("direct", caption, lambda: _draw(evidence, pair)))
+    drawn = [pair for pair in pairs(evidence) if ratios(evidence, pair)]
+    parts = [*(_plot(evidence, pair, index) for index, pair in enumerate(drawn)), *parts]
     return [Section("Direct against conservative forces", parts, place=70)]
+
+
+def _plot(evidence: Evidence, pair: Pair, index: int) -> Plot:
+    where = ": here (filled), on the slide (hollow)." if pair.on_slide else "."
+    caption = f"Time and memory of {pair.conservative} over those of {pair.direct}{where}"
+    name = f"direct-{index + 1}" if index else "direct"
+    return Plot(name, caption, lambda: _draw(evidence, pair, name))
 
 
 def measured(evidence: Evidence) -> pd.DataFrame:
@@ -98,10 +104,10 @@ def measured(evidence: Evidence) -> pd.DataFrame:
     return wide[evidence.ranked(wide.columns)]
 
 
-def pair_of(evidence: Evidence) -> Pair | None:
-    """Return the potentials that are set against each other, or None where the run has not one such pair.
+def pairs(evidence: Evidence) -> list[Pair]:
+    """Return the potentials that are set against each other: at most one pair of each two families.
 
-    Of several pairs it is the one that is called by its families.
+    Of several pairs of the same families it is the one that is called by them, or none.
     """
     known = set(family_names())
     families = evidence.ranking["family"].loc[measured(evidence).columns]
@@ -110,17 +116,20 @@ def pair_of(evidence: Evidence) -> Pair | None:
         Pair(conservative, direct, (families[conservative], families[direct]) == ON_SLIDE)
         for direct, kind in kinds.items()
         for conservative, base in kinds.items()
-        if base.conservative and not kind.conservative and issubclass(kind, base)
+        if not kind.conservative and kind.counterpart == base.family
     ]
-    by_family = [pair for pair in found if all(families[n] == n for n in (pair.conservative, pair.direct))]
-    chosen = by_family or found
-    return chosen[0] if len(chosen) == 1 else None
+    chosen = []
+    for of_direct in dict.fromkeys(families[pair.direct] for pair in found):
+        own = [pair for pair in found if families[pair.direct] == of_direct]
+        by_family = [pair for pair in own if all(families[n] == n for n in (pair.conservative, pair.direct))]
+        chosen += (by_family or own) if len(by_family or own) == 1 else []
+    return chosen
 
 
 def comparison(evidence: Evidence) -> Table:
     """All numbers of the measure with errors and training times, one column per potential."""
     names = list(map(str, measured(evidence).columns))
-    pair, unfitted = pair_of(evidence), ranking.without_stress(evidence)
+    compared, unfitted = pairs(evidence), ranking.without_stress(evidence)
     rows, marked = [], False
     for quantity, label, values in _rows(evidence):
         cells = [label]
@@ -128,11 +137,11 @@ def comparison(evidence: Evidence) -> Table:
             is_marked = quantity.key == "stress_rmse" and name in unfitted and pd.notna(values[name])
             marked |= is_marked
             cells.append(_cell(values[name], quantity) + (ranking.UNFITTED if is_marked else ""))
-        if pair is not None:
+        for pair in compared:
             ratio = values[pair.conservative] / values[pair.direct] if quantity.ratio else float("nan")
             cells.append("" if pd.isna(ratio) else f"{ratio:.2f}")
         rows.append(cells)
-    heading = ["", *names, *([f"{pair.conservative} / {pair.direct}"] if pair is not None else [])]
+    heading = ["", *names, *(f"{pair.conservative} / {pair.direct}" for pair in compared)]
     note = _note(evidence, marked)
     return Table(heading, rows, note=note, name="direct", widths=(3, *[1] * (len(heading) - 1)))
 
@@ -146,17 +155,15 @@ def _note(evidence: Evidence, marked: bool) -> str:
         "Times on one core, except training. J: derivatives of the forces by the positions, 0 curl for a "
         "gradient."
     )
-    _, direct = ON_SLIDE
-    if direct in set(evidence.ranking["family"]):
-        note += f" The net force is taken off by {direct} itself unless remove_net_force is off."
+    kinds = {name: family(name) for name in evidence.ranking["family"].unique() if name in family_names()}
+    balanced = [name for name, kind in kinds.items() if hasattr(kind.Hypers, "remove_net_force")]
+    if balanced:
+        note += f" The net force is taken off by {several(balanced)} itself unless remove_net_force is off."
     return f"{note} {ranking.stress_note(evidence)}" if marked else note
 
 
-def ratios(evidence: Evidence) -> list[Ratio]:
-    """The ratios of the conservative to the direct potential; none where the run has not both."""
-    pair = pair_of(evidence)
-    if pair is None:
-        return []
+def ratios(evidence: Evidence, pair: Pair) -> list[Ratio]:
+    """The ratios of the conservative to the direct potential."""
     found: list[Ratio] = []
     slide = {**SLIDE, "single_point_s": SLIDE_SINGLE_POINT} if pair.on_slide else {}
     for quantity, label, values in _rows(evidence):
@@ -171,9 +178,10 @@ def ratios(evidence: Evidence) -> list[Ratio]:
 
 def findings(evidence: Evidence) -> list[str]:
     """Say of each ratio of the slide whether this run has it too."""
-    pair, sentences = pair_of(evidence), []
-    for ratio in ratios(evidence):
-        if ratio.slide is None or pair is None:
+    sentences = []
+    both = [(pair, ratio) for pair in pairs(evidence) for ratio in ratios(evidence, pair)]
+    for pair, ratio in both:
+        if ratio.slide is None:
             continue
         verdict = "reproduced" if abs(ratio.value / ratio.slide - 1) <= TOLERANCE else "not reproduced"
         sentences.append(
@@ -206,10 +214,10 @@ def _rows(evidence: Evidence) -> list[tuple[Quantity, str, pd.Series]]:
     return found
 
 
-def _draw(evidence: Evidence, pair: Pair) -> Sketch:
+def _draw(evidence: Evidence, pair: Pair, name: str) -> Sketch:
     """Draw time and memory of the conservative potential over those of the direct one, and the slide's."""
-    drawn = ratios(evidence)
-    sketch = new_sketch("direct", 7.4, 0.9 + 0.32 * len(drawn))
+    drawn = ratios(evidence, pair)
+    sketch = new_sketch(name, 7.4, 0.9 + 0.32 * len(drawn))
     axes = sketch.canvas.subplots()
     places = range(len(drawn))
     look = evidence.style(evidence.ranking.at[pair.direct, "family"])

@@ -118,5 +118,6 @@ MEASURE = Measure(
     revision=1,
     packages=("ase", "matscipy", "numpy", "spglib"),
     of_crystal=True,
+    needs=frozenset({"stress"}),
     sections=beside(__name__),
 )

@@ -148,5 +148,6 @@ MEASURE = Measure(
     revision=1,
     packages=("ase", "numpy", "spglib"),
     of_crystal=True,
+    needs=frozenset({"energy", "stress"}),
     sections=beside(__name__),
 )

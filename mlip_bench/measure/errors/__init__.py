@@ -76,12 +76,14 @@ class Predicted:
     predictions: list[Prediction] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
     """Why structures could not be predicted, by their numbers."""
+    predicts: frozenset[str] = Potential.predicts
+    """What the family predicts at all."""
 
     @property
     def non_finite(self) -> dict[int, str]:
         """Which quantities of structures are not finite, by their numbers."""
         pairs = zip(self.numbers, self.structures, self.predictions, strict=True)
-        return {n: names for n, atoms, one in pairs if (names := _not_finite(atoms, one))}
+        return {n: names for n, atoms, one in pairs if (names := _not_finite(atoms, one, self.predicts))}
 
 
 def run(subject: Subject, progress: Progress) -> list[Value]:
@@ -111,7 +113,7 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
                 for metric, value in errors.items()
             ]
         values += _lacking(table, predicted, split)
-        if not subject.fitted:
+        if not subject.fitted and subject.potential.predicts_energy:
             # The training data comes first, and it alone decides.
             shift = shift_per_element(predicted) if shift is None else shift
             values += shifted_errors(predicted, table, shift, split)
@@ -131,7 +133,7 @@ def shift_per_element(predicted: Predicted) -> dict[str, float]:
     """
     missing = []
     for atoms, prediction in zip(predicted.structures, predicted.predictions, strict=True):
-        if np.isfinite(prediction.energy):
+        if np.isfinite(prediction.energy) and reference.has_energy(atoms):
             rest = reference.energy(atoms) - prediction.energy
             missing.append(reference.labelled(atoms.copy(), rest, reference.forces(atoms), None))
     if not missing:
@@ -180,7 +182,7 @@ def predict_each(
     potential: Potential, structures: Sequence[Atoms], tell: Callable[[int], None] = lambda n_done: None
 ) -> Predicted:
     """Predict all structures but isolated atoms, in batches; where one fails, its batch one by one."""
-    found = Predicted()
+    found = Predicted(predicts=potential.predicts)
     for start in range(0, len(structures), BATCH):
         batch = [
             (number, atoms)
@@ -223,9 +225,9 @@ def _named(which: dict[int, str]) -> str:
     return "; ".join([*names, *([f"and {more} more"] if more else [])])
 
 
-def _not_finite(atoms: Atoms, prediction: Prediction) -> str:
+def _not_finite(atoms: Atoms, prediction: Prediction, predicts: frozenset[str]) -> str:
     """Name the quantities that are not finite; a stress that is NaN throughout is not predicted at all."""
-    found = [] if np.isfinite(prediction.energy) else ["energy"]
+    found = [] if np.isfinite(prediction.energy) or "energy" not in predicts else ["energy"]
     if not np.isfinite(prediction.forces).all():
         found.append("forces")
     stress = np.asarray(prediction.stress)
@@ -245,6 +247,7 @@ def _lacking(table: dict[str, np.ndarray], predicted: Predicted, split: str) -> 
             metric, float("nan"), split=split, error=f"{split}: no finite {quantity} is predicted ({reason})"
         )
         for quantity in ("energy", "force")
+        if quantity == "force" or quantity in predicted.predicts
         for metric in (f"{quantity}_mae", f"{quantity}_rmse")
         if metric not in there
     ]

@@ -49,6 +49,14 @@ def on_shift(evidence: "Evidence") -> str:
     return " Energies of potentials that were read are drawn as they are, without a shift." if read else ""
 
 
+def on_energies(evidence: "Evidence") -> str:
+    """Say in a caption which energies are drawn, and of which potentials there are none."""
+    known = evidence.ranking.dropna(subset=["force_rmse"])
+    without = known.index[known["energy_rmse"].isna()].tolist()
+    missing = f" No energy is predicted by {', '.join(map(str, without))}." if without else ""
+    return missing + on_shift(evidence)
+
+
 def _shifted(key: str) -> Second:
     return Second(f"{key}_shifted", AS_IT_IS, AFTER_SHIFT, SHIFT_NOTE)
 
@@ -80,5 +88,5 @@ ENERGY = Axis(
     say=energy_error,
     tip=lambda row: energy_error(row, ".3g"),
     statistic="RMSE",
-    remark=on_shift,
+    remark=on_energies,
 )

@@ -12,7 +12,7 @@ from mlip_bench.section import against, tables
 from mlip_bench.section.drawing import Sketch, label_points, new_sketch, scales
 from mlip_bench.section.evidence import Evidence, wide
 from mlip_bench.section.looks import GUIDE
-from mlip_bench.section.parts import Part, Plot, Section, Table
+from mlip_bench.section.parts import Axis, Part, Plot, Section, Table
 
 # More points than this per parity panel only make the file large; a fixed random choice is drawn.
 MOST_PARITY_POINTS = 1500
@@ -145,18 +145,25 @@ def _draw_parameters(evidence: Evidence) -> Sketch:
     measured = evidence.ranking.dropna(subset=[ranking.FORCE.metric])
     train = training(evidence)
     sketch = new_sketch("parameters", 7.4, 3.5 if evidence.is_sweep else 3.1)
-    panels = (ranking.FORCE, ranking.ENERGY)
-    for axes, error in zip(sketch.canvas.subplots(1, len(panels)), panels, strict=True):
+    panels = _panels(measured)
+    for axes, error in zip(sketch.canvas.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         both = pd.concat([measured[error.metric], train[error.metric]])
-        for name, row in measured.iterrows():
+        for name, row in measured.dropna(subset=[error.metric]).iterrows():
             _draw_pair(evidence, sketch, axes, row, train.at[name, error.metric], error.metric)
         axes.set(xlabel="number of parameters", ylabel=error.label)
         scales(axes, measured["n_parameters"], both)
         if not evidence.is_sweep:
-            label_points(axes, measured.index, measured["n_parameters"], measured[error.metric])
+            labelled = measured.dropna(subset=[error.metric])
+            label_points(axes, labelled.index, labelled["n_parameters"], labelled[error.metric])
     if evidence.is_sweep:
         against.legend_of_families(evidence, sketch, measured)
     return sketch
+
+
+def _panels(frame: pd.DataFrame) -> list[Axis]:
+    """Return the errors of force and energy, as far as a table has any."""
+    axes = (ranking.FORCE, ranking.ENERGY)
+    return [axis for axis in axes if axis.metric in frame and frame[axis.metric].notna().any()]
 
 
 def _draw_pair(
@@ -181,7 +188,9 @@ Quantities = Sequence[tuple[str, str]]
 def _with_parity(evidence: Evidence) -> Quantities:
     """Return the quantities, and their labels, that any shown potential has predictions of."""
     kept = [evidence.predictions[name] for name in evidence.shown if name in evidence.predictions]
-    return [(key, label) for key, label in QUANTITIES if any(len(one[f"test_{key}"]) for one in kept)]
+    pairs = {key: [one[f"test_{key}"] for one in kept] for key, _ in QUANTITIES}
+    there = {key for key, found in pairs.items() if any(np.isfinite(one).all(axis=1).any() for one in found)}
+    return [(key, label) for key, label in QUANTITIES if key in there]
 
 
 def _parity(evidence: Evidence, quantities: Quantities) -> Plot:
@@ -197,7 +206,8 @@ def _parity(evidence: Evidence, quantities: Quantities) -> Plot:
 
 
 def _is_marked(evidence: Evidence, name: str) -> bool:
-    return name in ranking.without_stress(evidence) and len(evidence.predictions[name]["test_stress"]) > 0
+    stress = evidence.predictions[name]["test_stress"]
+    return name in ranking.without_stress(evidence) and bool(np.isfinite(stress).all(axis=1).any())
 
 
 def _draw_parity(evidence: Evidence, quantities: Quantities) -> Sketch:
@@ -245,8 +255,8 @@ def _draw_groups(evidence: Evidence, frame: pd.DataFrame) -> Sketch:
     in_groups = list(frame.index.get_level_values("group").unique())
     names = evidence.shown
     sketch = new_sketch("groups", 7.4, 0.9 + 0.25 * len(in_groups) * len(names))
-    panels = (ranking.FORCE, ranking.ENERGY)
-    grid = sketch.canvas.subplots(1, len(panels), sharey=True)
+    panels = _panels(frame)
+    grid = sketch.canvas.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, error in zip(grid, panels, strict=True):
         values = frame[error.metric].unstack("potential").reindex(in_groups)
         _draw_bars(evidence, axes, names, values)

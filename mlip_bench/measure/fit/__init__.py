@@ -16,6 +16,9 @@ REVISION = 2
 PACKAGES: tuple[str, ...] = ()
 """Distributions whose version decides the values, beside those of the family."""
 
+# In the folder of a checkpoint: the seconds so far.
+CLOCK = "seconds.txt"
+
 # How often the time of an unfinished fit is written down (s).
 NOTE_SECONDS = 5.0
 
@@ -60,7 +63,7 @@ class _Clock:
     """Seconds of work on a fit, kept beside its checkpoint so that interruptions do not count."""
 
     def __init__(self, folder: Path | None):
-        self._file = None if folder is None else folder / "seconds.txt"
+        self._file = None if folder is None else folder / CLOCK
         self._before = float(self._file.read_text()) if self._file and self._file.is_file() else 0.0
         self._start = self._noted = time.perf_counter()
 

@@ -3,9 +3,11 @@
 Force constants Φ = -ΔF/Δu come from displaced supercells, with as many displacements as symmetry leaves, and
 frequencies ω from the eigenvalues ω² of the dynamical matrix, by phonopy (A. Togo and I. Tanaka, Scr. Mater.
 108, 1 (2015), doi:10.1016/j.scriptamat.2015.07.021). Frequencies are in THz, imaginary ones negative. Direct
-forces are not symmetrised: what they break shows in ``force_constant_asymmetry``.
+forces are not symmetrised: what they break shows in ``force_constant_asymmetry``. A potential without a
+stress is measured at the size that the crystal has in the data, and a note says so.
 """
 
+import dataclasses
 import itertools
 from dataclasses import dataclass
 
@@ -33,6 +35,8 @@ MESH = 20
 # A frequency below this (THz) is imaginary beyond what rounding does to the acoustic modes at Γ.
 IMAGINARY = -0.05
 TEMPERATURE_K = 300.0
+
+AT_SIZE_OF_DATA = "no stress is predicted, so the crystal has the size that it has in the data"
 
 METRICS = {
     "frequency_rms_deviation": Metric("THz", "RMS deviation of frequencies", compared=False),
@@ -186,6 +190,8 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     if expected is not None:
         free, expected_free = (each.value("free_energy") for each in (found, expected))
         values = deviations(found.curves, free, expected.curves, expected_free) + values
+    if not potential.predicts_stress:
+        values = [dataclasses.replace(value, note=AT_SIZE_OF_DATA) for value in values]
     return values
 
 

@@ -6,6 +6,7 @@ result: the time that it held. So is one that takes too long to finish: how far 
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from matscipy.neighbours import neighbour_list
 from mlip_bench.md import boxes
 from mlip_bench.md.driver import TEMPERATURE_K, TOO_HOT, DynamicsFailed, Simulation
 from mlip_bench.measure.base import Measure, Metric, Subject, Value, beside
+from mlip_bench.measure.drift import drift
 from mlip_bench.potentials.base import Potential, Progress
 
 N_ATOMS = 128
@@ -44,6 +46,7 @@ METRICS = {
     "smallest_distance": Metric("Å", "smallest distance between two atoms seen", False),
     "extrapolating_atoms": Metric("atoms", "atoms in surroundings outside those of training, at the end"),
     "energy_drift": Metric("meV/atom/ps", "slope of the total energy in NVE"),
+    "kinetic_drift": Metric("meV/atom/ps", "slope of the kinetic energy in NVE: the work of the forces"),
 }
 
 
@@ -101,15 +104,17 @@ def _simulate(
 ) -> list[Value]:
     """Return all values of one temperature."""
     start, nearest = time.monotonic(), shortest(atoms, FARTHEST)
-    watch, energies, reason = Watch(atoms, nearest, temperature), list[float](), None
+    watch, reason = Watch(atoms, nearest, temperature), None
+    energies: dict[str, list[float]] = {}
     try:
         # Of the initial velocities' energy the lattice takes half.
         with Simulation(potential, atoms, ensemble="nvt", temperature=2 * temperature) as simulation:
             simulation.switch("nvt", temperature)
-            _advance(simulation, watch, nvt_ps, start)
+            _advance(simulation, watch, nvt_ps, start, {})
             if not watch.exploded and watch.held_ps >= nvt_ps:
                 simulation.switch("nve")
-                energies = _advance(simulation, watch, round(nvt_ps + nve_ps, 6), start)
+                until_ps = round(nvt_ps + nve_ps, 6)
+                energies = _advance(simulation, watch, until_ps, start, _drifting(potential))
     except DynamicsFailed as failure:
         watch.exploded, reason = True, str(failure)
     found = {
@@ -117,42 +122,50 @@ def _simulate(
         "exploded": float(watch.exploded),
         "largest_force": watch.largest_force,
         "smallest_distance": watch.smallest_distance,
-        "energy_drift": _drift(energies) / len(atoms),
     }
     if not watch.exploded:
         found["extrapolating_atoms"] = float(potential.predict([watch.atoms])[0].n_extrapolating)
-    return [
-        Value(metric, value, n_atoms=len(atoms), group=f"{temperature:.0f} K", note=reason)
+    group = f"{temperature:.0f} K"
+    values = [
+        Value(metric, value, n_atoms=len(atoms), group=group, note=reason)
         for metric, value in found.items()
         if np.isfinite(value)
     ]
+    for metric, series in energies.items():
+        slope, error = drift(1e-3 * STRIDE * np.arange(len(series)), np.array(series) / len(atoms))
+        if np.isfinite(slope):
+            values.append(Value(metric, slope, n_atoms=len(atoms), group=group, spread=error, note=reason))
+    return values
 
 
-def _advance(simulation: Simulation, watch: Watch, until_ps: float, start: float) -> list[float]:
-    """Go on to a time, an explosion, or the end of the time allowed; return the total energies (eV)."""
-    energies: list[float] = []
+def _advance(
+    simulation: Simulation, watch: Watch, until_ps: float, start: float, thermo: Mapping[str, str]
+) -> dict[str, list[float]]:
+    """Go on to a time, an explosion, or the end of the time allowed; return values of ``thermo`` by stride.
+
+    ``thermo`` has LAMMPS's names of the energies (eV) that are wanted.
+    """
+    energies: dict[str, list[float]] = {name: [] for name in thermo}
     while watch.held_ps < until_ps and not watch.exploded and time.monotonic() - start < SECONDS:
         simulation.run(STRIDE)
         watch.look(simulation)
         if not watch.exploded:
             watch.held_ps = round(watch.held_ps + 1e-3 * STRIDE, 6)
-            energies.append(simulation.thermo("etotal"))
+            for name, keyword in thermo.items():
+                energies[name].append(simulation.thermo(keyword))
     return energies
 
 
-def _drift(energies: list[float]) -> float:
-    """Return the slope (meV/ps) of total energies (eV) at each stride; NaN of fewer than two."""
-    if len(energies) < 2:
-        return float("nan")
-    picoseconds = 1e-3 * STRIDE * np.arange(len(energies))
-    return 1e3 * float(np.polyfit(picoseconds, energies, 1)[0])
+def _drifting(potential: Potential) -> dict[str, str]:
+    """Return which energies of LAMMPS may drift: the total one only where the potential has an energy."""
+    return ({"energy_drift": "etotal"} if potential.predicts_energy else {}) | {"kinetic_drift": "ke"}
 
 
 MEASURE = Measure(
     "stability",
     METRICS,
     run,
-    revision=1,
+    revision=2,
     packages=("ase", "lammps", "matscipy", "numpy"),
     alone=True,
     by_preset=True,

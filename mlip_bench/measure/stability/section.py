@@ -11,7 +11,8 @@ COLUMNS = (
     Column("largest force (eV/Å)", "largest_force", ".2f"),
     Column("smallest distance (Å)", "smallest_distance", ".2f"),
     Column("extrapolating atoms", "extrapolating_atoms", ".0f"),
-    Column("drift in NVE (meV/atom/ps)", "energy_drift", "+.1e"),
+    Column("drift of the energy in NVE (meV/atom/ps)", "energy_drift", "+.1e"),
+    Column("drift of the kinetic energy (meV/atom/ps)", "kinetic_drift", "+.1e"),
 )
 
 

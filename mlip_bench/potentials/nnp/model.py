@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from array_api_compat import to_device
 from ase import Atoms
-from scipy import linalg
 from threadpoolctl import threadpool_limits
 
 from mlip_bench.data import reference
@@ -28,21 +27,20 @@ from mlip_bench.hardware import available_cores
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.heat_flux import EdgeGradients
 from mlip_bench.potentials.memory import DOUBLE, refuse_too_much
-from mlip_bench.potentials.nnp import fitting, kernel, n2p2
+from mlip_bench.potentials.nnp import fitting, n2p2
 from mlip_bench.potentials.nnp.blocks import IN_MEMORY, Stored, cut
-from mlip_bench.potentials.nnp.functions import Angular, Radial, SymmetryFunctions, grid
-from mlip_bench.potentials.nnp.geometry import Neighbourhood, tables
-from mlip_bench.potentials.nnp.samples import Descriptors, Samples, Scaling, descriptors, join, scaling
+from mlip_bench.potentials.nnp.samples import Samples, join
 from mlip_bench.potentials.nnp.training import ACTIVATIONS, Kalman, Network
+from mlip_bench.potentials.symmetry_functions import choice, kernel
+from mlip_bench.potentials.symmetry_functions.descriptors import Scaling, descriptors
+from mlip_bench.potentials.symmetry_functions.functions import SymmetryFunctions
+from mlip_bench.potentials.symmetry_functions.geometry import Neighbourhood, tables
 
 if TYPE_CHECKING:
     from mlip_bench.potentials.nnp.on_torch import BatchEvaluator
 
 # Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
 SKIN = 0.5
-
-# Rows of symmetry functions (atoms) that are decomposed at once where functions are chosen.
-ROWS_AT_ONCE = 100_000
 
 # For the estimate of a fit's memory: neighbours of an atom, and copies of the large arrays at a time.
 EDGES_PER_ATOM = 100
@@ -212,16 +210,14 @@ class NNP(Potential):
 
     def _learn_functions(self, structures: Sequence[Atoms]) -> list[int]:
         """Choose the functions and learn their ranges; return the number of edges of each structure."""
-        self.functions_ = self._choose_functions(structures)
+        hypers = self.hypers
+        self.functions_ = choice.wanted(hypers, self.elements_, structures)
         self._refuse_too_large(sum(map(len, structures)))
-        described = self._describe(structures)
-        if flat := self._flat():
-            self.functions_ = self.functions_.without(flat)
-            described = self._describe(structures)
-        if explained := self._explained_by_others(described):
-            self.functions_ = self.functions_.without(explained)
-            described = self._describe(structures)
-        return [int(one.first[-1]) for one in described]
+        chosen = choice.informative(
+            self.functions_, self.elements_, structures, hypers.least_range, hypers.n_functions
+        )
+        self.functions_, self.ranges_ = chosen.functions, chosen.ranges
+        return [int(one.first[-1]) for one in chosen.described]
 
     def _samples(
         self,
@@ -269,57 +265,6 @@ class NNP(Potential):
             self.family,
             needed,
             "fewer structures, smaller networks (nnp.hidden) or fewer functions (nnp.zetas) need less",
-        )
-
-    def _describe(self, structures: Sequence[Atoms]) -> list[Descriptors]:
-        """Compute the functions of all structures, without derivatives, and learn their ranges."""
-        layout = tables(self.functions_, self.elements_)
-        described = [descriptors(atoms, layout, derive=False) for atoms in structures]
-        self.ranges_ = scaling(described, layout)
-        return described
-
-    def _flat(self) -> set[Radial | Angular]:
-        """Return the functions that hardly vary over the training data.
-
-        An element of which all functions are flat (one perfect crystal) keeps them.
-        """
-        order = tables(self.functions_, self.elements_).order
-        flat: set[Radial | Angular] = set()
-        for functions, low, high in zip(order, self.ranges_.low, self.ranges_.high, strict=True):
-            is_flat = high - low < self.hypers.least_range
-            if not is_flat.all():
-                flat |= {function for function, drop in zip(functions, is_flat, strict=True) if drop}
-        return flat
-
-    def _explained_by_others(self, described: Sequence[Descriptors]) -> set[Radial | Angular]:
-        """Return the functions of each element that are not among its ``n_functions`` first."""
-        if not self.hypers.n_functions:
-            return set()
-        order = tables(self.functions_, self.elements_).order
-        dropped: set[Radial | Angular] = set()
-        for species, functions in enumerate(order):
-            rows = [one.values[one.species == species, : len(functions)] for one in described]
-            scaled = np.concatenate(rows) * self.ranges_.factors[species]
-            scaled -= scaled.mean(0)
-            if len(scaled) > ROWS_AT_ONCE:
-                # A factor R of the rows has the same columns, but for a rotation of all.
-                parts = np.array_split(scaled, -(-len(scaled) // ROWS_AT_ONCE))
-                scaled = np.concatenate([linalg.qr(part, mode="r")[0][: len(functions)] for part in parts])
-            _, pivots = linalg.qr(scaled, mode="r", pivoting=True)
-            dropped |= {functions[index] for index in pivots[self.hypers.n_functions :]}
-        return dropped
-
-    def _choose_functions(self, structures: Sequence[Atoms]) -> SymmetryFunctions:
-        hypers = self.hypers
-        etas = typical_etas(structures) if not (hypers.radial_etas and hypers.angular_etas) else []
-        shifts = [shift for shift in hypers.radial_shifts if shift < hypers.cutoff]
-        return grid(
-            self.elements_,
-            hypers.cutoff,
-            hypers.radial_etas or etas,
-            shifts,
-            hypers.angular_etas or etas,
-            hypers.zetas,
         )
 
     def _trainer(
@@ -437,14 +382,6 @@ class Evaluator:
             gradients,
         )
         return Prediction.of_atoms(atoms, energies, forces, virial, int((outside > 0).sum()))
-
-
-def typical_etas(structures: Sequence[Atoms]) -> list[float]:
-    """Return 0.25, 0.5 and 1.25 over the square of the median closest distance of the structures, Å⁻²."""
-    closest = [reference.shortest_distance(atoms, 6.0) for atoms in structures]
-    finite = [distance for distance in closest if np.isfinite(distance)] or [2.5]
-    typical = float(np.median(finite))
-    return [0.25 / typical**2, 0.5 / typical**2, 1.25 / typical**2]
 
 
 def _in_units(network: Network, unit: float) -> Network:

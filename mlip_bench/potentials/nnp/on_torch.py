@@ -14,12 +14,12 @@ import torch
 from ase import Atoms
 
 from mlip_bench.potentials.heat_flux import EdgeGradients
-from mlip_bench.potentials.nnp.geometry import Neighbourhood, Tables
-from mlip_bench.potentials.nnp.kernel import RANGE_TOLERANCE
-from mlip_bench.potentials.nnp.reference import cutoff_function
-from mlip_bench.potentials.nnp.samples import Scaling
 from mlip_bench.potentials.nnp.training import Network
 from mlip_bench.potentials.prediction import Prediction
+from mlip_bench.potentials.symmetry_functions.descriptors import Scaling
+from mlip_bench.potentials.symmetry_functions.geometry import Neighbourhood, Tables
+from mlip_bench.potentials.symmetry_functions.kernel import RANGE_TOLERANCE
+from mlip_bench.potentials.symmetry_functions.on_torch import cutoff_function
 
 # Triples of atoms in one batch: with some tens of functions a few gigabytes.
 TRIPLES_PER_BATCH = 4_000_000

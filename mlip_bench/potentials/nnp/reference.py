@@ -4,15 +4,14 @@ Neighbours come from ASE, every function is a sum over pairs or triples as its e
 stress are taken by automatic differentiation. Needs torch, which nothing else here does.
 """
 
-import math
-
 import torch
 from ase import Atoms
 from ase.neighborlist import neighbor_list
 
-from mlip_bench.potentials.nnp.functions import Angular, Radial, Switch
-from mlip_bench.potentials.nnp.geometry import tables
 from mlip_bench.potentials.nnp.model import NNP
+from mlip_bench.potentials.symmetry_functions.functions import Angular, Radial
+from mlip_bench.potentials.symmetry_functions.geometry import tables
+from mlip_bench.potentials.symmetry_functions.on_torch import cutoff_function
 
 DOUBLE = torch.float64
 
@@ -66,25 +65,6 @@ def _atom_energy(potential: NNP, symbol: str, vectors: torch.Tensor, kinds: list
     first, second = (_ACTIVATIONS[letter] for letter in potential.networks_[index].activations)
     hidden = second(w2 @ first(w1 @ ((inputs - low) * factor) + b1) + b2)
     return w3 @ hidden + b3 + float(potential.zero_[index])
-
-
-def cutoff_function(kind: tuple[int, float], r: torch.Tensor, cutoff: float) -> torch.Tensor:
-    """Return f_c(r) of ``functions.Switch`` number ``kind[0]`` with the inner part ``kind[1]``."""
-    number, alpha = kind
-    x = ((r / cutoff - alpha) / (1 - alpha)).clamp(0, 1)
-    hyperbolic = torch.tanh(1 - r / cutoff) ** 3
-    values = {
-        Switch.HARD: lambda: torch.ones_like(r),
-        Switch.COSINE: lambda: (torch.cos(torch.pi * x) + 1) / 2,
-        Switch.TANH_UNSCALED: lambda: hyperbolic,
-        Switch.TANH: lambda: hyperbolic / math.tanh(1) ** 3,
-        Switch.EXPONENTIAL: lambda: torch.exp(1 - 1 / (1 - x.clamp(max=1 - 1e-9) ** 2)),
-        Switch.POLYNOMIAL_1: lambda: 1 + x**2 * (2 * x - 3),
-        Switch.POLYNOMIAL_2: lambda: 1 + x**3 * (x * (15 - 6 * x) - 10),
-        Switch.POLYNOMIAL_3: lambda: 1 + x**4 * (x * (x * (20 * x - 70) + 84) - 35),
-        Switch.POLYNOMIAL_4: lambda: 1 + x**5 * (x * (x * (x * (315 - 70 * x) - 540) + 420) - 126),
-    }
-    return torch.where(r < cutoff, values[Switch(number)](), 0.0)
 
 
 def _function(

@@ -1,4 +1,4 @@
-"""Between our structures and the package ``sevenn``: graphs, models, checkpoints.
+"""Models of the package ``sevenn``, from configurations and checkpoints.
 
 Inside sevenn, stress is in eV/Å³ in the order xx yy zz xy yz zx, and positive in compression: the opposite of
 ASE's sign (reference: ``sevenn/nn/force_output.py``; checked by the conformance suite).
@@ -12,48 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
-from mlip_bench.data import reference
 from mlip_bench.potentials.sevennet import checkpoints, convolution
 from mlip_bench.potentials.sevennet.package import (
     DEFAULT_E3_EQUIVARIANT_MODEL_CONFIG,
-    AtomGraphData,
     AtomGraphSequential,
-    atoms_to_graph,
     build_E3_equivariant_model,
     chemical_species_preprocess,
-    dtype_correct,
     keys,
     sevenn,
     torch,
-    unlabeled_atoms_to_graph,
 )
 
 # sevenn's name of the module that scales and shifts the energies of atoms.
 RESCALE = "rescale_atomic_energy"
-
-# Our order xx yy zz yz xz xy from and to sevenn's xx yy zz xy yz zx; the sign changes as well.
-TO_SEVENN = [0, 1, 2, 5, 3, 4]
-FROM_SEVENN = [0, 1, 2, 4, 5, 3]
-
-
-def labelled_graph(atoms: Atoms, cutoff: float) -> AtomGraphData:
-    """Return a structure with its reference values."""
-    copied = atoms.copy()
-    copied.info = {"y_energy": reference.energy(atoms)}
-    copied.arrays["y_force"] = reference.forces(atoms)
-    stress = reference.stress(atoms)
-    if stress is not None:
-        copied.info["y_stress"] = -stress[TO_SEVENN]
-    return AtomGraphData.from_numpy_dict(atoms_to_graph(copied, cutoff, transfer_info=False))
-
-
-def graph(atoms: Atoms, cutoff: float, number: torch.dtype = torch.float32) -> AtomGraphData:
-    """Return a structure without reference values, its numbers as precise as ``number``."""
-    values = unlabeled_atoms_to_graph(atoms.copy(), cutoff)
-    return AtomGraphData(**{name: dtype_correct(value, number) for name, value in values.items()})
 
 
 def configuration(
@@ -189,14 +162,3 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def mean_neighbours(graphs: Sequence[AtomGraphData]) -> float:
-    """Return the mean number of neighbours of an atom, at least 1."""
-    n_edges = sum(one[keys.EDGE_IDX].shape[1] for one in graphs)
-    return max(1.0, n_edges / sum(int(one[keys.NUM_ATOMS]) for one in graphs))
-
-
-def stress_to_ase(stress: np.ndarray) -> np.ndarray:
-    """Turn a stress (6,) of sevenn into ASE's order and sign."""
-    return -stress[FROM_SEVENN]

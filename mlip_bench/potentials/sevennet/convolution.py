@@ -5,16 +5,15 @@ GPU it leaves the work to sevenn.
 """
 
 import bisect
-import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
 import numpy as np
 import torch
-from scipy.interpolate import CubicSpline
 
+from mlip_bench.potentials.networks.edge_ranges import arrays, over_edges
+from mlip_bench.potentials.networks.tables import tabulated as table_of
 from mlip_bench.potentials.sevennet import kernel
 from mlip_bench.potentials.sevennet.harmonics import Harmonics
 from mlip_bench.potentials.sevennet.kernel import Order, Paths
@@ -26,11 +25,6 @@ from mlip_bench.potentials.sevennet.package import (
     keys,
     wigner_3j,
 )
-
-INTERVALS = 256
-"""Of the tables of weights."""
-
-Kernel = Callable[[tuple[int, int], list[np.ndarray]], None]
 
 
 def rows(features: torch.Tensor, irreps: Irreps) -> torch.Tensor:
@@ -159,28 +153,6 @@ def columns_of(product: Any, wanted: Sequence[Any]) -> torch.Tensor | None:
     return None if len(chosen) == start else torch.tensor(chosen)
 
 
-def over_edges(n_edges: int, summed: Sequence[torch.Tensor], call: Kernel) -> None:
-    """Call a kernel for ranges of edges, one per thread, each with its own copy of what is summed."""
-    n_threads = max(1, min(torch.get_num_threads(), n_edges // 500))
-    if n_threads == 1:
-        call((0, n_edges), [one.numpy() for one in summed])
-        return
-    limits = np.linspace(0, n_edges, n_threads + 1).astype(int).tolist()
-    ranges = list(itertools.pairwise(limits))
-    own = [list(summed), *([torch.zeros_like(one) for one in summed] for _ in ranges[1:])]
-    with ThreadPoolExecutor(n_threads) as pool:
-        arrays = [[one.numpy() for one in copies] for copies in own]
-        list(pool.map(call, ranges, arrays))
-    for copies in own[1:]:
-        for total, part in zip(summed, copies, strict=True):
-            total += part
-
-
-def arrays(*tensors: torch.Tensor) -> list[np.ndarray]:
-    """Return tensors as arrays that kernels take."""
-    return [one.detach().contiguous().numpy() for one in tensors]
-
-
 class _Messages(torch.autograd.Function):
     """M of x, Y and w; ``edges`` is (receivers, senders)."""
 
@@ -278,8 +250,13 @@ class Convolution(IrrepsConvolution):
 
     def weights(self, radial: torch.Tensor) -> torch.Tensor:
         """Return the weights of the used paths, from the radial functions of edges."""
-        every = self.weight_nn(radial)
-        return every if self.columns is None else every[:, self.columns]
+        *hidden, last = self.weight_nn.children()
+        for layer in hidden:
+            radial = layer(radial)
+        if self.columns is None:
+            return last(radial)
+        # Chosen before the product: of all edges it would be the largest array of a step.
+        return radial @ (last.weight[:, self.columns] / (last.h_in * last.var_in / last.var_out) ** 0.5)
 
     def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Replace features by the sum of messages, on a CPU in the rows that ``Mixing`` takes."""
@@ -368,15 +345,8 @@ class TabulatedConvolution(torch.nn.Module):
         self._irreps, self._target = source.convolution.irreps_in1, source.target
         self._denominator = source.denominator
         number = source.denominator.dtype
-        paths = source.paths[number]
-        distances = np.linspace(0, cutoff, INTERVALS + 1)
-        # Bessel functions divide by the distance.
-        points = torch.tensor(np.maximum(distances, 1e-4), dtype=number)
-        with torch.no_grad():
-            weights = source.weights(radial(points)).double().numpy()
-        spline = CubicSpline(distances, weights)
-        nodes = np.stack([spline(distances), spline(distances, 1) * cutoff / INTERVALS], axis=1)
-        self.table = np.ascontiguousarray(nodes, paths.coefficient.dtype), cutoff / INTERVALS, paths
+        table = table_of(lambda distances: source.weights(radial(distances)), cutoff, number)
+        self.table = (*table, source.paths[number])
         """The kernels' table of weights, its spacing, and the paths."""
 
     def taken(self, data: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -27,9 +27,10 @@ from ase import Atoms
 from torch.autograd import forward_ad
 
 from mlip_bench.potentials.heat_flux import FluxStepper
+from mlip_bench.potentials.networks.edge_ranges import arrays, over_edges
 from mlip_bench.potentials.prediction import Prediction
 from mlip_bench.potentials.sevennet import flow_kernel
-from mlip_bench.potentials.sevennet.convolution import TabulatedConvolution, arrays, over_edges
+from mlip_bench.potentials.sevennet.convolution import TabulatedConvolution
 from mlip_bench.potentials.sevennet.package import (
     AtomGraphSequential,
     ForceStressOutputFromEdge,
@@ -154,7 +155,7 @@ def load_forward_differentiation() -> None:
 class GraphFlow(FluxStepper):
     """Predictions by a network that is ``ready``, with the heat flux of each.
 
-    ``data_of`` gives what the network takes of a structure (``inference.Evaluator.data``).
+    ``data_of`` gives what the network takes of a structure (``network.data_of``).
     """
 
     def __init__(self, model: AtomGraphSequential, data_of: Callable[[Atoms], Data]):

@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 
 from mlip_bench.potentials.lanes import load, store, total, zeros
+from mlip_bench.potentials.networks.tables import interpolate
 from mlip_bench.potentials.sevennet.kernel import (
     EDGES,
     FAST,
@@ -22,7 +23,6 @@ from mlip_bench.potentials.sevennet.kernel import (
     Paths,
     contract,
     couple,
-    interpolate,
     memory,
 )
 

@@ -33,10 +33,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from ase import Atoms
 
-from mlip_bench.data import reference
 from mlip_bench.errors import UserError
+from mlip_bench.potentials.networks import scales as scales_module
 from mlip_bench.potentials.sevennet import backbone, checkpoints
 from mlip_bench.potentials.sevennet.package import (
     AtomGraphSequential,
@@ -75,22 +74,9 @@ class Scales:
     anisotropic: float = 1.0
 
 
-def scales(structures: Sequence[Atoms]) -> Scales:
-    """Take the scales from training data; without stress those of stress are 1 and 0."""
-    forces = np.concatenate([reference.forces(atoms).ravel() for atoms in structures])
-    force = float(np.sqrt(np.mean(forces**2))) or 1.0
-    per_atom = []
-    for atoms in structures:
-        stress = reference.stress(atoms)
-        if stress is not None:
-            per_atom.append(-stress[backbone.TO_SEVENN] * atoms.get_volume() / len(atoms))
-    if not per_atom:
-        return Scales(force)
-    virials = np.array(per_atom)
-    shift = float(virials[:, :3].mean())
-    isotropic = float(np.sqrt(np.mean((virials[:, :3] - shift) ** 2))) or 1.0
-    anisotropic = float(np.sqrt(np.mean(virials[:, 3:] ** 2))) or 1.0
-    return Scales(force, isotropic, shift, anisotropic)
+def in_sevenns_sign(scales: scales_module.Scales) -> Scales:
+    """Take the scales of training data; the normal components of sevenn have the other sign."""
+    return Scales(scales.force, scales.isotropic, -scales.shift, scales.anisotropic)
 
 
 class DirectHeads(torch.nn.Module):

@@ -16,6 +16,7 @@ import numpy as np
 from numba import njit
 
 from mlip_bench.potentials.lanes import load, store, total, zeros
+from mlip_bench.potentials.networks.tables import interpolate
 
 # Edges side by side, and channels: sixteen or eight at a time, and what is left of a row one by one.
 EDGES = 8
@@ -209,27 +210,6 @@ def add_messages(
         couple(filters, (start, stop), paths, work)
         for e in range(start, stop):
             add_message(features[senders[e]], weights[e], paths, work.pairs[e - start :], sums[receivers[e]])
-
-
-@njit(cache=True, fastmath=FAST, nogil=True)
-def interpolate(length: float, table: np.ndarray, spacing: float, order: int, out: np.ndarray) -> None:
-    """Write the weights at a distance, or for ``order`` 1 their derivatives by it: cubic Hermite.
-
-    The table (node, value and slope times spacing, weight) has one node more than intervals.
-    """
-    one = table.dtype.type(1)
-    node = min(int(length / spacing), len(table) - 2)
-    t = length / spacing - node
-    start, end = table[node], table[node + 1]
-    if order == 0:
-        zeroth, by_step, by_start, by_end = one, t * t * (3 - 2 * t), t * (t - 1) * (t - 1), t * t * (t - 1)
-    else:
-        zeroth, by_step = one * 0, 6 * t * (1 - t) / spacing
-        by_start, by_end = (3 * t * t - 4 * t + 1) / spacing, (3 * t * t - 2 * t) / spacing
-    left, slope, right = one * by_step, one * by_start, one * by_end
-    for k in range(np.uint64(len(out))):
-        step = end[0, k] - start[0, k]
-        out[k] = zeroth * start[0, k] + left * step + slope * start[1, k] + right * end[1, k]
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)

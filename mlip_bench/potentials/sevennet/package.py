@@ -12,7 +12,6 @@ with warnings.catch_warnings():
     from e3nn.o3 import Irreps, Linear, spherical_harmonics, wigner_3j
     from sevenn import _keys as keys
     from sevenn._const import DEFAULT_E3_EQUIVARIANT_MODEL_CONFIG
-    from sevenn.atom_graph_data import AtomGraphData
     from sevenn.checkpoint import SevenNetCheckpoint
     from sevenn.checkpoint import _config_cp_routine as completed_configuration
     from sevenn.model_build import build_E3_equivariant_model
@@ -24,40 +23,26 @@ with warnings.catch_warnings():
     from sevenn.nn.linear import FCN_e3nn, IrrepsLinear
     from sevenn.nn.oeq_helper import is_oeq_available
     from sevenn.nn.sequential import AtomGraphSequential
-    from sevenn.train.dataload import atoms_to_graph, unlabeled_atoms_to_graph
-    from sevenn.train.loss import ForceLoss, LossDefinition, PerAtomEnergyLoss, StressLoss
     from sevenn.util import (
         chemical_species_preprocess,
-        dtype_correct,
         load_checkpoint,
         pretrained_name_to_path,
     )
-    from torch_geometric.data import Batch
-    from torch_geometric.loader import DataLoader
 
 __all__ = [
     "DEFAULT_E3_EQUIVARIANT_MODEL_CONFIG",
-    "AtomGraphData",
     "AtomGraphSequential",
-    "Batch",
-    "DataLoader",
     "FCN_e3nn",
-    "ForceLoss",
     "ForceStressOutputFromEdge",
     "Irreps",
     "IrrepsConvolution",
     "IrrepsLinear",
     "Linear",
-    "LossDefinition",
-    "PerAtomEnergyLoss",
     "SevenNetCheckpoint",
     "SphericalEncoding",
-    "StressLoss",
-    "atoms_to_graph",
     "build_E3_equivariant_model",
     "chemical_species_preprocess",
     "completed_configuration",
-    "dtype_correct",
     "is_cue_available",
     "is_flash_available",
     "is_oeq_available",
@@ -67,6 +52,5 @@ __all__ = [
     "sevenn",
     "spherical_harmonics",
     "torch",
-    "unlabeled_atoms_to_graph",
     "wigner_3j",
 ]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlip_bench.potentials.edges import Edges
-from mlip_bench.potentials.nnp import kernel
-from mlip_bench.potentials.nnp.functions import Angular, Radial, SymmetryFunctions
+from mlip_bench.potentials.symmetry_functions import kernel
+from mlip_bench.potentials.symmetry_functions.functions import Angular, Radial, SymmetryFunctions
 
 
 @dataclass(frozen=True)

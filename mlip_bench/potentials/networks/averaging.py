@@ -1,0 +1,51 @@
+"""The moving average of a network's weights, which is what is validated and kept."""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+
+class MovingAverage:
+    """Exponential moving average of a model's weights, by their names.
+
+    torch has one (``AveragedModel``), but it copies the model, and a copy of an e3nn model may have its
+    buffers in another order, which torch then mixes up.
+    """
+
+    def __init__(self, model: torch.nn.Module, decay: float):
+        self._decay = decay
+        self.weights = weights_of(model)
+
+    def update(self, model: torch.nn.Module) -> None:
+        """Take the model's weights of now into the average."""
+        for name, value in model.named_parameters():
+            self.weights[name].lerp_(value.detach(), 1 - self._decay)
+
+    @contextlib.contextmanager
+    def in_place_of(self, model: torch.nn.Module) -> Iterator[None]:
+        """Let a model have the averaged weights for a while."""
+        own = weights_of(model)
+        put(self.weights, model)
+        yield
+        put(own, model)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return the averaged weights."""
+        return self.weights
+
+    def load_state_dict(self, weights: dict[str, torch.Tensor]) -> None:
+        """Go back to averaged weights."""
+        self.weights = weights
+
+
+def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return a copy of a model's weights, by their names."""
+    return {name: value.detach().clone() for name, value in model.named_parameters()}
+
+
+def put(weights: dict[str, torch.Tensor], model: torch.nn.Module) -> None:
+    """Copy weights into a model."""
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            value.copy_(weights[name])

@@ -1,0 +1,194 @@
+"""Tasks on the workers of a Dask scheduler: the same rows as here, also from workers that share no disk."""
+
+import dataclasses
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from cluster import Counting
+from distributed import LocalCluster
+
+from mlip_bench.errors import UserError
+from mlip_bench.results import read_rows
+from mlip_bench.run import schedule, sweep
+from mlip_bench.run.dask_cluster import Cluster
+from mlip_bench.run.dask_executor import DaskExecutor
+from mlip_bench.run.executor import LocalExecutor, TaskFailed
+from mlip_bench.run.plan import Data, Plan, PotentialPlan
+from mlip_bench.run.schedule import Results
+from mlip_bench.run.store import STORE, Store
+
+TINY = (("snap", {"twojmax": 2}), ("mtp", {"level": 2}), ("gap", {"n_sparse": 20, "n_max": 2, "l_max": 2}))
+
+
+class Soon(DaskExecutor):
+    """Hears of its tasks all the time."""
+
+    news_s = checkpoint_s = 0.5
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """Two workers, each under a nanny, one of which offers timings."""
+    folder = tmp_path_factory.mktemp("workers")
+    with LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        resources={"timing": 1},
+        dashboard_address=":0",
+        local_directory=str(folder),
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / STORE)
+
+
+@pytest.fixture
+def cluster(address, store):
+    """The workers; none sees the store, as if it were on a disk of another machine."""
+    with Cluster(address, store.folder, print) as found:
+        Path(found.mark).write_text("of another machine")
+        found.wait_for_workers("cpu")
+        yield found
+
+
+def rows(folder):
+    """The rows of a run, without what differs between two equal ones."""
+    read = read_rows(folder / "results.jsonl")
+    plain = [dataclasses.replace(row, started="", wall_s=0.0, threads=0) for row in read]
+    return [
+        dataclasses.replace(row, value=None, spread=None, note=None) if row.measure == "fit" else row
+        for row in plain
+    ]
+
+
+def do_sweep(data, executor, folder):
+    sizes = [sweep.Size(PotentialPlan(name, name, hypers), 1.0) for name, hypers in TINY]
+    plan = Plan(data, (), ("errors",))
+    known = Data.of(data, executor.store.put_structures)
+    one = sweep.Sweep(plan, known, executor, Results(folder), 600, print)
+    done = one.run(sizes)
+    assert not done.outcome.failures
+    return done.outcome
+
+
+@pytest.fixture(scope="module")
+def rows_of_this_machine(embedded, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("here")
+    with LocalExecutor(Store(folder / STORE), 2) as executor:
+        do_sweep(embedded, executor, folder / "run")
+    return rows(folder / "run")
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["sent", "in place"])
+def test_rows_are_those_of_this_machine(shared, embedded, address, store, rows_of_this_machine, tmp_path):
+    received = []
+    with Cluster(address, store.folder, print) as cluster:
+        if not shared:
+            cluster.mark.write_text("of another machine")
+        cluster.wait_for_workers(None)
+        assert {worker.described.sees_store for worker in cluster.workers.values()} == {shared}
+        run = cluster.client.run
+        cluster.client.run = lambda function, *arguments, **options: (
+            received.extend(options["workers"] if function.__name__ == "receive" else []),
+            run(function, *arguments, **options),
+        )[1]
+        with Soon(store, cluster, []) as executor:
+            assert do_sweep(embedded, executor, tmp_path / "run").n_done == 2 * len(TINY)
+        # The data goes once to each worker, and not at all where it is there.
+        assert len(received) == len(set(received)) == (0 if shared else 2)
+    assert rows(tmp_path / "run") == rows_of_this_machine
+    assert {row.family for row in rows(tmp_path / "run")} == {name for name, _ in TINY}
+
+
+def test_timings_are_of_the_processor_of_the_worker(cluster, embedded, store, tmp_path):
+    """The key has it, too: another time, the same worker's timing is taken from the store."""
+    plan = Plan(embedded, (PotentialPlan("snap", "snap", {"twojmax": 2}),), ("cost",))
+    plan = dataclasses.replace(plan, timed_on=cluster.timed_on)
+    tasks = plan.tasks(Data.of(embedded, store.put_structures))
+    with Soon(store, cluster, tasks) as executor:
+        assert schedule.run(tasks, executor, tmp_path / "run").n_done == 2
+    (ratio,) = [row for row in read_rows(tmp_path / "run" / "results.jsonl") if row.metric == "cost_ratio"]
+    assert (ratio.cpu, ratio.device) == cluster.timed_on
+    assert (ratio.threads, ratio.error) == (1, None)
+    with Soon(store, cluster, tasks) as executor:
+        assert schedule.run(tasks, executor, tmp_path / "run").n_kept == 2
+
+
+def test_nothing_is_timed_where_no_worker_offers_it(cluster, embedded, store, tmp_path):
+    for worker in cluster.workers.values():
+        worker.resources = {}
+    cluster.timed_on = None
+    plan = Plan(embedded, (PotentialPlan("snap", "snap", {"twojmax": 2}),), ("errors", "cost"))
+    tasks = plan.tasks(Data.of(embedded, store.put_structures))
+    with Soon(store, cluster, tasks) as executor:
+        outcome = schedule.run(tasks, executor, tmp_path / "run")
+    assert outcome.n_done == 2
+    assert [(row.measure, row.error) for row in outcome.failures] == [
+        ("cost", "no worker offers the resource 'timing'")
+    ]
+
+
+def result(future):
+    return tuple(map(int, (future.result(120).folder / "result").read_text().split()))
+
+
+def test_a_task_whose_worker_is_lost_goes_on_from_its_checkpoint(cluster, store):
+    with Soon(store, cluster, []) as executor:
+        future = executor.submit(Counting("long", 200))
+        home = store.entry(Counting("long", 200)).with_suffix(".checkpoint") / "number"
+        while not (home.is_file() and int(home.read_text()) > 10):
+            time.sleep(0.1)
+        (busy,) = {slot.worker.address for slot in executor._slots.taken}
+        (pid,) = cluster.client.run(os.getpid, workers=[busy]).values()
+        os.kill(pid, signal.SIGKILL)
+        begun, last = result(future)
+    assert (begun > 10, last) == (True, 200)
+    assert not home.parent.exists()
+
+
+def test_a_task_that_ends_every_worker_is_given_up(cluster, store):
+    with Soon(store, cluster, []) as executor:
+        deadly, other = executor.submit(Counting("deadly", 50, 3)), executor.submit(Counting("other", 50))
+        with pytest.raises(TaskFailed, match="given up: 3 workers were lost with it, the last tcp://"):
+            deadly.result(240)
+        assert result(other)[1] == 50
+    assert not store.has(Counting("deadly", 50, 3))
+
+
+def test_a_task_that_is_stopped_ends_at_its_worker(cluster, store):
+    with Soon(store, cluster, []) as executor:
+        future = executor.submit(Counting("endless", 10**6))
+        while not cluster.client.run(at_work) or not any(cluster.client.run(at_work).values()):
+            time.sleep(0.1)
+    assert future.cancelled()
+    deadline = time.monotonic() + 30
+    while any(cluster.client.run(at_work).values()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def at_work():
+    from mlip_bench.run import dask_worker
+
+    return len(dask_worker._running)
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("tcp://127.0.0.1:9", r"--scheduler tcp://127.0.0.1:9: nobody answers there within 10 s"),
+        ("nowhere", r"--scheduler nowhere: nobody answers there within 10 s"),
+        ("missing.json", r"--scheduler missing.json: no such file"),
+    ],
+)
+def test_an_address_where_nobody_listens_is_said_in_time(where, message, store):
+    start = time.monotonic()
+    with pytest.raises(UserError, match=message):
+        Cluster(where, store.folder, print)
+    assert time.monotonic() - start < 15
