@@ -175,7 +175,8 @@ def _advance(
         squares = follower.follow(simulation.positions())
         looks.append((simulation.thermo("etotal"), simulation.thermo("press") * GIGAPASCAL, squares))
         progress(look / n_looks, f"{look * stride * settings.timestep / 1e3:.3g} ps")
-        if checkpoint is not None and time.perf_counter() - kept_at > KEEP_SECONDS:
+        is_due = look == n_looks or time.perf_counter() - kept_at > KEEP_SECONDS
+        if checkpoint is not None and is_due:
             kept_at = time.perf_counter()
             whole = _joined(before, recording, looks, kept_at - start)
             _write(checkpoint, simulation, follower, whole)
