@@ -187,6 +187,8 @@ def _joined(
     before: Trajectory, recording: FluxRecorder, looks: list[tuple[float, float, np.ndarray]], seconds: float
 ) -> Trajectory:
     """Return what was there before and what was recorded since."""
+    if not looks:  # it was ended after its last state
+        return before
     energies, pressures, squares = (np.array(column) for column in zip(*looks, strict=True))
     n_elements = squares.shape[1]
     return Trajectory(
