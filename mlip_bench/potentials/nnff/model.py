@@ -6,7 +6,7 @@ al., doi:10.1038/s42256-019-0098-0, "direct covariant forces"):
 .. math:: F_i = \sum_k c_k(G_i) A_{k,i} + \sum_j \sum_f d_f(G_j) g_f(r_{ij}) u_{ij}
 
 G_i are the symmetry functions of the atom (:mod:`mlip_bench.potentials.symmetry_functions`), c the network
-of its element (``networks``), and A its axes (``axes``): moments of its neighbours, smooth, or as in the
+of its element (``networks``), and A its axes (``covariant_axes``): moments of its neighbours, smooth, or as in the
 paper the unit vectors to the nearest ones, for which the network gives the projections of the force,
 S_k = F · A_k, and F = (AᵀA + ε 1)⁻¹ Aᵀ S. Where forces are two-sided, the second sum is there, too: what the
 neighbours do by their own fingerprints, with the terms g_f of their radial functions. The paper has none of
@@ -29,9 +29,16 @@ from mlip_bench.data import reference
 from mlip_bench.errors import UserError
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.memory import DOUBLE, expected_edges, refuse_too_much
-from mlip_bench.potentials.nnff import axes as of_axes
-from mlip_bench.potentials.nnff import kernel
-from mlip_bench.potentials.nnff.axes import KINDS, MOMENTS, MOST_ATOMS, RANKED, Axes, Moments, Ranked
+from mlip_bench.potentials.nnff import covariant_axes, kernel
+from mlip_bench.potentials.nnff.covariant_axes import (
+    KINDS,
+    MOMENTS,
+    MOST_ATOMS,
+    RANKED,
+    Axes,
+    Moments,
+    Ranked,
+)
 from mlip_bench.potentials.nnff.networks import Network, in_units
 from mlip_bench.potentials.symmetry_functions import choice
 from mlip_bench.potentials.symmetry_functions.descriptors import Scaling
@@ -257,30 +264,30 @@ class NNFF(Potential):
         generator = np.random.default_rng([seed, 1])
         found: list[list[np.ndarray]] = [[] for _ in self.elements_]
         for index in generator.permutation(len(structures)):
-            species, _, vectors = of_axes.described(axes, structures[index])
+            species, _, vectors = covariant_axes.described(axes, structures[index])
             for kind, n_axes in enumerate(axes.n_axes):
                 if sum(map(len, found[kind])) < MOST_ATOMS:
                     found[kind].append(vectors[species == kind, :n_axes])
-        return [of_axes.kept(np.concatenate(parts), self.hypers.n_axes) for parts in found]
+        return [covariant_axes.kept(np.concatenate(parts), self.hypers.n_axes) for parts in found]
 
     def _note_ranked(self, structures: Sequence[Atoms]) -> None:
         """Refuse atoms with too few neighbours, and count those whose ranked axes lie nearly in a plane."""
         n_flat = n_atoms = 0
         for index, atoms in enumerate(structures):
-            _, _, axes = of_axes.described(self.axes_, atoms)
+            _, _, axes = covariant_axes.described(self.axes_, atoms)
             counts = (axes != 0).any(axis=2).sum(axis=1)
             if counts.min() < LEAST_RANKED:
                 raise UserError(
                     f"{self.family}: training structure {index + 1} ({atoms.symbols}) has an atom with "
                     f"{counts.min()} neighbours within {self.hypers.cutoff:g} Å, and ranked axes need "
-                    f"{LEAST_RANKED}; take a larger cutoff, or nnff.axes=moments"
+                    f"{LEAST_RANKED}; take a larger cutoff, or nnff.covariant_axes=moments"
                 )
-            n_flat += of_axes.n_nearly_coplanar(axes)
+            n_flat += covariant_axes.n_nearly_coplanar(axes)
             n_atoms += len(atoms)
         if n_flat:
             self.notes_.append(
                 f"the {self.hypers.n_ranked} ranked axes of {n_flat} of {n_atoms} training atoms lie nearly "
-                f"in a plane (least singular value below {of_axes.NEARLY_COPLANAR:g}); across it, forces are "
+                f"in a plane (least singular value below {covariant_axes.NEARLY_COPLANAR:g}); across it, forces are "
                 f"held down by the regularisation {self.hypers.regularisation:g}"
             )
 
@@ -357,14 +364,14 @@ class Evaluator:
 
     def __init__(self, potential: NNFF, skin: float):
         self._axes, self._hypers = potential.axes_, potential.hypers
-        self._around = of_axes.Surroundings(potential.elements_, self._axes.layout.cutoff, skin)
+        self._around = covariant_axes.Surroundings(potential.elements_, self._axes.layout.cutoff, skin)
         self._ranges = list(zip(potential.ranges_.low, potential.ranges_.factors, strict=True))
         self._networks, self._two_sided = potential.networks_, potential.two_sided
 
     def __call__(self, atoms: Atoms) -> Prediction:
         """Predict one structure; an atom extrapolates where an input left its range in training."""
         around, layout = self._around, self._axes.layout
-        edges = of_axes.edge_tables(layout, around.update(atoms))
+        edges = covariant_axes.edge_tables(layout, around.update(atoms))
         values, axes = self._axes(around, edges)
         forces, n_outside = np.zeros((len(atoms), 3)), 0
         pulls = np.zeros((len(atoms), max(map(len, layout.radial))))
@@ -387,6 +394,6 @@ class Evaluator:
     def _combined(self, outputs: np.ndarray, axes: np.ndarray) -> np.ndarray:
         """Return forces (n_atoms, 3) of outputs (n_atoms, n_axes) and axes (n_atoms, n_axes, 3)."""
         if self._hypers.axes == RANKED:
-            inverse = of_axes.inverse(axes, self._hypers.regularisation)
+            inverse = covariant_axes.inverse(axes, self._hypers.regularisation)
             return (inverse @ outputs[:, :, None])[:, :, 0]
         return (outputs[:, None, :] @ axes)[:, 0]

@@ -9,7 +9,7 @@ import torch
 from ase import Atoms
 
 from mlip_bench.potentials.base import Prediction
-from mlip_bench.potentials.nnff.axes import RANKED
+from mlip_bench.potentials.nnff.covariant_axes import RANKED
 from mlip_bench.potentials.nnff.model import NNFF, forces_only
 from mlip_bench.potentials.symmetry_functions.geometry import Neighbourhood, Tables
 from mlip_bench.potentials.symmetry_functions.kernel import RANGE_TOLERANCE

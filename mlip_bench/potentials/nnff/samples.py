@@ -9,8 +9,8 @@ import torch
 from ase import Atoms
 
 from mlip_bench.data import reference
-from mlip_bench.potentials.nnff import axes as of_axes
-from mlip_bench.potentials.nnff.axes import Axes, Ranked
+from mlip_bench.potentials.nnff import covariant_axes
+from mlip_bench.potentials.nnff.covariant_axes import Axes, Ranked
 from mlip_bench.potentials.nnff.kernel import EdgeTables
 from mlip_bench.potentials.nnff.training import Samples
 from mlip_bench.potentials.symmetry_functions.geometry import Tables
@@ -51,8 +51,8 @@ class Scales:
 
 def described(axes: Axes, atoms: Atoms, kept: Sequence[np.ndarray], two_sided: bool) -> Described:
     """Describe one structure by its kept axes, and without edges where forces are not ``two_sided``."""
-    around = of_axes.Surroundings(axes.layout.elements, axes.layout.cutoff)
-    edges = of_axes.edge_tables(axes.layout, around.update(atoms))
+    around = covariant_axes.Surroundings(axes.layout.elements, axes.layout.cutoff)
+    edges = covariant_axes.edge_tables(axes.layout, around.update(atoms))
     values, vectors = axes(around, edges)
     chosen = np.zeros((len(atoms), max(map(len, kept)), 3))
     for kind, which in enumerate(kept):
@@ -150,7 +150,7 @@ def samples(
     ranked = isinstance(axes, Ranked)
     if ranked:  # unit vectors stay what they are
         along = whole.axes
-    readout = of_axes.inverse(along, regularisation).transpose(0, 2, 1) if ranked else along
+    readout = covariant_axes.inverse(along, regularisation).transpose(0, 2, 1) if ranked else along
     forces = np.concatenate([reference.forces(atoms) for atoms in structures]) / unit
 
     def tensor(values: np.ndarray) -> torch.Tensor:

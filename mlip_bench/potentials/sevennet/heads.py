@@ -35,7 +35,7 @@ import numpy as np
 import torch
 
 from mlip_bench.errors import UserError
-from mlip_bench.potentials.networks import scales as scales_module
+from mlip_bench.potentials.networks.scales import Scales as TrainingScales
 from mlip_bench.potentials.sevennet import backbone, checkpoints
 from mlip_bench.potentials.sevennet.package import (
     AtomGraphSequential,
@@ -74,7 +74,7 @@ class Scales:
     anisotropic: float = 1.0
 
 
-def in_sevenns_sign(scales: scales_module.Scales) -> Scales:
+def in_sevenns_sign(scales: TrainingScales) -> Scales:
     """Take the scales of training data; the normal components of sevenn have the other sign."""
     return Scales(scales.force, scales.isotropic, -scales.shift, scales.anisotropic)
 
