@@ -137,7 +137,8 @@ def entry_with_published(name: str, rung: Rung, done: list[Observed]) -> dict[st
 def table() -> str:
     """Return the results as a table in Markdown."""
     lines = [
-        "| rung | atoms | observed (ps) | κ | published | STACIE (W/mK) | κ (W/mK) | ps to 10 % | core seconds to 10 % |",
+        "| rung | atoms | observed (ps) | κ | published | STACIE (W/mK) | κ (W/mK) | ps to 10 % | "
+        "core seconds to 10 % |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for one in entries(RESULTS):
