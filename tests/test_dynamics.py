@@ -25,6 +25,7 @@ class Violent:
 
     device = "cpu"
     elements_ = (ELEMENT,)
+    predicts_energy = predicts_stress = True
 
     def __init__(self, kind):
         self.kind = kind
@@ -104,7 +105,7 @@ def test_what_holds_has_no_note(embedded, tmp_path, monkeypatch):
 def test_nve_that_explodes_is_a_row_with_that_sentence():
     atoms = bulk(ELEMENT, a=3.17, cubic=True).repeat(2)
     values = direct._dynamics(Violent("forces"), atoms, silent)
-    assert {value.metric for value in values} == {"energy_drift", "nve_temperature"}
+    assert {value.metric for value in values} == {"energy_drift", "kinetic_drift", "nve_temperature"}
     assert all(value.error.startswith("the dynamics did not hold (") for value in values)
 
 

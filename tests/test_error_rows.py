@@ -18,11 +18,13 @@ from mlip_bench.errors import UserError
 from mlip_bench.measure import errors
 from mlip_bench.measure.base import Subject
 from mlip_bench.potentials import family
-from mlip_bench.potentials.base import Prediction, silent
+from mlip_bench.potentials.base import Potential, Prediction, silent
 
 
 class Partly:
     """Predicts the reference, 1 eV per atom too high, except for what is broken about some structures."""
+
+    predicts, predicts_energy = Potential.predicts, True
 
     def __init__(self, broken):
         self.broken = broken

