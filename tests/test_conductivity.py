@@ -92,6 +92,8 @@ def test_a_trajectory_that_was_ended_goes_on(argon, tmp_path, monkeypatch):
     assert len(whole.energies) == n_looks
     assert len(whole.potential) == chosen.length * 1e3 / whole.interval
     np.testing.assert_array_equal(whole.potential[: len(kept.potential)], kept.potential)
+    done = record(argon, structure, chosen, tmp_path, silent)  # ended after its last state
+    np.testing.assert_array_equal(done.potential, whole.potential)
     # It is one trajectory: total energy goes on, and the flux without a jump.
     assert np.ptp(whole.energies) < 1e-3 * len(structure.atoms)
     steps = np.linalg.norm(np.diff(whole.potential, axis=0), axis=1)

@@ -382,7 +382,7 @@ def test_equal_functions_keep_their_weights(tmp_path):
 
 def test_a_shift_of_angular_functions(simple, tmp_path):
     """The ninth word of type 3 in n2p2: kernels against torch."""
-    from mlip_bench.potentials.nnp.reference import energy_forces_stress
+    from nnp_reference import energy_forces_stress
 
     folder = edited(written(simple, tmp_path), " 1.0 2.0 6.0 ", " 1.0 2.0 6.0 0.8 ")
     potential, atoms = load(folder), water(2, 4.0)
@@ -397,7 +397,7 @@ def test_a_shift_of_angular_functions(simple, tmp_path):
 
 @pytest.mark.parametrize("letter", "ltsprgcSeh")
 def test_activation_functions_agree_in_kernels_and_torch(letter, simple, tmp_path):
-    from mlip_bench.potentials.nnp.reference import energy_forces_stress
+    from nnp_reference import energy_forces_stress
 
     files = dataclasses.replace(simple, activations=(letter, letter, "l"))
     potential, atoms = load(written(files, tmp_path)), water(1, 3.0)

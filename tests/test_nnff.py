@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from mlip_bench.data.reference import forces, labelled
 from mlip_bench.errors import UserError
 from mlip_bench.potentials import load
-from mlip_bench.potentials.nnff import NNFF, axes, samples, training
+from mlip_bench.potentials.nnff import NNFF, covariant_axes, samples, training
 from mlip_bench.potentials.nnff.model import Evaluator
 from mlip_bench.potentials.nnff.on_torch import TorchEvaluator
 from mlip_bench.potentials.symmetry_functions.descriptors import descriptors
@@ -134,7 +134,7 @@ def test_kernels_agree_with_torch(either, alloys):
 def test_fingerprints_are_the_symmetry_functions(moments, alloys):
     layout = tables(moments.functions_, moments.elements_)
     for atoms in alloys[18:21]:
-        species, values, _ = axes.described(moments.axes_, atoms)
+        species, values, _ = covariant_axes.described(moments.axes_, atoms)
         expected = descriptors(atoms, layout, derive=False)
         np.testing.assert_array_equal(species, expected.species)
         np.testing.assert_allclose(values, expected.values, rtol=1e-12, atol=1e-14)
@@ -145,7 +145,7 @@ def test_moments_are_the_sums_that_they_are_said_to_be(moments, alloys):
     from ase.neighborlist import neighbor_list
 
     atoms, layout = alloys[19], tables(moments.functions_, moments.elements_)
-    species, _, found = axes.described(moments.axes_, atoms)
+    species, _, found = covariant_axes.described(moments.axes_, atoms)
     i, j, r, d = neighbor_list("ijdD", atoms, layout.cutoff)
     for f, (element, eta, shift, _) in enumerate(layout.radial[species[0]]):
         near = (i == 0) & (species[j] == element)
@@ -225,12 +225,12 @@ def test_projections_turn_back_into_the_vector():
     generator = np.random.default_rng(2)
     many, force = generator.normal(size=(20, 5, 3)), generator.normal(size=(20, 3))
     projections = np.einsum("akx,ax->ak", many, force)
-    back = np.einsum("axk,ak->ax", axes.inverse(many, 1e-10), projections)
+    back = np.einsum("axk,ak->ax", covariant_axes.inverse(many, 1e-10), projections)
     np.testing.assert_allclose(back, force, atol=1e-7)
     flat = many * [1, 1, 0]
-    back = np.einsum("axk,ak->ax", axes.inverse(flat, 1e-10), np.einsum("akx,ax->ak", flat, force))
+    back = np.einsum("axk,ak->ax", covariant_axes.inverse(flat, 1e-10), np.einsum("akx,ax->ak", flat, force))
     np.testing.assert_allclose(back, force * [1, 1, 0], atol=1e-7)
-    assert axes.n_nearly_coplanar(np.concatenate([many, flat])) >= 20
+    assert covariant_axes.n_nearly_coplanar(np.concatenate([many, flat])) >= 20
 
 
 def test_axes_kept_are_those_that_explain_the_others():
@@ -239,8 +239,8 @@ def test_axes_kept_are_those_that_explain_the_others():
     mixed = np.einsum("akx,kl->alx", independent, generator.normal(size=(3, 4)))
     vanishing = np.zeros((200, 1, 3))
     everything = np.concatenate([vanishing, independent, mixed], axis=1)
-    assert axes.kept(everything, 0).tolist() == list(range(1, 8))
-    few = everything[:, axes.kept(everything, 3)].transpose(0, 2, 1).reshape(-1, 3)
+    assert covariant_axes.kept(everything, 0).tolist() == list(range(1, 8))
+    few = everything[:, covariant_axes.kept(everything, 3)].transpose(0, 2, 1).reshape(-1, 3)
     rest = everything.transpose(0, 2, 1).reshape(-1, 8)
     left = rest - few @ np.linalg.lstsq(few, rest, rcond=None)[0]
     assert np.abs(left).max() < 1e-10

@@ -48,7 +48,7 @@ def test_published_potential_gives_the_published_errors():
 
 def test_kernels_agree_with_torch(fitted, alloys):
     """Energy, forces and stress of two elements, from an independent list and automatic differentiation."""
-    from mlip_bench.potentials.nnp.reference import energy_forces_stress
+    from nnp_reference import energy_forces_stress
 
     for atoms in alloys[18:19]:
         energy, forces, stress = energy_forces_stress(fitted, atoms)
@@ -110,7 +110,7 @@ def test_cutoff_functions_are_those_of_n2p2(kind):
 @pytest.mark.parametrize("kind", [kind for kind in Switch if kind != Switch.HARD], ids=lambda kind: kind.name)
 def test_files_with_other_cutoff_functions_and_several_cutoffs(kind, fitted, tmp_path):
     """Edited as a user of n2p2 would; kernels and torch agree, and the potential is written back whole."""
-    from mlip_bench.potentials.nnp.reference import energy_forces_stress
+    from nnp_reference import energy_forces_stress
 
     fitted.save(tmp_path)
     path = tmp_path / "input.nn"

@@ -41,7 +41,7 @@ NOT_WITH = {
 # What is timed is timed beside a SNAP, the ruler.
 TIMED = {"cost", "scaling", "direct-vs-conservative"}
 ON_NETWORKS = {"leignn", "leignn-gradient", "sevennet", "sevennet-dfs"}
-ON_EDGES = {"gap", "mtp", "nnp", "qsnap", "snap"} | ON_NETWORKS | TIMED
+ON_EDGES = {"gap", "mtp", "nnff", "nnp", "qsnap", "snap"} | ON_NETWORKS | TIMED
 ON_CRYSTALS = {"conductivity", "defects", "elastic", "eos", "phonons"}
 ON_BOXES = {"conductivity", "stability"} | TIMED
 
@@ -139,7 +139,7 @@ def test_texts_layout_and_registries_change_nothing(copy, known, before):
     change(copy, "potentials/base.py", '"""The interface that every family', '"""What every family')
     change(copy, "potentials/base.py", '"""False where forces are predicted directly', '"""False where they')
     change(copy, "md/driver.py", "# Dynamics hotter than", "# What is hotter than")
-    change(copy, "potentials/sevennet/direct.py", "import Graphs\n", "import Output\n")
+    change(copy, "potentials/sevennet/direct.py", "import Graphs\n", "import Others\n")
     change(copy, "potentials/edges.py", "return 2 * largest", "return  2 *largest")
     change(copy, "measure/__init__.py", "MODULES = (", "OTHERS = (), ()\nMODULES = (")
     change(copy, "potentials/__init__.py", 'ENTRY_POINT_GROUP = "', 'ENTRY_POINT_GROUP = "other.')

@@ -21,8 +21,11 @@ def made(folder: Path) -> Path:
 
 
 def trajectory(potential: Potential, crystal: Atoms, settings: Settings, folder: Path) -> Path:
-    """Return the file of a trajectory, recorded now if it is not there."""
-    path = made(folder) / f"{settings.seed}-{SERIES}"
+    """Return the file of a trajectory, recorded now if it is not there.
+
+    A longer one goes on where a shorter one of the same seed ended.
+    """
+    path = made(folder) / f"{settings.seed}-{settings.length:g}ps-{SERIES}"
     if not path.is_file():
         state = made(folder / f"{settings.seed}-state")
         observed = observe(potential, crystal, settings, Told(), state)

@@ -175,7 +175,8 @@ def _advance(
         squares = follower.follow(simulation.positions())
         looks.append((simulation.thermo("etotal"), simulation.thermo("press") * GIGAPASCAL, squares))
         progress(look / n_looks, f"{look * stride * settings.timestep / 1e3:.3g} ps")
-        if checkpoint is not None and time.perf_counter() - kept_at > KEEP_SECONDS:
+        is_due = look == n_looks or time.perf_counter() - kept_at > KEEP_SECONDS
+        if checkpoint is not None and is_due:
             kept_at = time.perf_counter()
             whole = _joined(before, recording, looks, kept_at - start)
             _write(checkpoint, simulation, follower, whole)
@@ -186,6 +187,8 @@ def _joined(
     before: Trajectory, recording: FluxRecorder, looks: list[tuple[float, float, np.ndarray]], seconds: float
 ) -> Trajectory:
     """Return what was there before and what was recorded since."""
+    if not looks:  # it was ended after its last state
+        return before
     energies, pressures, squares = (np.array(column) for column in zip(*looks, strict=True))
     n_elements = squares.shape[1]
     return Trajectory(

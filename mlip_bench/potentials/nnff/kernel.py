@@ -1,9 +1,9 @@
 """Numba kernels: symmetry functions and covariant axes of all atoms in one pass, without any derivative.
 
 The functions are those of :mod:`mlip_bench.potentials.symmetry_functions`. Every term of a function is also
-a term of an axis (:mod:`mlip_bench.potentials.nnff.covariant_axes`): what an edge or a triple adds to a fingerprint, it
-adds to a vector times the unit vectors of its edges. Edges of a centre are gathered by element, triples by
-pair of elements, so that all inner loops run over contiguous arrays.
+a term of an axis (:mod:`mlip_bench.potentials.nnff.covariant_axes`): what an edge or a triple adds to a
+fingerprint, it adds to a vector times the unit vectors of its edges. Edges of a centre are gathered by
+element, triples by pair of elements, so that all inner loops run over contiguous arrays.
 """
 
 import numpy as np

@@ -6,8 +6,8 @@ al., doi:10.1038/s42256-019-0098-0, "direct covariant forces"):
 .. math:: F_i = \sum_k c_k(G_i) A_{k,i} + \sum_j \sum_f d_f(G_j) g_f(r_{ij}) u_{ij}
 
 G_i are the symmetry functions of the atom (:mod:`mlip_bench.potentials.symmetry_functions`), c the network
-of its element (``networks``), and A its axes (``covariant_axes``): moments of its neighbours, smooth, or as in the
-paper the unit vectors to the nearest ones, for which the network gives the projections of the force,
+of its element (``networks``), and A its axes (``covariant_axes``): moments of its neighbours, smooth, or as
+in the paper the unit vectors to the nearest ones, for which the network gives the projections of the force,
 S_k = F · A_k, and F = (AᵀA + ε 1)⁻¹ Aᵀ S. Where forces are two-sided, the second sum is there, too: what the
 neighbours do by their own fingerprints, with the terms g_f of their radial functions. The paper has none of
 it; the gradient of an energy has it, and reaches as far as two cutoffs by it.
@@ -66,7 +66,15 @@ class NNFF(Potential):
 
     family: ClassVar[str] = "nnff"
     revision: ClassVar[int] = 1
-    packages: ClassVar[tuple[str, ...]] = ("ase", "matscipy", "numba", "numpy", "scipy", "torch")
+    packages: ClassVar[tuple[str, ...]] = (
+        "ase",
+        "llvmlite",
+        "matscipy",
+        "numba",
+        "numpy",
+        "scipy",
+        "torch",
+    )
     look: ClassVar[tuple[str, str] | None] = ("#44AA99", "v")
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     conservative: ClassVar[bool] = False
@@ -287,8 +295,8 @@ class NNFF(Potential):
         if n_flat:
             self.notes_.append(
                 f"the {self.hypers.n_ranked} ranked axes of {n_flat} of {n_atoms} training atoms lie nearly "
-                f"in a plane (least singular value below {covariant_axes.NEARLY_COPLANAR:g}); across it, forces are "
-                f"held down by the regularisation {self.hypers.regularisation:g}"
+                f"in a plane (least singular value below {covariant_axes.NEARLY_COPLANAR:g}); across it, "
+                f"forces are held down by the regularisation {self.hypers.regularisation:g}"
             )
 
     def _refuse_too_large(self, structures: Sequence[Atoms], kept: Sequence[np.ndarray]) -> None:

@@ -54,7 +54,6 @@ class SevenNet(NetworkPotential):
         "scipy",
         "sevenn",
         "torch",
-        "torch-geometric",
     )
     look: ClassVar[tuple[str, str] | None] = ("#000000", "P")
     native_suffix: ClassVar[str] = ".pth"
