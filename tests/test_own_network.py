@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,9 @@ def schnet():
     specification = importlib.util.spec_from_file_location("schnet_of_the_docs", FILE)
     module = importlib.util.module_from_spec(specification)
     sys.modules[module.__name__] = module
-    specification.loader.exec_module(module)
+    with warnings.catch_warnings():  # of what PyTorch Geometric stands on
+        warnings.simplefilter("ignore")
+        specification.loader.exec_module(module)
     return module.SchNet
 
 
