@@ -94,6 +94,7 @@ def test_workers_of_other_versions_are_refused_by_name(tmp_path):
         assert "is not used: motep 0.0 (here 0." in older
         assert "No module named 'mlip_bench'" in bare
         with worker(file, tmp_path, "good"):
+            wait_for(lambda: len(cluster.client.scheduler_info()["workers"]) == 3)
             cluster.wait_for_workers(None)
             with Soon(store, cluster, []) as executor:
                 futures = [executor.submit(Counting(str(index), 5)) for index in range(3)]
