@@ -107,17 +107,16 @@ RUNGS = {
 
 
 def climb(name: str, rung: Rung, work: Path) -> None:
-    """Record the trajectories of a rung that are missing; keep what they gave after each from the second."""
+    """Record the trajectories of a rung that are missing, and keep what they gave after each."""
     structure = rung.structure(rung.potential)
     parts = [Settings.of(part) for part in split(vars(rung.settings) | {"seeds": rung.seeds})]
     done: list[Observed] = []
     for settings in parts:
         print(f"{name}, seed {settings.seed}", flush=True)
         done.append(read(trajectory(rung.potential, structure, settings, work / name)))
-        if len(done) > 1:
-            entry = entry_with_published(name, rung, done)
-            keep(RESULTS, entry, ("rung",))
-            print(entry, flush=True)
+        entry = entry_with_published(name, rung, done)
+        keep(RESULTS, entry, ("rung",))
+        print(entry, flush=True)
 
 
 def entry_with_published(name: str, rung: Rung, done: list[Observed]) -> dict[str, Any]:
