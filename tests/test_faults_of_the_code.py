@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mlip_bench.data.reference import labelled
 from mlip_bench.errors import LammpsError, NotFinite, UserError
 from mlip_bench.measure import errors
-from mlip_bench.potentials.base import Prediction
+from mlip_bench.potentials.base import Potential, Prediction
 
 FAULTS = [TypeError, AttributeError, NameError, IndexError, KeyError, ValueError, AssertionError, OSError]
 OF_THE_STRUCTURE = [
@@ -25,6 +25,9 @@ OF_THE_STRUCTURE = [
 
 class Raising:
     """Predicts nothing but zeros, and raises for the structures of some sizes."""
+
+    predicts = Potential.predicts
+    predicts_energy = predicts_stress = True
 
     def __init__(self, raised):
         self.raised = raised

@@ -147,7 +147,6 @@ def test_variants_of_a_cfg(tmp_path_factory, order, n_vectors, direct):
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        (" Energy\n        -7.0\n", "", "no energy"),
         ("fx fy fz", "magmom_x magmom_y magmom_z", "no forces"),
         ("PlusStress", "Stress", "field 'Stress' is not known; of stress only PlusStress is read"),
         ("PlusStress", "Virial", "field 'Virial' is not known"),
@@ -214,6 +213,17 @@ def test_input_data_round_trip(tmp_path_factory, seed, named, periodic, indented
     assert read.pbc.all() == periodic
 
 
+def test_a_frame_without_an_energy_is_read_for_families_that_need_none(tmp_path):
+    text = CFG + CFG.replace(" Energy\n        -7.0\n", "")
+    with_energy, without = read_structures(write(tmp_path / "some.cfg", text), MOSI).structures
+    assert reference.has_energy(with_energy)
+    assert not reference.has_energy(without)
+    text = IN_ANGSTROM + IN_ANGSTROM.replace("energy -17.5\n", "")
+    with_energy, without = read_structures(write(tmp_path / "input.data", text)).structures
+    assert reference.has_energy(with_energy)
+    assert not reference.has_energy(without)
+
+
 def plain(values):
     return " ".join(f"{value:.14g}" for value in values)
 
@@ -221,7 +231,6 @@ def plain(values):
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("energy -17.5\n", "", "no energy"),
         ("H 0.1 0.0 -0.01", "H 0.1 -0.01", "x y z element charge n fx fy fz"),
         (" H ", " Hx ", "x y z element charge n fx fy fz"),
         ("lattice 0.0 0.0 20.0\n", "", "2 lattice vectors, not 3 or none"),

@@ -427,6 +427,7 @@ TINY = {
         "epochs": 1,
         "lbfgs_iterations": 2,
     },
+    "nnff": {"radial_shifts": [0.0, 2.0], "zetas": [1.0], "hidden": [4, 4], "epochs": 1},
     "leignn": {"channels": 4, "layers": 2, "steps": 4, "double_precision": True},
     "leignn-gradient": {"channels": 4, "layers": 2, "steps": 4, "double_precision": True},
     "sevennet": {"channels": 4, "lmax": 1, "steps": 4, "double_precision": True},
@@ -464,7 +465,7 @@ def test_every_family_predicts_what_is_open_as_if_padded(name, slabs_and_wires):
         copy.pbc = True
         padded.append(copy)
     for found, same in zip(potential.predict(probes), potential.predict(padded), strict=True):
-        assert found.energy == pytest.approx(same.energy, abs=1e-6)
+        assert found.energy == pytest.approx(same.energy, abs=1e-6, nan_ok=not potential.predicts_energy)
         np.testing.assert_allclose(found.forces, same.forces, atol=1e-6)
         assert found.stress is None or np.all(np.isnan(found.stress))
 

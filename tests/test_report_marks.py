@@ -272,6 +272,9 @@ def test_a_timing_without_the_ruler_stays_as_it_was_measured(like):
 class Offset:
     """Predicts the reference energy, another zero per element, and what ``wrong`` says per structure."""
 
+    predicts = Potential.predicts
+    predicts_energy = predicts_stress = True
+
     def __init__(self, zeros, wrong):
         self.zeros, self.wrong = zeros, wrong
 

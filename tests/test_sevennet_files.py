@@ -108,6 +108,8 @@ def test_the_installed_multi_fidelity_model_is_that_of_sevenns_calculator(modal)
 )
 def test_one_level_of_theory_predicts_as_it_does_among_the_others(levels, seed, alloys, **kind):
     """Whatever part of the network knows of the levels, with biases or without."""
+    from sevenn.atom_graph_data import AtomGraphData
+
     torch.manual_seed(seed)
     config, model = multi_fidelity(levels=levels, **kind)
     atoms = alloys[0]
@@ -116,7 +118,7 @@ def test_one_level_of_theory_predicts_as_it_does_among_the_others(levels, seed, 
     _, single = checkpoints.one_modality(completed, model, modal, "model.pth")
     energies, forces = [], []
     for network in (model, single):
-        graph: dict = data_of(labelled_graph(atoms, 4.0))
+        graph = AtomGraphData(**data_of(labelled_graph(atoms, 4.0)))
         graph[keys.DATA_MODALITY] = [modal]
         network.set_is_batch_data(True)
         output = network.eval()(graph)

@@ -10,6 +10,7 @@ not run anything parallel, so that each child can set its own number of threads 
 import contextlib
 import ctypes
 import errno
+import importlib
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -23,16 +24,14 @@ from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
 from mlip_bench.errors import UserError, is_disk_full
-from mlip_bench.hardware import available_cores
 
 Progress = Callable[[float, str], None]
 
-NUMBA_THREADS = "NUMBA_NUM_THREADS"
 THREAD_VARIABLES = (
-    NUMBA_THREADS,
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
     "BLIS_NUM_THREADS",
 )
@@ -77,7 +76,7 @@ def run_in_child(
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, list(cores), dict(os.environ), os.getcwd()))
     resource_tracker.ensure_running()  # by itself it would let Ctrl-C through again
-    with _starting, _environment(_threads_of_server()), _no_interrupt():
+    with _starting, _environment(dict.fromkeys(THREAD_VARIABLES, "1")), _no_interrupt():
         forkserver.ensure_running()
         process.start()
     theirs.close()
@@ -93,14 +92,6 @@ def run_in_child(
     finally:
         _end(process)
         ours.close()
-
-
-def _threads_of_server() -> dict[str, str]:
-    """Return the environment in which the server of children loads libraries: with one thread each.
-
-    But for numba, whose threads can become fewer after it is loaded, not more.
-    """
-    return dict.fromkeys(THREAD_VARIABLES, "1") | {NUMBA_THREADS: str(len(available_cores()))}
 
 
 class _TooLong(Exception):
@@ -222,15 +213,15 @@ def _serve(
 
 
 def set_threads(number: int) -> None:
-    """Set the threads of libraries that the server loaded; those loaded later read the environment."""
+    """Set the threads of libraries that were loaded with one; those loaded later read the environment."""
     import threadpoolctl
 
     threadpoolctl.threadpool_limits(number)
     if "numba" in sys.modules:
-        numba = sys.modules["numba"]
-        # It refuses to work where the environment names another number than it was loaded with.
-        os.environ[NUMBA_THREADS] = str(numba.config.NUMBA_NUM_THREADS)
-        numba.set_num_threads(number)
+        importlib.import_module("numba.core.config").reload_config()
+        # numba takes this over when it is imported, and not again. Its own way to set it starts the threads,
+        # with a lock that is reported as leaked when the child is killed.
+        importlib.import_module("numba.np.ufunc.parallel").NUM_THREADS = number
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(number)
 
