@@ -125,7 +125,7 @@ class NNFF(Potential):
         """Atoms per step of Adam, in whole structures."""
         learning_rate: float = 0.003
         """Largest learning rate of Adam."""
-        lbfgs_iterations: int = 800
+        lbfgs_iterations: int = 600
         """Iterations of L-BFGS on all training data after that."""
         patience: int = 100
         """Iterations without a better validation error after which L-BFGS stops."""
