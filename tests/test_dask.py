@@ -27,6 +27,7 @@ class Soon(DaskExecutor):
     """Hears of its tasks all the time."""
 
     news_s = checkpoint_s = 0.5
+    lease_s = 30.0
 
 
 @pytest.fixture(scope="module")
