@@ -25,9 +25,6 @@ from mlip_bench.run.plan import Task
 from mlip_bench.run.slots import GPU, TIMING, Slot, Slots, Worker
 from mlip_bench.run.store import Stopped, Store, Work
 
-# A task whose client has not asked for so many times as long as usual ends: the client is gone.
-LEASE = 12
-
 # Tasks at work at once, each with a thread here that waits for it.
 MOST_AT_ONCE = 10_000
 
@@ -51,6 +48,8 @@ class DaskExecutor(Executor):
     """How often tasks are asked how far they are (s)."""
     checkpoint_s = 120.0
     """How often checkpoints come home (s)."""
+    lease_s = 120.0
+    """A task ends where its client has not asked for so long (s): the client is gone."""
 
     def __init__(
         self,
@@ -187,7 +186,7 @@ class DaskExecutor(Executor):
             checkpoint=b"" if in_place else archive.pack(archive.files_in(work.checkpoint)),
             cores=cores,
             modules=self._modules,
-            lease_s=LEASE * self.news_s,
+            lease_s=self.lease_s,
             timeout_s=self._timeout_s,
         )
 

@@ -67,7 +67,9 @@ class _Running(threading.Event):
 
     def is_set(self) -> bool:
         """Tell whether the task shall end."""
-        return super().is_set() or time.monotonic() - self._asked > self._lease_s
+        if time.monotonic() - self._asked > self._lease_s:
+            self.set()  # for good: who asks again afterwards is told that it was ended
+        return super().is_set()
 
     def progress(self, share: float, message: str) -> None:
         """Keep how far the task is."""
