@@ -108,6 +108,7 @@ def test_rows_are_those_of_this_machine(shared, embedded, address, store, rows_o
     assert {row.family for row in rows(tmp_path / "run")} == {name for name, _ in TINY}
 
 
+@pytest.mark.slow
 def test_timings_are_of_the_processor_of_the_worker(cluster, embedded, store, tmp_path):
     """The key has it, too: another time, the same worker's timing is taken from the store."""
     plan = Plan(embedded, (PotentialPlan("snap", "snap", {"twojmax": 2}),), ("cost",))
@@ -141,6 +142,7 @@ def result(future):
     return tuple(map(int, (future.result(120).folder / "result").read_text().split()))
 
 
+@pytest.mark.slow
 def test_a_task_whose_worker_is_lost_goes_on_from_its_checkpoint(cluster, store):
     with Soon(store, cluster, []) as executor:
         future = executor.submit(Counting("long", 200))
@@ -155,6 +157,7 @@ def test_a_task_whose_worker_is_lost_goes_on_from_its_checkpoint(cluster, store)
     assert not home.parent.exists()
 
 
+@pytest.mark.slow
 def test_a_task_that_ends_every_worker_is_given_up(cluster, store):
     with Soon(store, cluster, []) as executor:
         deadly, other = executor.submit(Counting("deadly", 50, 3)), executor.submit(Counting("other", 50))
@@ -164,6 +167,7 @@ def test_a_task_that_ends_every_worker_is_given_up(cluster, store):
     assert not store.has(Counting("deadly", 50, 3))
 
 
+@pytest.mark.slow
 def test_a_task_that_is_stopped_ends_at_its_worker(cluster, store):
     with Soon(store, cluster, []) as executor:
         future = executor.submit(Counting("endless", 10**6))

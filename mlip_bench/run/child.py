@@ -221,7 +221,7 @@ def set_threads(number: int) -> None:
         importlib.import_module("numba.core.config").reload_config()
         # numba takes this over when it is imported, and not again. Its own way to set it starts the threads,
         # with a lock that is reported as leaked when the child is killed.
-        importlib.import_module("numba.np.ufunc.parallel").NUM_THREADS = number
+        vars(importlib.import_module("numba.np.ufunc.parallel"))["NUM_THREADS"] = number
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(number)
 
