@@ -15,7 +15,7 @@ from mlip_bench.errors import UserError
 from mlip_bench.measure.errors import comparison, summary
 from mlip_bench.potentials import load
 from mlip_bench.potentials.edges import Edges
-from mlip_bench.potentials.mtp import MTP, basis, fitting, kernel
+from mlip_bench.potentials.mtp import MTP, basis, fitting, kernel, row_kernel
 from mlip_bench.potentials.mtp.model import Evaluator, basis_of_level
 from mlip_bench.potentials.mtp.tables import Tables
 
@@ -205,9 +205,9 @@ def test_rows_are_derivatives_by_all_coefficients(alloys):
         stress = (-virial / atoms.get_volume())[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
         return np.concatenate([[energies.sum()], forces.ravel(), stress])
 
-    rows = kernel.rows(
+    rows = row_kernel.rows(
         *lists, atoms.get_volume(), *shape, state.radial, tables.by_moment(linear), tables.mapping,
-        True, *tables.indices,
+        True, *tables.indices, *tables.branches,
     )  # fmt: skip
     for index in range(tables.n_scalars):
         np.testing.assert_allclose(
@@ -231,10 +231,10 @@ def test_the_linear_coefficients_are_the_least_squares_solution(alloys):
     rows, targets = [], []
     for one in found.examples:
         edges = one.edges
-        columns = kernel.rows(
+        columns = row_kernel.rows(
             edges.first, edges.neighbours, edges.species, one.vectors, one.volume, tables.scaling,
             tables.least, tables.cutoff, state.radial, tables.by_moment(linear[2:]), tables.mapping,
-            False, *tables.indices,
+            False, *tables.indices, *tables.branches,
         )[: tables.n_scalars]  # fmt: skip
         species = np.zeros((2, columns.shape[1]))
         species[:, 0] = one.counts

@@ -24,7 +24,7 @@ from scipy import linalg
 from mlip_bench.data import reference
 from mlip_bench.potentials.base import Progress
 from mlip_bench.potentials.edges import Edges
-from mlip_bench.potentials.mtp import kernel
+from mlip_bench.potentials.mtp import row_kernel
 from mlip_bench.potentials.mtp.tables import Tables
 
 # Added to the unit diagonal of the scaled normal equations, so that they can be solved: near their rounding.
@@ -48,7 +48,7 @@ class Example:
     counts: np.ndarray
     """(n_species,)"""
     targets: np.ndarray
-    """Energy, forces and stress, as ``kernel.rows`` orders them; stress is NaN where there is none."""
+    """Energy, forces and stress, as ``row_kernel.rows`` orders them; stress is NaN where there is none."""
 
 
 def example(atoms: Atoms, elements: Sequence[str], cutoff: float) -> Example:
@@ -172,9 +172,9 @@ def assemble(
 
     def products(one: Example) -> dict[str, np.ndarray]:
         edges = one.edges
-        rows = kernel.rows(
+        rows = row_kernel.rows(
             edges.first, edges.neighbours, edges.species, one.vectors, one.volume, tables.scaling,
-            tables.least, tables.cutoff, state.radial, linear, tables.mapping, with_radial, *tables.indices,
+            tables.least, tables.cutoff, state.radial, linear, tables.mapping, with_radial, *tables.indices, *tables.branches,
         )  # fmt: skip
         species = np.zeros((n_species, rows.shape[1]))
         species[:, 0] = one.counts

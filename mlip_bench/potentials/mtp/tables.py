@@ -57,8 +57,30 @@ class Tables:
             self.basis.index_times.astype(np.int64),
         )
 
+    @cached_property
+    def branches(self) -> tuple[np.ndarray, ...]:
+        """What each basis function is made of: products and components of tensors, of one after the other.
+
+        The products (places in ``times``, ascending) with where each function's begin, and the components
+        with where each function's begin. Few of either belong to one function.
+        """
+        n_basic, times = len(self.basis.index_basic), self.basis.index_times
+        products: list[set[int]] = [set() for _ in range(self.basis.moments_count)]
+        leaves = [{moment} if moment < n_basic else set() for moment in range(len(products))]
+        # A factor is complete before it is multiplied: products are in the order in which they are run.
+        for place, (left, right, _, target) in enumerate(times.tolist()):
+            products[target] |= products[left] | products[right] | {place}
+            leaves[target] |= leaves[left] | leaves[right]
+        return *_flat([products[m] for m in self.mapping]), *_flat([leaves[m] for m in self.mapping])
+
     def by_moment(self, coefficients: np.ndarray) -> np.ndarray:
         """Return a coefficient for each moment from those of the basis functions."""
         found = np.zeros(self.basis.moments_count)
         np.add.at(found, self.mapping, coefficients)
         return found
+
+
+def _flat(sets: list[set[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return sets of numbers one after the other, each in order, and where each begins."""
+    begins = np.cumsum([0, *map(len, sets)])
+    return np.array([number for one in sets for number in sorted(one)], dtype=np.int64), begins
