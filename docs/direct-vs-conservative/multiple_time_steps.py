@@ -5,8 +5,8 @@
 with the folders of two saved potentials of the same data. The reversible integrator of Tuckerman, Berne and
 Martyna (doi:10.1063/1.463137): the difference of the two forces acts as an impulse every n steps of 1 fs, in
 between atoms move by the direct forces alone (as Bigi, Langer and Ceriotti advise, arXiv:2412.11569). The
-energy that counts is that of the conservative potential. The last column is of a larger cell, where what a step
-costs beside its atoms counts less.
+energy that counts is that of the conservative potential. The last column is of a larger cell, where
+what a step costs beside its atoms counts less.
 """
 
 import sys
@@ -78,7 +78,7 @@ def main():
     """Print a row for each n."""
     calculators = [load(folder).calculator() for folder in sys.argv[1:3]]
     crystal = records.load("embedded", "Mo").crystal
-    print("| n | drift (meV/atom/ps) | fluctuation (meV/atom) | CPU per step, over n = 1 | the same, 2000 atoms |")
+    print("| n | drift (meV/atom/ps) | fluctuation (meV/atom) | CPU per step, over n = 1 | 2000 atoms |")
     print("| --- | --- | --- | --- | --- |")
     first = []
     for stride in STRIDES:
@@ -89,8 +89,8 @@ def main():
         first = first or [small, large]
         slope, error = drift(times, energies)
         print(
-            f"| {stride} | {slope:+.1e} ± {error:.0e} | {1e3 * energies.std():.3f} | {small / first[0]:.2f} | "
-            f"{large / first[1]:.2f} |",
+            f"| {stride} | {slope:+.1e} ± {error:.0e} | {1e3 * energies.std():.3f} | "
+            f"{small / first[0]:.2f} | {large / first[1]:.2f} |",
             flush=True,
         )
 

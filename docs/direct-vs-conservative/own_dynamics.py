@@ -3,8 +3,8 @@
     python docs/direct-vs-conservative/own_dynamics.py NNP frames.extxyz
     mlip-bench fit nnff --system Mo --train frames.extxyz --out follower
 
-Mo, 54 atoms, Langevin dynamics at 200, 400 and 600 K, a frame every 50 fs after the first picosecond. In multiple
-time steps it counts how far the two forces are from each other, not from the truth.
+Mo, 54 atoms, Langevin dynamics at 200, 400 and 600 K, a frame every 50 fs after the first picosecond. In
+multiple time steps it counts how far the two forces are from each other, not from the truth.
 """
 
 import sys

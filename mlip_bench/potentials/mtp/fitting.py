@@ -174,7 +174,8 @@ def assemble(
         edges = one.edges
         rows = row_kernel.rows(
             edges.first, edges.neighbours, edges.species, one.vectors, one.volume, tables.scaling,
-            tables.least, tables.cutoff, state.radial, linear, tables.mapping, with_radial, *tables.indices, *tables.branches,
+            tables.least, tables.cutoff, state.radial, linear, tables.mapping, with_radial,
+            *tables.indices, *tables.branches,
         )  # fmt: skip
         species = np.zeros((n_species, rows.shape[1]))
         species[:, 0] = one.counts

@@ -24,7 +24,7 @@ from mlip_bench.potentials.mtp.kernel import (
 
 # Edges whose derivatives are side by side, and columns that go through the products side by side.
 BLOCK = 16
-COLUMNS = 8
+COLUMNS = 16
 
 # Atoms whose products are run side by side.
 ATOMS = 8
@@ -88,7 +88,7 @@ def scalar_gradients(
     adjoint: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Set the derivatives of each basis function by its components, as ``leaves`` are ordered, of ATOMS atoms.
+    """Set the derivatives of basis functions by their components, as ``leaves`` are ordered, of ATOMS atoms.
 
     ``moments`` and ``adjoint`` are (n_moments ATOMS) flat, the second zero before and after; ``out`` is
     (ATOMS, n_leaves).
@@ -114,9 +114,7 @@ def scalar_gradients(
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
-def scatter(
-    x: int, begin: int, ends: np.ndarray, gradient: np.ndarray, start: int, row: np.ndarray
-) -> None:
+def scatter(x: int, begin: int, ends: np.ndarray, gradient: np.ndarray, start: int, row: np.ndarray) -> None:
     """Take component x of a gradient by a block of vectors off the places of the neighbours in a row."""
     for e in range(begin, min(begin + BLOCK, len(ends))):
         row[np.uint32(1 + 3 * ends[e] + x)] -= gradient[start + e - begin]
@@ -309,7 +307,7 @@ def pulls(
     along: np.ndarray,
     aside: np.ndarray,
 ) -> None:
-    """Set Σ_k p_k y_k times the unit vector, and Σ_k p_k ∂y_k by the vector, on each edge: (3 μ + x, n_edges)."""
+    """Set Σ_k p_k y_k times the unit vector, and Σ_k p_k ∂y_k by the vector: (3 μ + x, n_edges)."""
     along[:, : n_blocks * BLOCK] = 0.0
     aside[:, : n_blocks * BLOCK] = 0.0
     for b in range(len(basic_mu)):
