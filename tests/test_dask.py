@@ -27,7 +27,6 @@ class Soon(DaskExecutor):
     """Hears of its tasks all the time."""
 
     news_s = checkpoint_s = 0.5
-    lease_s = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +67,16 @@ def rows(folder):
     ]
 
 
+def assert_equal(found, expected):
+    """Kernels that two processes compile for themselves differ in the order of operations: by rounding."""
+    assert [dataclasses.replace(row, value=None, spread=None) for row in found] == [
+        dataclasses.replace(row, value=None, spread=None) for row in expected
+    ]
+    for of in ("value", "spread"):
+        numbers = [[getattr(row, of) or 0.0 for row in rows] for rows in (found, expected)]
+        assert numbers[0] == pytest.approx(numbers[1], rel=1e-9, abs=1e-9)
+
+
 def do_sweep(data, executor, folder):
     sizes = [sweep.Size(PotentialPlan(name, name, hypers), 1.0) for name, hypers in TINY]
     plan = Plan(data, (), ("errors",))
@@ -104,7 +113,7 @@ def test_rows_are_those_of_this_machine(shared, embedded, address, store, rows_o
         # The data goes once to each worker, and not at all where it is there.
         assert len(received) == len(set(received))
         assert bool(received) is not shared
-    assert rows(tmp_path / "run") == rows_of_this_machine
+    assert_equal(rows(tmp_path / "run"), rows_of_this_machine)
     assert {row.family for row in rows(tmp_path / "run")} == {name for name, _ in TINY}
 
 

@@ -27,7 +27,6 @@ from mlip_bench.run.store import Store
 
 class Soon(DaskExecutor):
     news_s = checkpoint_s = 0.5
-    lease_s = 30.0
 
 store = Store(Path(sys.argv[2]))
 with Cluster(sys.argv[1], store.folder, print) as cluster:
@@ -41,7 +40,6 @@ with Cluster(sys.argv[1], store.folder, print) as cluster:
 
 class Soon(DaskExecutor):
     news_s = checkpoint_s = 0.5
-    lease_s = 30.0
 
 
 class Telling(Watcher):

@@ -47,7 +47,7 @@ def multiplied(n_rows, folder):
             for name in sorted(names):
                 for text in tables[name]:
                     text = text.replace(f"{name}", f"{name}{ending}", 1)
-                    text = text.replace("cutoff = ", f"cutoff = {number or str()}", 1)
+                    text = text.replace("cutoff = ", f"cutoff = {number or ''}", 1)
                     described.write(f"\n[potentials.{text}")
             written += len(rows)
             number += 1

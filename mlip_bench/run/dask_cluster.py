@@ -24,8 +24,8 @@ from mlip_bench.run.slots import Worker
 CONNECT_SECONDS = 10
 LOOK_SECONDS = 1.0
 
-# Workers that start together do not come in the same moment (s).
-SETTLE_SECONDS = 3.0
+# Workers that start together do not come in the same moment, and one that is lost may start again (s).
+SETTLE_SECONDS, PATIENCE_SECONDS = 3.0, 60.0
 
 # Address and folder of a worker: one that is started again at its address has another folder.
 Place = tuple[str, str]
@@ -71,6 +71,7 @@ class Cluster(contextlib.AbstractContextManager["Cluster"]):
         """The name of a worker, and in what it differs."""
         self.timed_on: tuple[str, str] | None = None
         """Processor and device that timings are made on: one kind, so that they can be compared."""
+        self._able_at = time.monotonic()
         self._say = say
         self._token = uuid.uuid4().hex
         self.mark = None if store is None else store / "machines" / f"{self._token}.mark"
@@ -100,32 +101,31 @@ class Cluster(contextlib.AbstractContextManager["Cluster"]):
                 f"the scheduler at {self.address} is gone; start it again and repeat the command, which goes "
                 "on from here"
             )
-        barred = [f"{one.name}: {one.barred}" for one in list(self.workers.values()) if one.barred]
-        if barred and not self.usable:
-            return UserError(f"no worker is left that can work ({'; '.join(barred)}); free it and repeat")
+        barred = [(one.name, one.barred) for one in list(self.workers.values()) if one.barred]
+        reasons = "; ".join(f"{name}: {why}" for name, why in [*barred, *self.refused.values()])
+        if reasons and not self.usable and time.monotonic() - self._able_at > PATIENCE_SECONDS:
+            return UserError(f"no worker is left that can work ({reasons}); mend it and repeat the command")
         return None
 
     def drop_lost(self) -> None:
         """Drop the workers that are gone; raises :class:`OSError` with the scheduler."""
-        known = dict(self.workers)  # before it is asked: others may come meanwhile
-        found = self._found()
-        for place, worker in known.items():
-            if place not in found:
+        known = {*self.workers, *self.refused}  # before it is asked: others may come meanwhile
+        for place in known - set(self._found()):
+            self.refused.pop(place, None)
+            if (worker := self.workers.pop(place, None)) is not None:
                 worker.gone = True
-                del self.workers[place]
 
     def look(self) -> None:
         """Take new workers in, or refuse them; raises :class:`OSError` with the scheduler."""
         self.drop_lost()
-        new = {place[0]: (place, entry) for place, entry in self._found().items() if place not in self._known}
+        found, known = self._found(), {*self.workers, *self.refused}
+        new = {place[0]: (place, entry) for place, entry in found.items() if place not in known}
         if new:
             answers = self.client.run(describe, self.mark, self._token, workers=[*new], on_error="return")
             for address, answer in answers.items():
                 self._take_in(*new[address], answer)
-
-    @property
-    def _known(self) -> set[Place]:
-        return {*self.workers, *self.refused}
+        if self.usable:
+            self._able_at = time.monotonic()
 
     def _found(self) -> dict[Place, dict[str, Any]]:
         # Of some versions of Dask the default is a few of them.
@@ -150,8 +150,8 @@ class Cluster(contextlib.AbstractContextManager["Cluster"]):
         changed, n_known, told = time.monotonic(), 0, False
         while not self.usable or time.monotonic() - changed < SETTLE_SECONDS:
             self.look()
-            if len(self._known) != n_known:
-                changed, n_known = time.monotonic(), len(self._known)
+            if len(self.workers) + len(self.refused) != n_known:
+                changed, n_known = time.monotonic(), len(self.workers) + len(self.refused)
             is_settled = time.monotonic() - changed > SETTLE_SECONDS
             if self.refused and not self.workers and is_settled:
                 raise UserError(f"--scheduler {self.address}: no worker can be used, see above")

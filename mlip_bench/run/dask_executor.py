@@ -6,18 +6,17 @@ checkpoints come home now and then. So a worker that is gone costs what it did s
 another. Nothing is waited for without looking now and then whether the worker is still there.
 """
 
-import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
+from threading import Event, Thread
 
 from distributed.scheduler import KilledWorker
 
 from mlip_bench.errors import UserError, is_disk_full
 from mlip_bench.run import archive, child, dask_worker
 from mlip_bench.run.dask_cluster import LOOK_SECONDS, Cluster
-from mlip_bench.run.dask_worker import Order, WorkerFull
 from mlip_bench.run.executor import Elsewhere, Executor, Watcher
 from mlip_bench.run.losses import Losses, state_of
 from mlip_bench.run.perform import modules
@@ -57,10 +56,8 @@ class DaskExecutor(Executor):
         self._losses = Losses()
         self._lost: Exception | None = None
         # Apart from each other: a new worker that takes long to answer hides none that is gone.
-        self._threads = [
-            threading.Thread(target=self._repeat, args=(action,), daemon=True)
-            for action in (cluster.drop_lost, cluster.look)
-        ]
+        actions = cluster.drop_lost, cluster.look
+        self._threads = [Thread(target=self._repeat, args=(action,), daemon=True) for action in actions]
         for thread in self._threads:
             thread.start()
 
@@ -118,7 +115,7 @@ class DaskExecutor(Executor):
         lost = self._cluster.error()
         if lost is not None or (isinstance(error, OSError) and is_disk_full(error)):
             raise lost or error
-        if isinstance(error, WorkerFull):
+        if isinstance(error, dask_worker.WorkerFull):
             worker.barred = "its disk is full"
             self._watcher.noted(task, f"worker {worker.name} gets no more tasks: {worker.barred}")
         elif worker.gone or isinstance(error, (OSError, KilledWorker, CancelledError, Stopped)):
@@ -130,10 +127,10 @@ class DaskExecutor(Executor):
     def _fetch(self, task: Task, work: Work, place: Slot, worker: Worker) -> bytes | None:
         """Do a task at a worker, and return what came back; None where it worked in place."""
         self._send(worker, task)
-        name, ended = f"{task.kind}-{task.key}-{uuid.uuid4().hex[:8]}", threading.Event()
+        name, ended = f"{task.kind}-{task.key}-{uuid.uuid4().hex[:8]}", Event()
         reads = archive.files_below(self.store.folder, [*map(self.store.entry, task.needs), work.checkpoint])
         sent = None if worker.described.sees_store else archive.pack(reads)
-        order = Order(work, sent, place.cores, self._modules, self.checkpoint_s, self._timeout_s)
+        order = dask_worker.Order(work, sent, place.cores, self._modules, self.checkpoint_s, self._timeout_s)
         future = self._cluster.client.submit(
             dask_worker.work,
             *(name, task, order),
@@ -170,8 +167,7 @@ class DaskExecutor(Executor):
         paths = {*map(self.store.structures_path, task.structures), *files}
         with worker.sending:
             lacking = paths - worker.has
-            if worker.described.sees_store or not lacking:
-                return
-            content = archive.pack({str(path.relative_to(self.store.folder)): path for path in lacking})
-            self._cluster.client.run(dask_worker.receive, content, workers=[worker.address])
-            worker.has |= lacking
+            if lacking and not worker.described.sees_store:
+                content = archive.pack({str(path.relative_to(self.store.folder)): path for path in lacking})
+                self._cluster.client.run(dask_worker.receive, content, workers=[worker.address])
+                worker.has |= lacking
