@@ -157,8 +157,8 @@ def drawn(plot: Plot) -> Figure:
 def _tell(markers: ElementTree.Element, tips: Sequence[str]) -> None:
     """Give the markers of an artist their tooltips; what all of them look like is said once."""
     drawn = list(markers.iter(f"{{{SVG}}}use"))
-    if len(drawn) != len(tips):
-        return  # some lie outside the figure
+    if not drawn or len(drawn) != len(tips):
+        return  # there are none, or some lie outside the figure
     markers.set("style", drawn[0].get("style", ""))
     for marker, tip in zip(drawn, tips, strict=True):
         marker.attrib.pop("style", None)
