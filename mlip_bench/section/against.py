@@ -103,8 +103,10 @@ def _draw_points(
         barred = own[own[spread].notna()] if spread in own else own.iloc[:0]
         if len(barred):
             x_half, y_half = (barred[spread], 0.0) if along_x else (0.0, barred[spread])
-            ends = [(barred[of] - half, barred[of] + half) for of, half in ((key, x_half), (metric, y_half))]
-            sketch.segments(axes, *ends, family, color=look["color"], linewidth=1)
+            across, up = (
+                (barred[of] - half, barred[of] + half) for of, half in ((key, x_half), (metric, y_half))
+            )
+            sketch.segments(axes, across, up, family, color=look["color"], linewidth=1)
     size = 6 if evidence.is_sweep else 9
     sketch.points(axes, x, y, tips, family, markersize=size, zorder=3, **look)
 

@@ -4,11 +4,10 @@ import io
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -42,7 +41,7 @@ LONG_NAME = 12
 
 SVG = "http://www.w3.org/2000/svg"
 
-Floats = Sequence[float] | np.ndarray | pd.Series
+Floats: TypeAlias = Sequence[float] | np.ndarray
 
 
 @dataclass(frozen=True)
