@@ -1,15 +1,17 @@
-"""What the heat flux costs beside a force call, on one core: SevenNet of 1 to 5 layers, and 7net-0.
+"""What the heat flux costs beside a force call, one core: local families, SevenNet of 1 to 5 layers, 7net-0.
 
     python docs/heat-flux/cost.py [--repeats 5] [--quick]
 
-One line of JSON per network and number of atoms: seconds of a force call (energy, forces, stress as in
+One line of JSON per potential and number of atoms: seconds of a force call (energy, forces, stress as in
 dynamics), and times of a force call that (a) forces and flux, (b) forces and its derivative by all velocities
 take together. The three are timed in turn, and the least of the repeats counts. Last, forces and flux of a
 network of 3 layers in double precision beside the unfolded form (``mlip_bench.testing.oracles``) in a
-cell of 216 atoms. Weights do not matter for time: networks are trained for one epoch on four structures.
+cell of 216 atoms. Weights do not matter for time: networks are trained for one step on four structures, local
+families are fitted to the embedded set by their presets ``quick``.
 """
 
 import argparse
+import itertools
 import json
 import os
 import time
@@ -24,6 +26,8 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from mlip_bench.data import records
+from mlip_bench.potentials import Potential, family, presets
 from mlip_bench.potentials.networks.evaluation import ready
 from mlip_bench.potentials.sevennet import SevenNet
 from mlip_bench.testing.networks import energies_by
@@ -40,11 +44,18 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     sizes = [256] if arguments.quick else [256, 2000]
-    for name, potential in networks():
+    for name, potential in itertools.chain(local(), networks()):
         for n_atoms in sizes:
-            print(json.dumps({"network": name, **cost(potential, n_atoms, arguments.repeats)}), flush=True)
+            print(json.dumps({"potential": name, **cost(potential, n_atoms, arguments.repeats)}), flush=True)
     if not arguments.quick:
         print(json.dumps(unfolded()), flush=True)
+
+
+def local() -> Iterator[tuple[str, Potential]]:
+    """Yield potentials whose energies depend on the edges of their own atoms alone."""
+    data = records.load("embedded", "Mo")
+    for name in ("snap", "qsnap", "mtp", "nnp", "gap"):
+        yield name, family(name)(**presets.hypers(name, "quick", "Mo")).fit(data.train)
 
 
 def networks() -> Iterator[tuple[str, SevenNet]]:
@@ -74,7 +85,7 @@ def moving(atoms: Atoms) -> tuple[Atoms, np.ndarray]:
     return atoms, generator.normal(scale=0.003, size=(len(atoms), 3))
 
 
-def cost(potential: SevenNet, n_atoms: int, repeats: int) -> dict[str, float]:
+def cost(potential: Potential, n_atoms: int, repeats: int) -> dict[str, float]:
     """Time a force call, forces with flux, and forces with the flux's derivative by velocities."""
     atoms, velocities = moving(bulk("Mo", cubic=True).repeat(CELLS[n_atoms]))
     force_call, stepper = potential.calculator(), potential.flux_stepper()
@@ -128,7 +139,7 @@ def unfolded() -> dict[str, object]:
     )
     difference = np.abs(results["graph flow"] - results["unfolded"]).max()
     return {
-        "network": "3 layers, 16 channels, lmax 1, 4.5 Å, double precision",
+        "potential": "3 layers, 16 channels, lmax 1, 4.5 Å, double precision",
         "n_atoms": len(atoms),
         "n_unfolded": len(unfold(atoms, 3 * cutoff).of),
         "force_call_s": alone,
