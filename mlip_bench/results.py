@@ -105,7 +105,7 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Write rows so that the file is always whole; one that has these rows already is left alone."""
     write_atomically(
         path,
-        (json.dumps(dataclasses.asdict(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows),
+        (json.dumps(vars(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows),
     )
 
 
@@ -126,7 +126,7 @@ def table(rows: Iterable[Row]) -> "pd.DataFrame":
     import pandas as pd
 
     columns = [field.name for field in dataclasses.fields(Row)]
-    return pd.DataFrame([dataclasses.asdict(row) for row in rows], columns=columns)
+    return pd.DataFrame([vars(row) for row in rows], columns=columns)
 
 
 def write_atomically(path: Path, text: str | Iterable[str]) -> None:

@@ -10,6 +10,7 @@ from cluster import Counting, scheduler, wait_for, worker
 from command import mlip_bench
 
 from mlip_bench.errors import UserError
+from mlip_bench.run import dask_cluster
 from mlip_bench.run.dask_cluster import Cluster
 from mlip_bench.run.dask_executor import DaskExecutor
 from mlip_bench.run.executor import Watcher
@@ -27,7 +28,6 @@ from mlip_bench.run.store import Store
 
 class Soon(DaskExecutor):
     news_s = checkpoint_s = 0.5
-    lease_s = 30.0
 
 store = Store(Path(sys.argv[2]))
 with Cluster(sys.argv[1], store.folder, print) as cluster:
@@ -41,7 +41,6 @@ with Cluster(sys.argv[1], store.folder, print) as cluster:
 
 class Soon(DaskExecutor):
     news_s = checkpoint_s = 0.5
-    lease_s = 30.0
 
 
 class Telling(Watcher):
@@ -81,7 +80,7 @@ def without_ours(folder):
     return {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
 
 
-def test_workers_of_other_versions_are_refused_by_name(tmp_path):
+def test_workers_of_other_versions_are_refused_by_name(tmp_path, monkeypatch):
     store, said = Store(tmp_path / STORE), []
     with (
         scheduler(tmp_path) as (_, file),
@@ -101,6 +100,11 @@ def test_workers_of_other_versions_are_refused_by_name(tmp_path):
             with Soon(store, cluster, []) as executor:
                 futures = [executor.submit(Counting(str(index), 5)) for index in range(3)]
                 assert all(future.result(120) for future in futures)
+        monkeypatch.setattr(dask_cluster, "PATIENCE_SECONDS", 2.0)
+        with Soon(store, cluster, []) as executor:
+            future = executor.submit(Counting("late", 5))
+            with pytest.raises(UserError, match=r"no worker is left that can work \(.*motep 0\.0"):
+                future.result(120)
         told = mlip_bench("doctor", "--scheduler", file)
         assert told.returncode == 1
         assert "motep 0.0 (here 0." in told.stdout

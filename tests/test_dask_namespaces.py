@@ -1,7 +1,8 @@
 """A sweep on machines that share nothing but a network, while they are lost one after the other.
 
 Each worker has a network namespace of its own, and a file system in which the folder of the client is hidden.
-Every 30 s one is killed and another started.
+Every 30 s one is killed and another started; on a busy machine MLIP_BENCH_KILL_SECONDS gives them the time to
+begin at all.
 """
 
 import contextlib
@@ -25,7 +26,8 @@ from mlip_bench.run.plan import Data, Plan, PotentialPlan
 from mlip_bench.run.schedule import Results
 from mlip_bench.run.store import STORE, Store
 
-N_WORKERS, KILL_SECONDS, MOST_SECONDS = 3, 30.0, 1500.0
+N_WORKERS, MOST_SECONDS = 3, 1500.0
+KILL_SECONDS = float(os.environ.get("MLIP_BENCH_KILL_SECONDS", "30"))
 NETWORK, PORT = "10.231.17", 8791
 BRIDGE = "mlipbench"
 
@@ -162,7 +164,8 @@ def test_a_sweep_ends_whole_while_its_workers_are_lost(network, embedded, tmp_pa
             assert not done.cut_off + done.left_out
         seconds = time.monotonic() - start
         assert not any(worker.described.sees_store for worker in cluster.workers.values())
-    print(f"{seconds:.0f} s, {len(kills)} workers killed; {len(tasks)} tasks, moved {watcher.moves} times")
+    print(f"{seconds:.0f} s, {len(kills)} workers killed, one every {KILL_SECONDS:.0f} s")
+    print(f"{len(tasks)} tasks, moved {watcher.moves} times")
     assert len(kills) >= KILLS
     # Whole, each once, and nothing that was committed was done again.
     assert watcher.finished == {task.label: 1 for task in tasks}

@@ -69,7 +69,7 @@ def test_every_potential_has_a_point_with_its_numbers(run_folder):
             for row in rows
             if (row.potential, row.measure, row.metric, row.split) == (name, "errors", "force_rmse", "test")
         ]
-        assert f'data-tip="{name}: {force:.3g} meV/Å' in text
+        assert f"<title>{name}: {force:.3g} meV/Å" in text
         assert f">{force:.1f}<" in text
 
 

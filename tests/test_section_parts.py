@@ -205,7 +205,7 @@ def test_the_first_page_is_of_what_is_declared_as_error_and_cost(tmp_path, monke
     ]
     html = (tmp_path / "report.html").read_text()
     assert "Coins are of gold." in html
-    assert 'data-tip="dear: 10 guesss, 90 coins' in html
+    assert "<title>dear: 10 guesss, 90 coins" in html
     assert "force" not in re.sub(r"<(style|script|svg).*?</\1>|<pre>.*?</html>", "", html, flags=re.S)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
+import hashlib
 import json
 import multiprocessing
 import threading
@@ -318,3 +319,19 @@ def test_plain_names_stay_as_they_are(tmp_path):
     long = "é" * 300
     (tmp_path / file_name(long)).touch()
     assert file_name(long) != file_name(long + "e")
+
+
+def test_files_are_kept_once_by_their_content(tmp_path):
+    store, path = Store(tmp_path / "store"), tmp_path / "model.pth"
+    path.write_bytes(b"weights")
+    sha256 = hashlib.sha256(b"weights").hexdigest()
+    kept = store.put_file(path, sha256)
+    assert (kept.name, kept.read_bytes()) == ("model.pth", b"weights")
+    path.write_bytes(b"others")
+    assert store.put_file(path, sha256) == kept
+    with pytest.raises(UserError, match=r"model\.pth: changed since the command began; repeat it"):
+        store.put_file(path, hashlib.sha256(b"more").hexdigest())
+    path.unlink()
+    with pytest.raises(UserError, match=r"model\.pth: not there any more"):
+        store.put_file(path, hashlib.sha256(b"others").hexdigest())
+    assert list((store.folder / "files").rglob("*.pth")) == [kept]

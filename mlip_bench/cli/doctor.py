@@ -53,7 +53,7 @@ def examine() -> list[Finding]:
 
 def examine_cluster(address: str) -> list[Finding]:
     """Look at the scheduler at an address and at each of its workers: what it has, in what it differs."""
-    from mlip_bench.run.slots import GPU, TIMING
+    from mlip_bench.run.machine import GPU, TIMING
 
     with opened(address, None, lambda _: None) as cluster:
         cluster.look()

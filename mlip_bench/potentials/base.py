@@ -100,6 +100,8 @@ class Potential(ABC):
         """A structure of the training data, without values, to begin a simulation from."""
         self.device = "cpu"
         self.trusted = False
+        self.copies: Mapping[str, Path] = {}
+        """By hyper-parameter: where a copy lies of the file that it names."""
         self._checkpoint: Path | None = None
 
     # -- what a family provides ------------------------------------------------------------------------
@@ -250,7 +252,8 @@ class Potential(ABC):
             yield self._unfitted().fit(kept, seed=seed)
 
     def _unfitted(self) -> Self:
-        return type(self)(**dataclasses.asdict(self.hypers)).on(self.device).trusting(self.trusted)
+        fresh = type(self)(**dataclasses.asdict(self.hypers)).on(self.device)
+        return fresh.trusting(self.trusted).reading(self.copies)
 
     def on(self, device: str) -> Self:
         """Compute on ``cpu`` or ``cuda`` from now on, in fit and predict; return the potential itself."""
@@ -264,6 +267,14 @@ class Potential(ABC):
     def trusting(self, trust: bool) -> Self:
         """Let files that hyper-parameters name run code when they are read, or not; return the potential."""
         self.trusted = trust
+        return self
+
+    def reading(self, copies: Mapping[str, Path]) -> Self:
+        """Read copies of the files that hyper-parameters name, by the hyper-parameter; return the potential.
+
+        For another machine, where the files themselves are not.
+        """
+        self.copies = copies
         return self
 
     def predict(self, structures: Sequence[Atoms]) -> list[Prediction]:

@@ -1,5 +1,6 @@
 """The tables that every report has: headings with units, and cells as text, the same for HTML and PDF."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import mlip_bench
@@ -7,7 +8,7 @@ from mlip_bench.measure import reported
 from mlip_bench.report import fronts
 from mlip_bench.report.content import Content
 from mlip_bench.section import tables
-from mlip_bench.section.parts import Column, Table
+from mlip_bench.section.parts import MISSING, Column, Table
 
 
 def ranking(content: Content) -> Table:
@@ -65,11 +66,21 @@ def facts(content: Content) -> list[tuple[str, str]]:
 
 
 def hypers(content: Content) -> Table:
-    """The hyper-parameters of each potential."""
-    rows = [
-        [name, ", ".join(f"{key} = {_plain(value)}" for key, value in entry["hypers"].items())]
-        for name, entry in content.run["potentials"].items()
-    ]
+    """The hyper-parameters of each potential; of a sweep what the sizes of a family share is said once."""
+    potentials = content.run["potentials"]
+    shared: dict[str, dict[str, Any]] = {}
+    if content.is_sweep:
+        for entry in potentials.values():
+            before = shared.setdefault(entry["family"], entry["hypers"])
+            shared[entry["family"]] = {
+                key: value
+                for key, value in before.items()
+                if key in entry["hypers"] and entry["hypers"][key] == value
+            }
+    rows = [[f"all {family}", _written(common)] for family, common in shared.items()]
+    for name, entry in potentials.items():
+        common = shared.get(entry["family"], {})
+        rows.append([name, _written({k: v for k, v in entry["hypers"].items() if k not in common})])
     headings = ["potential", "hyper-parameters"]
     return Table(headings, rows, name="hyper-parameters", widths=(1, 6), text=True)
 
@@ -82,6 +93,10 @@ def repeat(content: Content) -> str:
 def footer() -> str:
     """Who made the report."""
     return f"Made by mlip-bench {mlip_bench.__version__}. Numbers: results.jsonl; settings: run.toml."
+
+
+def _written(hypers: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} = {_plain(value)}" for key, value in hypers.items()) or MISSING
 
 
 def _plain(value: Any) -> str:

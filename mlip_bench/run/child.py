@@ -10,6 +10,7 @@ not run anything parallel, so that each child can set its own number of threads 
 import contextlib
 import ctypes
 import errno
+import gc
 import importlib
 import multiprocessing
 import multiprocessing.connection
@@ -55,7 +56,7 @@ class ChildFailed(Exception):
 
 def preload(modules: Sequence[str]) -> None:
     """Name the modules that children will import; it counts where no child was started yet."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(list(modules))
+    multiprocessing.get_context("forkserver").set_forkserver_preload([__name__, *modules])
 
 
 def run_in_child(
@@ -184,6 +185,7 @@ def _serve(
     environment: dict[str, str],
     folder: str,
 ) -> None:
+    gc.freeze()  # looked through, the pages of what was loaded before the fork would be copied
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_server()
@@ -193,7 +195,8 @@ def _serve(
     os.chdir(folder)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
-    set_threads(len(cores))
+    if len(cores) > 1:  # what was loaded before the fork has one thread
+        set_threads(len(cores))
     function, arguments = connection.recv()
     try:
         result = function(*arguments, lambda share, text: connection.send(("progress", (share, text))))

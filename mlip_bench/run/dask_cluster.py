@@ -3,6 +3,7 @@
 Workers come and go. One whose packages or whose code are others than ours is refused, by name.
 """
 
+import contextlib
 import logging
 import time
 import uuid
@@ -15,35 +16,39 @@ import dask
 from distributed import Client
 
 from mlip_bench.errors import UserError
+from mlip_bench.run import slots
 from mlip_bench.run.machine import Description, describe, mismatches
-from mlip_bench.run.slots import GPU, Worker, kind_that_times
+from mlip_bench.run.slots import Worker
 
 # How long a scheduler may take to answer, and how often workers are looked at (s).
 CONNECT_SECONDS = 10
 LOOK_SECONDS = 1.0
 
-# Workers that start together do not come in the same moment (s).
-SETTLE_SECONDS = 3.0
+# Workers that start together do not come in the same moment, and one that is lost may start again (s).
+SETTLE_SECONDS, PATIENCE_SECONDS = 3.0, 60.0
 
-
-def sought(address: str) -> dict[str, Any]:
-    """Return how a client finds a scheduler; raises :class:`UserError` where the file is missing."""
-    if not address.endswith(".json"):
-        return {"address": address}
-    if not Path(address).is_file():
-        raise UserError(f"--scheduler {address}: no such file; a scheduler writes it when it starts")
-    return {"scheduler_file": address}
+# Address and folder of a worker: one that is started again at its address has another folder.
+Place = tuple[str, str]
 
 
 def connect(address: str) -> Client:
-    """Return a client of a scheduler; raises :class:`UserError` where none answers in ten seconds."""
+    """Return a client of a scheduler, at an address or in a file that it wrote.
+
+    Raises :class:`UserError` where the file is missing, or no scheduler answers in ten seconds.
+    """
+    is_file = address.endswith(".json")
+    if is_file and not Path(address).is_file():
+        raise UserError(f"--scheduler {address}: no such file; a scheduler writes it when it starts")
     # A potential can be larger than what Dask finds large, and goes through the scheduler all the same.
     dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"})
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters of it is said by us
     try:
         with warnings.catch_warnings(action="ignore"):  # other versions are told by us, by name
             return Client(
-                **sought(address), timeout=CONNECT_SECONDS, set_as_default=False, direct_to_workers=False
+                **{"scheduler_file" if is_file else "address": address},
+                timeout=CONNECT_SECONDS,
+                set_as_default=False,
+                direct_to_workers=False,
             )
     except (OSError, ValueError) as error:
         raise UserError(
@@ -52,30 +57,27 @@ def connect(address: str) -> Client:
         ) from error
 
 
-class Cluster:
-    """The workers of a scheduler, looked at again and again in a thread; a context, which ends that.
+class Cluster(contextlib.AbstractContextManager["Cluster"]):
+    """The workers of a scheduler; a context, which lets go of it in the end.
 
-    ``say`` prints a line; ``store`` is the folder that workers may see as well.
+    ``say`` prints a line; ``store`` is the folder that workers may see as well. Several threads may look.
     """
 
     def __init__(self, address: str, store: Path | None, say: Callable[[str], None]):
         self.address = address
         self.client = connect(address)
-        self.name = uuid.uuid4().hex
-        self.workers: dict[str, Worker] = {}
-        self.refused: dict[str, tuple[str, str]] = {}
-        """By address: the name of a worker, and in what it differs."""
+        self.workers: dict[Place, Worker] = {}
+        self.refused: dict[Place, tuple[str, str]] = {}
+        """The name of a worker, and in what it differs."""
         self.timed_on: tuple[str, str] | None = None
         """Processor and device that timings are made on: one kind, so that they can be compared."""
+        self._able_at = time.monotonic()
         self._say = say
-        self.mark = None if store is None else store / "machines" / f"{self.name}.mark"
+        self._token = uuid.uuid4().hex
+        self.mark = None if store is None else store / "machines" / f"{self._token}.mark"
         if self.mark is not None:
             self.mark.parent.mkdir(parents=True, exist_ok=True)
-            self.mark.write_text(self.name)
-
-    def __enter__(self) -> "Cluster":
-        """Return the cluster itself."""
-        return self
+            self.mark.write_text(self._token)
 
     def __exit__(self, *exc: object) -> None:
         """Let go of the scheduler."""
@@ -86,47 +88,59 @@ class Cluster:
     @property
     def usable(self) -> list[Worker]:
         """The workers that get tasks."""
-        return [worker for worker in self.workers.values() if worker.barred is None]
+        return [worker for worker in list(self.workers.values()) if worker.barred is None]
 
     def is_lost(self) -> bool:
         """Tell whether the scheduler is gone."""
         return self.client.status != "running"
 
-    def look(self) -> list[Worker]:
-        """Find new workers, and return those that are gone; raises :class:`OSError` with the scheduler."""
-        found = self.client.scheduler_info()["workers"]
-        gone = [worker for address, worker in self.workers.items() if address not in found]
-        for worker in gone:
-            worker.gone = True
-        # Others read it meanwhile: it is not changed, but made anew.
-        self.workers = {address: one for address, one in self.workers.items() if not one.gone}
-        self.refused = {address: why for address, why in self.refused.items() if address in found}
-        new = set(found) - set(self.workers) - set(self.refused)
-        for offers_gpu in (True, False):
-            asked = [address for address in new if (GPU in found[address]["resources"]) is offers_gpu]
-            if asked:
-                self._ask(asked, found, offers_gpu)
-        return gone
+    def error(self) -> UserError | None:
+        """Return why nothing more can be done here, if that is so."""
+        if self.is_lost():
+            return UserError(
+                f"the scheduler at {self.address} is gone; start it again and repeat the command, which goes "
+                "on from here"
+            )
+        barred = [(one.name, one.barred) for one in list(self.workers.values()) if one.barred]
+        reasons = "; ".join(f"{name}: {why}" for name, why in [*barred, *self.refused.values()])
+        if reasons and not self.usable and time.monotonic() - self._able_at > PATIENCE_SECONDS:
+            return UserError(f"no worker is left that can work ({reasons}); mend it and repeat the command")
+        return None
 
-    def _ask(self, addresses: list[str], found: dict[str, Any], offers_gpu: bool) -> None:
-        """Take new workers in, or refuse them."""
-        answers = self.client.run(
-            describe,
-            *(self.mark, self.name, offers_gpu),
-            workers=addresses,
-            on_error="return",
-        )
-        for address, answer in answers.items():
-            name = str(found[address]["name"])
-            where = address if name == address else f"{address} ({name})"
-            wrong = mismatches(answer) if isinstance(answer, Description) else [f"{answer}"]
-            if wrong:
-                self.refused[address] = where, "; ".join(wrong)
-                self._say(f"worker {where} is not used: {self.refused[address][1]}")
-                continue
-            entry = found[address]
-            worker = Worker(address, where, entry["nthreads"], entry["resources"], answer)
-            self.workers = {**self.workers, address: worker}
+    def drop_lost(self) -> None:
+        """Drop the workers that are gone; raises :class:`OSError` with the scheduler."""
+        known = {*self.workers, *self.refused}  # before it is asked: others may come meanwhile
+        for place in known - set(self._found()):
+            self.refused.pop(place, None)
+            if (worker := self.workers.pop(place, None)) is not None:
+                worker.gone = True
+
+    def look(self) -> None:
+        """Take new workers in, or refuse them; raises :class:`OSError` with the scheduler."""
+        self.drop_lost()
+        found, known = self._found(), {*self.workers, *self.refused}
+        new = {place[0]: (place, entry) for place, entry in found.items() if place not in known}
+        if new:
+            answers = self.client.run(describe, self.mark, self._token, workers=[*new], on_error="return")
+            for address, answer in answers.items():
+                self._take_in(*new[address], answer)
+        if self.usable:
+            self._able_at = time.monotonic()
+
+    def _found(self) -> dict[Place, dict[str, Any]]:
+        # Of some versions of Dask the default is a few of them.
+        entries = self.client.scheduler_info(n_workers=-1)["workers"]
+        return {(address, entry["local_directory"]): entry for address, entry in entries.items()}
+
+    def _take_in(self, place: Place, entry: dict[str, Any], answer: Any) -> None:
+        address, name = place[0], str(entry["name"])
+        where = address if name == address else f"{address} ({name})"
+        wrong = mismatches(answer) if isinstance(answer, Description) else [str(answer)]
+        if not wrong:
+            self.workers[place] = Worker(address, where, entry["nthreads"], entry["resources"], answer)
+        elif not isinstance(answer, OSError):  # else it did not answer: it is gone, or is asked again
+            self.refused[place] = where, "; ".join(wrong)
+            self._say(f"worker {where} is not used: {'; '.join(wrong)}")
 
     def wait_for_workers(self, timed: str | None) -> None:
         """Wait until there are workers, and say which; raises :class:`UserError` where all are refused.
@@ -145,18 +159,8 @@ class Cluster:
                 told = True
                 self._say(f"{self.address}: no workers yet; waiting for the first")
             time.sleep(LOOK_SECONDS / 4)
-        n_slots = sum(worker.n_slots for worker in self.usable)
-        n_machines = len({worker.described.machine for worker in self.usable})
-        self._say(
-            f"workers: {len(self.usable)}, with {n_slots} slots on {n_machines} "
-            f"machine{'s' if n_machines > 1 else ''}; dashboard: {self.client.dashboard_link}"
-        )
+        self._say(f"{slots.summary(self.usable)}; dashboard: {self.client.dashboard_link}")
         if timed is not None:
-            self.timed_on, sentence = kind_that_times(self.usable, timed)
+            self.timed_on, sentence = slots.kind_that_times(self.usable, timed)
             if sentence:
                 self._say(sentence)
-
-    def ask(self, function: Callable[..., Any], *arguments: Any, workers: list[Worker]) -> dict[str, Any]:
-        """Run a function on workers beside their tasks, and return the answers of those that gave one."""
-        addresses = [worker.address for worker in workers]
-        return self.client.run(function, *arguments, workers=addresses, on_error="ignore")

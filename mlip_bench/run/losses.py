@@ -28,14 +28,18 @@ class Losses:
     def __init__(self) -> None:
         self._found: dict[str, tuple[str, int]] = {}
 
-    def count(self, task: Task, before: str, now: str, worker: str) -> None:
-        """Count a worker; ``before`` and ``now`` are states of the task.
+    def begin(self, task: Task, state: str) -> None:
+        """Note the state in which a task begins."""
+        self._found.setdefault(task.key, (state, 0))
+
+    def count(self, task: Task, state: str, worker: str) -> None:
+        """Count a worker that was lost with a task, which is now in this state.
 
         Raises :class:`ChildFailed` where it is one too many.
         """
-        last, number = self._found.get(task.key, (before, 0))
-        number = number + 1 if now == last else 0
-        self._found[task.key] = now, number
+        last, number = self._found[task.key]
+        number = number + 1 if state == last else 0
+        self._found[task.key] = state, number
         if number == MOST:
             raise ChildFailed(
                 f"given up: {number} workers were lost with it, the last {worker}, and it came no further"

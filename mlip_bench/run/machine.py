@@ -5,12 +5,16 @@ import socket
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 import mlip_bench
 from mlip_bench.hardware import available_cores, cpu_name, device_name
 from mlip_bench.results import versions
+
+# The resources that workers offer: `dask worker --resources "timing=1 gpu=1"`.
+TIMING, GPU = "timing", "gpu"
 
 # On Linux: what tells one machine, as long as it runs, from all others.
 MACHINE = Path("/proc/sys/kernel/random/boot_id")
@@ -33,8 +37,9 @@ class Description:
     """Whether the client's store is there, under the same name."""
 
 
-def describe(mark: Path | None, token: str, offers_gpu: bool) -> Description:
+def describe(mark: Path | None, token: str, dask_worker: Any) -> Description:
     """Say what this worker is; ``mark`` is a file in its client's store that holds ``token``."""
+    offers_gpu = GPU in dask_worker.state.total_resources
     return Description(
         versions=versions(),
         source=source_digest(),

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 from functools import singledispatch
+from pathlib import Path
 
 from mlip_bench.data.dataset import Dataset
 from mlip_bench.measure import MEASURES, Subject, fit
@@ -38,10 +39,10 @@ def _(task: Fit, work: Work, threads: int, progress: Progress) -> None:
         potential.save(work.folder)
         values = []
     else:
-        potential = (
-            family(task.potential.family)(**task.potential.hypers).on(task.device).trusting(task.trust)
-        )
-        train = Store(work.store).structures(task.data.train)
+        store = Store(work.store)
+        potential = family(task.potential.family)(**task.potential.hypers).on(task.device)
+        potential.trusting(task.trust).reading(copies(task, store))
+        train = store.structures(task.data.train)
         values = fit.fit(potential, train, task.seed, work.folder, work.checkpoint, progress)
     wall_s = time.perf_counter() - start
     rows = task.success(values, started, wall_s, threads, potential.n_parameters)
@@ -65,6 +66,12 @@ def _(task: Part, work: Work, threads: int, progress: Progress) -> None:
     assert parts is not None
     of = subject(task.of, work)
     parts.run(dataclasses.replace(of, options=task.options, checkpoint=work.checkpoint), progress)
+
+
+def copies(task: Task, store: Store) -> dict[str, Path]:
+    """Return the copies in a store of files that hyper-parameters name, by the hyper-parameter."""
+    kept = {name: store.file_path(path.name, sha256) for name, (path, sha256) in task.files.items()}
+    return {name: path for name, path in kept.items() if path.is_file()}
 
 
 def subject(task: Measurement, work: Work) -> Subject:

@@ -89,6 +89,18 @@ class PotentialPlan:
                 hypers[name] = str(Path(hypers[name]).absolute())
         return hypers
 
+    @property
+    def files(self) -> dict[str, tuple[Path, str]]:
+        """The files that hyper-parameters name: by the hyper-parameter, path and SHA-256 of the content."""
+        hypers, content = self.resolved(), self.content
+        if self.source is not None:
+            content = content["hypers"]
+        return {
+            name: (path, content[name][path.name])
+            for name in family(self.family).file_hypers
+            if isinstance(content[name], dict) and (path := Path(hypers[name]))
+        }
+
     def fits_stress(self, train: Sequence[Atoms]) -> bool | None:
         """Tell whether the fit uses stress, which ``train`` must have; None of what is read: nobody says."""
         if self.source is not None:
@@ -258,8 +270,13 @@ class Task:
         return ()
 
     @property
+    def files(self) -> Mapping[str, tuple[Path, str]]:
+        """The files that it reads and hyper-parameters name: path and SHA-256, by the hyper-parameter."""
+        return {}
+
+    @property
     def reads_files(self) -> bool:
-        """Whether it reads files beside the store, of the machine that it was planned on."""
+        """Whether it reads other files beside the store, of the machine that it was planned on."""
         return False
 
     @property
@@ -414,6 +431,11 @@ class Fit(PotentialTask):
     def resumable(self) -> bool:
         """Long fits are."""
         return self.potential.source is None
+
+    @property
+    def files(self) -> Mapping[str, tuple[Path, str]]:
+        """Those that a fit begins with."""
+        return self.potential.files if self.potential.source is None else {}
 
     @property
     def reads_files(self) -> bool:

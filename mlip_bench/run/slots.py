@@ -9,14 +9,12 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from mlip_bench.hardware import available_cores
 from mlip_bench.run.child import ChildFailed
-from mlip_bench.run.machine import Description
+from mlip_bench.run.machine import GPU, TIMING, Description
 from mlip_bench.run.plan import Task
-
-# The resources that workers offer: `dask worker --resources "timing=1 gpu=1"`.
-TIMING, GPU = "timing", "gpu"
 
 # How long a task waits for a worker with a resource that none offers any more (s).
 PATIENCE_SECONDS = 300.0
@@ -31,8 +29,8 @@ class Worker:
     n_slots: int
     resources: dict[str, float]
     described: Description
-    has: set[str] = field(default_factory=set)
-    """Structures that it was sent, by their hashes."""
+    has: set[Path] = field(default_factory=set)
+    """Structures and files that it was sent, as the store has them."""
     sending: threading.Lock = field(default_factory=threading.Lock)
     gone: bool = False
     barred: str | None = None
@@ -60,6 +58,18 @@ class Worker:
         described = self.described
         name = device if device == "cpu" else described.device
         return None if TIMING not in self.resources or name is None else (described.processor, name)
+
+
+def summary(workers: Sequence[Worker]) -> str:
+    """Return how many workers, slots and machines there are."""
+    n_slots, n_machines = sum(one.n_slots for one in workers), len({one.machine for one in workers})
+    machines = f"{n_machines} machine{'s' if n_machines > 1 else ''}"
+    return f"workers: {len(workers)}, with {n_slots} slots on {machines}"
+
+
+def resources(task: Task) -> dict[str, int]:
+    """Return what a worker has to offer for a task, and how much of it the task takes."""
+    return {name: 1 for name, wants in ((TIMING, task.alone), (GPU, task.on_gpu)) if wants}
 
 
 def kind_that_times(workers: Sequence[Worker], device: str) -> tuple[tuple[str, str] | None, str]:
@@ -111,9 +121,9 @@ class Slots:
             if (not task.alone or (timed_on is not None and worker.times(device) == timed_on))
             and (not task.on_gpu or GPU in worker.resources)
         ]
-        for name, wants in ((TIMING, task.alone), (GPU, task.on_gpu)):
-            self._offered[name] = time.monotonic() if able and wants else self._offered[name]
-            if wants and time.monotonic() - self._offered[name] > PATIENCE_SECONDS:
+        for name in resources(task):
+            self._offered[name] = time.monotonic() if able else self._offered[name]
+            if time.monotonic() - self._offered[name] > PATIENCE_SECONDS:
                 return Slot(None, [], task, ChildFailed(f"no worker offers the resource '{name}'"))
         free = {worker: n_free for worker in able if (n_free := self._n_free(worker, task)) > 0}
         if not free:

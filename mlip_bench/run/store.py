@@ -9,7 +9,8 @@ A folder with one subfolder per kind of task (``fit``, ``errors``, ``trial``, ..
 - ``<key>.checkpoint/`` the state of a long fit;
 - ``<key>.jsonl`` a journal: one record per line, each on the disk before it counts.
 
-Structures lie beside them once (``structures/<sha256>.traj``), however many tasks need them.
+Structures lie beside them once (``structures/<sha256>.traj``), however many tasks need them; so do files that
+hyper-parameters name, where tasks work on other machines (``files/<sha256>/<name>``).
 """
 
 import contextlib
@@ -42,7 +43,9 @@ FORMAT = 1
 FORMAT_FILE = "store.json"
 # What a new disk has in its topmost folder.
 LOST = "lost+found"
-STRUCTURES = "structures"
+STRUCTURES, FILES = "structures", "files"
+# What is kept once, by its content, however many tasks read it.
+KEPT_ONCE = (STRUCTURES, FILES)
 
 # Files of at most this many bytes are read again before a finished task is taken from the store.
 READ_AGAIN = 1_000_000
@@ -249,6 +252,33 @@ class Store:
     def structures_path(self, sha256: str) -> Path:
         """Return the file of structures, there or not."""
         return self.folder / STRUCTURES / f"{sha256}.traj"
+
+    # -- files -----------------------------------------------------------------------------------------
+
+    def put_file(self, path: Path, sha256: str) -> Path:
+        """Keep a copy of a file, and return it.
+
+        Raises :class:`UserError` where it is not there any more, or has another SHA-256.
+        """
+        kept = self.file_path(path.name, sha256)
+        if not kept.is_file():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            partial = kept.with_name(f".{kept.name}.{socket.gethostname()}-{uuid.uuid4().hex}.partial")
+            try:
+                shutil.copyfile(path, partial)
+                if _digest_of_file(partial) != sha256:
+                    raise UserError(f"{path}: changed since the command began; repeat it")
+                flush_to_disk(partial)
+                partial.replace(kept)
+            except FileNotFoundError as error:
+                raise UserError(f"{path}: not there any more; put it back and repeat the command") from error
+            finally:
+                partial.unlink(missing_ok=True)
+        return kept
+
+    def file_path(self, name: str, sha256: str) -> Path:
+        """Return the copy of a file, there or not."""
+        return self.folder / FILES / sha256 / name
 
     # -- locks -----------------------------------------------------------------------------------------
 

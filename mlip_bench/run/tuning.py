@@ -21,6 +21,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ from mlip_bench.potentials.base import Progress, silent
 from mlip_bench.potentials.linear_fit import stratified_folds
 from mlip_bench.results import write_atomically
 from mlip_bench.run.executor import Done, Executor, TaskFailed
-from mlip_bench.run.perform import do
+from mlip_bench.run.perform import copies, do
 from mlip_bench.run.plan import Data, PotentialPlan, Task, installed
 from mlip_bench.run.store import Store, Work
 
@@ -149,6 +150,15 @@ class Trial(Task):
         return self.problem.data.structures
 
     @cached_property
+    def _potential(self) -> PotentialPlan:
+        return PotentialPlan(self.problem.family, self.problem.family, self.hypers)
+
+    @property
+    def files(self) -> Mapping[str, tuple[Path, str]]:
+        """Those that its fits begin with."""
+        return self._potential.files
+
+    @cached_property
     def decides(self) -> dict[str, Any]:
         """All that decides the score."""
         problem = self.problem
@@ -158,7 +168,7 @@ class Trial(Task):
             "family": problem.family,
             "revision": [kind.revision, REVISION, elastic.MEASURE.revision],
             "packages": installed((*kind.packages, *elastic.MEASURE.packages)),
-            "potential": PotentialPlan(problem.family, problem.family, self.hypers).content,
+            "potential": self._potential.content,
             "train": problem.data.train,
             "crystal": problem.data.crystal,
             "reference": problem.data.reference,
@@ -202,7 +212,7 @@ def _(task: Trial, work: Work, threads: int, progress: Progress) -> None:
     crystal = None if data.crystal is None else store.structures(data.crystal)[0]
     train = store.structures(data.train)
     try:
-        score = evaluate(task.problem, task.hypers, train, crystal)
+        score = evaluate(task.problem, task.hypers, train, crystal, copies(task, store))
     except (OSError, MemoryError):  # the machine's fault, not the trial's
         raise
     except Exception as error:
@@ -221,13 +231,20 @@ def read_outcome(folder: Path) -> Score | str:
 
 
 def evaluate(
-    task: Problem, hypers: Mapping[str, Any], train: Sequence[Atoms], crystal: Atoms | None
+    task: Problem,
+    hypers: Mapping[str, Any],
+    train: Sequence[Atoms],
+    crystal: Atoms | None,
+    sent: Mapping[str, Path] = MappingProxyType({}),
 ) -> Score:
-    """Fit on all folds but one, each in turn, and predict the one left out; C is of the fit to all."""
+    """Fit on all folds but one, each in turn, and predict the one left out; C is of the fit to all.
+
+    Copies that were ``sent`` are read in place of the files that hyper-parameters name.
+    """
     folds = stratified_folds(train, task.n_folds, task.seed)
     expected = first_principles.of(task.data.system, crystal, "elastic")
     tables = []
-    potential = family(task.family)(**hypers).trusting(task.trust)
+    potential = family(task.family)(**hypers).trusting(task.trust).reading(sent)
     fits = potential.fits_without(train, folds, seed=task.seed)
     for fold, potential in zip(range(max(folds) + 1), fits, strict=False):
         held_out = [atoms for atoms, place in zip(train, folds, strict=True) if place == fold]

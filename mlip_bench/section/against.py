@@ -11,7 +11,9 @@ from mlip_bench.section import fronts
 from mlip_bench.section.drawing import Sketch, label_points, new_sketch, scales
 from mlip_bench.section.evidence import Evidence
 from mlip_bench.section.looks import GUIDE
-from mlip_bench.section.parts import Axis
+
+# Of more potentials than this only some say their numbers under the pointer: the page would be too large.
+MOST_TOLD = 500
 
 
 def having(evidence: Evidence, key: str) -> pd.DataFrame:
@@ -30,9 +32,13 @@ def draw(evidence: Evidence, name: str, key: str, label: str, tip: Callable[[pd.
     for axes, error in zip(panels, evidence.errors, strict=True):
         ranking = known.dropna(subset=[error.metric])
         axes.plot(*fronts.steps(ranking[key], ranking[error.metric]), color=GUIDE, linewidth=2.5, zorder=1)
-        for potential, row in ranking.iterrows():
-            text = f"{potential}: {error.tip(row)}, {tip(row)}"
-            _draw_point(evidence, sketch, axes, row, key, error, text)
+        for family, own in ranking.groupby("family", sort=False):
+            told = told_of(evidence, own[key], own[error.metric])
+            tips = [
+                f"{name}: {error.tip(row)}, {tip(row)}" if is_told else ""
+                for (name, row), is_told in zip(own.iterrows(), told, strict=True)
+            ]
+            _draw_points(evidence, sketch, axes, str(family), own, key, error.metric, tips)
         axes.set(xlabel=label, ylabel=f"test {error.label}")
         scales(axes, ranking[key], ranking[error.metric])
         if evidence.is_sweep:
@@ -44,9 +50,27 @@ def draw(evidence: Evidence, name: str, key: str, label: str, tip: Callable[[pd.
     return sketch
 
 
+def told_of(evidence: Evidence, prices: pd.Series, errors: pd.Series) -> np.ndarray:
+    """Tell which potentials of a family say their numbers under the pointer: of very many the best."""
+    if len(evidence.ranking) <= MOST_TOLD:
+        return np.ones(len(prices), bool)
+    return np.asarray(fronts.on_front(prices, errors), bool)
+
+
+def on_told(evidence: Evidence) -> str:
+    """Say in a caption which points say nothing under the pointer."""
+    if len(evidence.ranking) <= MOST_TOLD:
+        return ""
+    return (
+        f" Of {len(evidence.ranking)} points only those that no other of their family beats say their "
+        "numbers under the pointer; the tables have all."
+    )
+
+
 def on_lines(evidence: Evidence) -> str:
     """Say in a caption what the coloured lines are."""
-    return " Coloured lines join what no other size of the same family beats." if evidence.is_sweep else ""
+    lines = " Coloured lines join what no other size of the same family beats." if evidence.is_sweep else ""
+    return lines + on_told(evidence)
 
 
 def remarks(evidence: Evidence) -> str:
@@ -63,19 +87,28 @@ def legend_of_families(evidence: Evidence, sketch: Sketch, ranking: pd.DataFrame
     sketch.canvas.legend(handles, families, loc="outside upper center", ncols=len(families))
 
 
-def _draw_point(
-    evidence: Evidence, sketch: Sketch, axes: Axes, row: pd.Series, key: str, error: Axis, tip: str
+def _draw_points(
+    evidence: Evidence,
+    sketch: Sketch,
+    axes: Axes,
+    family: str,
+    own: pd.DataFrame,
+    key: str,
+    metric: str,
+    tips: list[str],
 ) -> None:
-    """Draw one potential with its bars."""
-    look = evidence.style(row["family"])
-    spreads = [row.get(f"{name}_spread", np.nan) for name in (key, error.metric)]
-    x_bar, y_bar = (None if pd.isna(spread) else spread for spread in spreads)
-    at = row[key], row[error.metric]
-    bars = axes.errorbar(*at, xerr=x_bar, yerr=y_bar, color=look["color"], linewidth=1)
-    for bar in bars[2]:
-        sketch.own(bar, row["family"])
+    """Draw the potentials of a family with their bars."""
+    look, x, y = evidence.style(family), own[key], own[metric]
+    for spread, along_x in ((f"{key}_spread", True), (f"{metric}_spread", False)):
+        barred = own[own[spread].notna()] if spread in own else own.iloc[:0]
+        if len(barred):
+            x_half, y_half = (barred[spread], 0.0) if along_x else (0.0, barred[spread])
+            across, up = (
+                (barred[of] - half, barred[of] + half) for of, half in ((key, x_half), (metric, y_half))
+            )
+            sketch.segments(axes, across, up, family, color=look["color"], linewidth=1)
     size = 6 if evidence.is_sweep else 9
-    sketch.point(axes, *at, tip, row["family"], markersize=size, zorder=3, **look)
+    sketch.points(axes, x, y, tips, family, markersize=size, zorder=3, **look)
 
 
 def _draw_family_lines(

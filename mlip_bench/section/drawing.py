@@ -2,9 +2,9 @@
 
 import io
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import matplotlib as mpl
 import numpy as np
@@ -41,6 +41,8 @@ LONG_NAME = 12
 
 SVG = "http://www.w3.org/2000/svg"
 
+Floats: TypeAlias = Sequence[float] | np.ndarray
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -57,18 +59,33 @@ class Figure:
 
 @dataclass
 class Sketch:
-    """A figure being drawn: its canvas and the tooltip of each point."""
+    """A figure being drawn: its canvas and the tooltips of its points."""
 
     name: str
     canvas: Canvas
-    tips: dict[str, str] = field(default_factory=dict)
+    tips: dict[str, list[str]] = field(default_factory=dict)
+    """Of each artist with an identifier, those of its markers in order."""
     families: dict[str, str] = field(default_factory=dict)
     """The family that what has an identifier belongs to: a page can switch it off."""
 
     def point(self, axes: Axes, x: float, y: float, tip: str, family: str = "", **style: Any) -> None:
         """Draw one marker that shows ``tip`` under the pointer."""
-        (marker,) = axes.plot([x], [y], linestyle="none", **style)
-        self.tips[self.own(marker, family)] = tip
+        self.points(axes, [x], [y], [tip], family, **style)
+
+    def points(
+        self, axes: Axes, x: Floats, y: Floats, tips: Sequence[str], family: str = "", **style: Any
+    ) -> None:
+        """Draw markers that look the same, each of which shows its tip under the pointer, if it has any."""
+        (markers,) = axes.plot(x, y, linestyle="none", **style)
+        self.tips[self.own(markers, family)] = list(tips)
+
+    def segments(
+        self, axes: Axes, x: tuple[Floats, Floats], y: tuple[Floats, Floats], family: str = "", **style: Any
+    ) -> None:
+        """Draw lines from the first x and y to the second ones, as one path."""
+        gaps = np.full(len(x[0]), np.nan)
+        (lines,) = axes.plot(*(np.stack([*ends, gaps], axis=1).ravel() for ends in (x, y)), **style)
+        self.own(lines, family)
 
     def own(self, artist: Artist, family: str) -> str:
         """Mark what was drawn as a family's; return its identifier."""
@@ -136,6 +153,21 @@ def drawn(plot: Plot) -> Figure:
     return Figure(plot.name, plot.caption, page, png.getvalue(), width, plot.data)
 
 
+def _tell(markers: ElementTree.Element, tips: Sequence[str]) -> None:
+    """Give the markers of an artist their tooltips; what all of them look like is said once."""
+    drawn = list(markers.iter(f"{{{SVG}}}use"))
+    if not drawn or len(drawn) != len(tips):
+        return  # there are none, or some lie outside the figure
+    markers.set("style", drawn[0].get("style", ""))
+    for marker, tip in zip(drawn, tips, strict=True):
+        marker.attrib.pop("style", None)
+        for axis in "xy":
+            marker.set(axis, f"{float(marker.get(axis, 0)):.2f}")
+        if tip:
+            marker.set("class", "point")
+            ElementTree.SubElement(marker, f"{{{SVG}}}title").text = tip
+
+
 def _with_tips(svg: str, sketch: Sketch) -> str:
     """Give each point its tooltip, and make identifiers unique among the figures of one page."""
     for prefix, uri in (("", SVG), ("xlink", "http://www.w3.org/1999/xlink")):
@@ -145,11 +177,8 @@ def _with_tips(svg: str, sketch: Sketch) -> str:
         identifier = element.get("id", "")
         if sketch.families.get(identifier):
             element.set("data-family", sketch.families[identifier])
-        tip = sketch.tips.get(identifier)
-        if tip is not None:
-            element.set("class", "point")
-            element.set("data-tip", tip)
-            ElementTree.SubElement(element, f"{{{SVG}}}title").text = tip
+        if identifier in sketch.tips:
+            _tell(element, sketch.tips[identifier])
     root.set("role", "img")
     root.set("width", "100%")
     root.attrib.pop("height", None)

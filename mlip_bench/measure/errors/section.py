@@ -136,7 +136,7 @@ def _parameters(evidence: Evidence) -> list[Plot]:
         return []
     caption = (
         "Training error (hollow) and test error (filled) against the number of parameters."
-        f"{ranking.on_shift(evidence)}"
+        f"{against.on_told(evidence)}{ranking.on_shift(evidence)}"
     )
     return [Plot("parameters", caption, lambda: _draw_parameters(evidence))]
 
@@ -148,8 +148,8 @@ def _draw_parameters(evidence: Evidence) -> Sketch:
     panels = _panels(measured)
     for axes, error in zip(sketch.canvas.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         both = pd.concat([measured[error.metric], train[error.metric]])
-        for name, row in measured.dropna(subset=[error.metric]).iterrows():
-            _draw_pair(evidence, sketch, axes, row, train.at[name, error.metric], error.metric)
+        for family, own in measured.dropna(subset=[error.metric]).groupby("family", sort=False):
+            _draw_joined(evidence, sketch, axes, str(family), own, train[error.metric], error.metric)
         axes.set(xlabel="number of parameters", ylabel=error.label)
         scales(axes, measured["n_parameters"], both)
         if not evidence.is_sweep:
@@ -166,18 +166,27 @@ def _panels(frame: pd.DataFrame) -> list[Axis]:
     return [axis for axis in axes if axis.metric in frame and frame[axis.metric].notna().any()]
 
 
-def _draw_pair(
-    evidence: Evidence, sketch: Sketch, axes: Axes, row: pd.Series, train: float, metric: str
+def _draw_joined(
+    evidence: Evidence,
+    sketch: Sketch,
+    axes: Axes,
+    family: str,
+    own: pd.DataFrame,
+    train: pd.Series,
+    metric: str,
 ) -> None:
-    """Draw training and test error of one potential, joined."""
-    x, test, family = row["n_parameters"], row[metric], row["family"]
-    look = evidence.style(family)
-    (line,) = axes.plot([x, x], [train, test], color=look["color"], linewidth=1, zorder=1)
-    sketch.own(line, family)
+    """Draw training and test errors of the potentials of a family, joined."""
+    look, x, both = evidence.style(family), own["n_parameters"], (train[own.index], own[metric])
+    sketch.segments(axes, (x, x), both, family, color=look["color"], linewidth=1, zorder=1)
+    told = against.told_of(evidence, x, own[metric])
     hollow = look | {"markerfacecolor": "white", "markeredgecolor": look["color"]}
-    for value, what, marker in ((train, "training", hollow), (test, "test", look)):
-        tip = f"{row.name}, {what}: {value:.3g} ({x:.0f} parameters)"
-        sketch.point(axes, x, value, tip, family, markersize=7, **marker)
+    for values, what, marker in zip(both, ("training", "test"), (hollow, look), strict=True):
+        there = values.notna()
+        tips = [
+            f"{name}, {what}: {values[name]:.3g} ({x[name]:.0f} parameters)" if is_told else ""
+            for name, is_told in zip(own.index[there], told[there], strict=True)
+        ]
+        sketch.points(axes, x[there], values[there], tips, family, markersize=7, **marker)
 
 
 # -- parity ----------------------------------------------------------------------------------------------

@@ -147,7 +147,8 @@ class SevenNet(NetworkPotential):
         from mlip_bench.potentials.sevennet.network import SevenNetwork
 
         hypers = self.hypers
-        self.config_, model = backbone.read(hypers.checkpoint, hypers.modal, self.trusted)
+        path = self.copies.get("checkpoint", hypers.checkpoint)
+        self.config_, model = backbone.read(path, hypers.modal, self.trusted)
         self.network_ = SevenNetwork(model)
         shifts = backbone.take_shift(self.config_, model)
         known = backbone.elements(self.config_)
