@@ -12,29 +12,37 @@ from typing import Any, Self
 import numpy as np
 import torch
 
+from mlip_bench.potentials.networks import derivatives
 from mlip_bench.potentials.networks.edge_ranges import arrays, over_edges
 from mlip_bench.potentials.networks.tables import tabulated as table_of
 from mlip_bench.potentials.sevennet import kernel
+from mlip_bench.potentials.sevennet.blocks import (
+    Blocks,
+    Gate,
+    LinearSelfConnection,
+    Mapping,
+    Maps,
+    SelfConnection,
+    SelfConnectionEnd,
+    are_unique,
+    blocks_of,
+    on_cpu,
+    rows,
+    shifted,
+)
 from mlip_bench.potentials.sevennet.harmonics import Harmonics
 from mlip_bench.potentials.sevennet.kernel import Order, Paths
 from mlip_bench.potentials.sevennet.package import (
     AtomGraphSequential,
-    Irreps,
+    EquivariantGate,
     IrrepsConvolution,
     IrrepsLinear,
+    SelfConnectionIntro,
+    SelfConnectionLinearIntro,
+    SelfConnectionOutro,
     keys,
     wigner_3j,
 )
-
-
-def rows(features: torch.Tensor, irreps: Irreps) -> torch.Tensor:
-    """Bring e3nn's features (channel outside, component inside) into rows of channels."""
-    # split, and not slices: their derivatives would each be as large as all features.
-    parts = [
-        part.unflatten(1, (channels, irrep.dim)).transpose(1, 2).flatten(1)
-        for (channels, irrep), part in zip(irreps, features.split([b.dim for b in irreps], 1), strict=True)
-    ]
-    return torch.cat(parts, 1)
 
 
 class Target:
@@ -62,25 +70,13 @@ class Target:
         irrep = self._irreps[i_out].ir
         return self._first[irrep] + component * self.widths[irrep] + self._offsets[i_out]
 
-    def mixed(self, sums: torch.Tensor, linear: Any) -> torch.Tensor:
-        """Apply an e3nn ``Linear`` to rows (n_atoms, dim); features come out in e3nn's order."""
+    def blocks(self, sums: torch.Tensor) -> Blocks:
+        """Cut rows (n_atoms, dim) into irreps, of all paths together."""
         parts = sums.split([irrep.dim * width for irrep, width in self.widths.items()], 1)
-        blocks = {
-            irrep: part.unflatten(1, (irrep.dim, width))
+        return {
+            irrep: part.reshape(-1, width)
             for part, (irrep, width) in zip(parts, self.widths.items(), strict=True)
         }
-        found = [sums.new_zeros(len(sums), block.dim) for block in linear.irreps_out]
-        # e3nn's ``weight_views`` fails where there are biases: their instructions come from no input, -1.
-        maps = [one for one in linear.instructions if one.i_in >= 0]
-        weights = linear.weight.split([one.path_shape[0] * one.path_shape[1] for one in maps])
-        for one, flat in zip(maps, weights, strict=True):
-            mixed = blocks[linear.irreps_in[one.i_in].ir] @ (one.path_weight * flat.view(one.path_shape))
-            found[one.i_out] = mixed.transpose(1, 2).flatten(1)
-        shifted = [one for one in linear.instructions if one.i_in < 0]
-        biases = linear.bias.split([one.path_shape[0] for one in shifted]) if shifted else []
-        for one, bias in zip(shifted, biases, strict=True):
-            found[one.i_out] = found[one.i_out] + bias
-        return torch.cat(found, 1)
 
 
 def paths_of(product: Any, wanted: Sequence[Any], target: Target, number: type) -> Paths:
@@ -171,14 +167,26 @@ class _Messages(torch.autograd.Function):
 
 
 class _Gradients(torch.autograd.Function):
-    """The derivatives of T(g, x, Y, w) by x, Y and w."""
+    """The derivatives of T(g, x, Y, w) by x, Y and w; derived themselves by all but Y.
+
+    Training derives forces by weights, never by positions: where it does (``by_weights_alone``) the
+    derivative by Y is NaN, as it always is in the second one.
+    """
 
     @staticmethod
     def forward(ctx: Any, g: Any, x: Any, y: Any, w: Any, edges: Any, paths: Paths) -> Any:
         ctx.save_for_backward(g, x, y, w)
         ctx.edges, ctx.paths = edges, paths
-        by_x, by_y, by_w = torch.zeros_like(x), torch.empty_like(y), torch.empty_like(w)
-        given, own = [*edges, *arrays(g, x, y, w), paths], arrays(by_y, by_w)
+        by_x, by_w = torch.zeros_like(x), torch.empty_like(w)
+        given = [*edges, *arrays(g, x, y, w), paths]
+        if derivatives.are_by_weights_alone():
+            own = arrays(by_w)
+            over_edges(
+                len(w), [by_x], lambda part, out: kernel.add_weight_gradients(part, *given, *out, *own)
+            )
+            return by_x, torch.full_like(y, torch.nan), by_w
+        by_y = torch.empty_like(y)
+        own = arrays(by_y, by_w)
         over_edges(len(w), [by_x], lambda part, out: kernel.add_gradients(part, *given, *out, *own))
         return by_x, by_y, by_w
 
@@ -187,15 +195,14 @@ class _Gradients(torch.autograd.Function):
     def backward(ctx: Any, on_x: Any, on_y: Any, on_w: Any) -> Any:
         saved = ctx.saved_tensors
         g, x, y, w = saved
-        by_g, by_x = torch.zeros_like(g), torch.zeros_like(x)
-        by_y, by_w = torch.empty_like(y), torch.empty_like(w)
-        given, own = [*ctx.edges, *arrays(*saved, on_x, on_y, on_w), ctx.paths], arrays(by_y, by_w)
+        by_g, by_x, by_w = torch.zeros_like(g), torch.zeros_like(x), torch.empty_like(w)
+        given, own = [*ctx.edges, *arrays(*saved, on_x, on_y, on_w), ctx.paths], arrays(by_w)
         over_edges(
             len(by_w),
             [by_g, by_x],
             lambda part, out: kernel.add_second_gradients(part, *given, *out, *own),
         )
-        return by_g, by_x, by_y, by_w, None, None
+        return by_g, by_x, torch.full_like(y, torch.nan), by_w, None, None
 
 
 class _TabulatedMessages(torch.autograd.Function):
@@ -260,12 +267,13 @@ class Convolution(IrrepsConvolution):
 
     def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Replace features by the sum of messages, on a CPU in the rows that ``Mixing`` takes."""
-        x = data[self.key_x]
-        if x.device.type != "cpu":
+        if not on_cpu(data[self.key_x]):
             return super().forward(data)
+        # Divided here and not at the end: of M there is ten times as much.
+        irreps = self.convolution.irreps_in1
+        x = rows(blocks_of(data[self.key_x], irreps), irreps) / self.denominator
         sums = _Messages.apply(
-            # Divided here and not at the end: of M there is ten times as much.
-            rows(x, self.convolution.irreps_in1) / self.denominator,
+            x,
             data[self.key_filter],
             self.weights(data[self.key_weight_input]),
             tuple(arrays(*data[self.key_edge_idx])),
@@ -280,6 +288,7 @@ class Mixing(IrrepsLinear):
     """sevenn's linear map of the channels of all paths, after a convolution of ours."""
 
     linear: Any
+    maps: Maps
     target: Target
 
     @classmethod
@@ -287,31 +296,47 @@ class Mixing(IrrepsLinear):
         """Take over a linear map of sevenn with its weights."""
         made = cls.__new__(cls)
         made.__dict__ = source.__dict__
-        made.target = target
+        made.maps, made.target = Maps.of_linear(made.linear), target
         return made
 
-    def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Replace sums of messages by features, in e3nn's order."""
+    def forward(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Replace sums of messages by blocks of features."""
         sums = data[self.key_input]
-        if sums.device.type != "cpu":
+        if not on_cpu(sums):
             return super().forward(data)
-        data[self.key_output] = self.target.mixed(sums, self.linear)
+        blocks = self.maps(self.target.blocks(sums), self.linear.weight)
+        data[self.key_output] = shifted(blocks, self.linear)
         return data
 
 
 def put_into(model: torch.nn.Module) -> None:
-    """Replace all convolutions, and the spherical harmonics, of a model of sevenn."""
+    """Replace all convolutions, what is between them, and the spherical harmonics, of a model of sevenn."""
     embedding: Any = model.get_submodule("edge_embedding")
     if embedding.spherical.sph.normalize and embedding.spherical.normalization == "component":
         embedding.spherical = Harmonics.of(embedding.spherical)
-    for name, module in list(model.named_children()):
+    named = dict(model.named_children())
+    gates = {name: module.gate for name, module in named.items() if isinstance(module, EquivariantGate)}
+    if not all(are_unique(gate.irreps_in) and are_unique(gate.irreps_out) for gate in gates.values()):
+        return  # an irrep stands in several places of a row: sevenn's own modules know what to do with it
+    *_, last = gates
+    for name, module in named.items():
         if isinstance(module, IrrepsConvolution):
             next_name = name.replace("convolution", "self_interaction_2")
-            following: Any = model.get_submodule(next_name)
+            following: Any = named[next_name]
             wanted = [irrep for _, irrep in following.linear.irreps_out]
             ours = Convolution.of(module, wanted)
             model.add_module(name, ours)
             model.add_module(next_name, Mixing.of(following, ours.target))
+        elif name.endswith("self_interaction_1"):
+            model.add_module(name, Mapping.of(module))
+        elif isinstance(module, SelfConnectionIntro):
+            model.add_module(name, SelfConnection.of(module))
+        elif isinstance(module, SelfConnectionLinearIntro):
+            model.add_module(name, LinearSelfConnection.of(module))
+        elif isinstance(module, SelfConnectionOutro):
+            model.add_module(name, SelfConnectionEnd.of(module))
+        elif isinstance(module, EquivariantGate):
+            model.add_module(name, Gate.of(module, last=name == last))
 
 
 def n_unused(model: torch.nn.Module) -> int:
@@ -351,7 +376,8 @@ class TabulatedConvolution(torch.nn.Module):
 
     def taken(self, data: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return the features as messages are made of them, in rows (n_atoms, n_features)."""
-        return rows(data[keys.NODE_FEATURE], self._irreps) / self._denominator
+        blocks = blocks_of(data[keys.NODE_FEATURE], self._irreps)
+        return rows(blocks, self._irreps) / self._denominator
 
     def sums(self, features: torch.Tensor, data: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return the sums of messages (n_atoms, n_target) of features that were ``taken``."""

@@ -193,6 +193,31 @@ def add_path_gradient(
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
+def add_weight_gradient(
+    p: int,
+    u: int,
+    lanes: int,
+    x: np.ndarray,
+    w: np.ndarray,
+    g: np.ndarray,
+    paths: Paths,
+    pairs: np.ndarray,
+    dx: np.ndarray,
+    dw: np.ndarray,
+) -> None:
+    """Derive T by x (added) and w (written), for the channels from u of one path."""
+    contract(p, u, lanes, w, pairs, g, paths, paths.backward, dx)
+    order = paths.forward
+    by_weights = zeros(load(w, paths.weight_start[p] + u, lanes))
+    for r in range(order.first[p], order.first[p + ONE]):
+        found = zeros(by_weights)
+        for k in range(order.start[r], order.start[r + ONE]):
+            found = found + pairs[SIDE * order.pair[k]] * load(x, order.other[k] + u, lanes)
+        by_weights = by_weights + load(g, order.row[r] + u, lanes) * found
+    store(dw, paths.weight_start[p] + u, by_weights)
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
 def add_messages(
     edges: tuple[int, int],
     receivers: np.ndarray,
@@ -263,6 +288,37 @@ def add_gradients(
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
+def add_weight_gradients(
+    edges: tuple[int, int],
+    receivers: np.ndarray,
+    senders: np.ndarray,
+    gradient: np.ndarray,
+    features: np.ndarray,
+    filters: np.ndarray,
+    weights: np.ndarray,
+    paths: Paths,
+    by_features: np.ndarray,
+    by_weights: np.ndarray,
+) -> None:
+    """Do the same by x and w alone."""
+    work = memory(filters, paths)
+    for start in range(edges[0], edges[1], EDGES):
+        stop = min(start + EDGES, edges[1])
+        couple(filters, (start, stop), paths, work)
+        for e in range(start, stop):
+            pairs, w, dw = work.pairs[e - start :], weights[e], by_weights[e]
+            g, x, dx = gradient[receivers[e]], features[senders[e]], by_features[senders[e]]
+            for p in range(np.uint64(len(paths.channels))):
+                n = paths.channels[p]
+                for u in range(ZERO, n - n % WIDE, WIDE):
+                    add_weight_gradient(p, u, MANY, x, w, g, paths, pairs, dx, dw)
+                for u in range(n - n % WIDE, n - n % HALF, HALF):
+                    add_weight_gradient(p, u, SOME, x, w, g, paths, pairs, dx, dw)
+                for u in range(n - n % HALF, n):
+                    add_weight_gradient(p, u, 1, x, w, g, paths, pairs, dx, dw)
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
 def add_tabulated_gradients(
     edges: tuple[int, int],
     receivers: np.ndarray,
@@ -310,13 +366,12 @@ def add_second_gradients(
     paths: Paths,
     by_gradient: np.ndarray,
     by_features: np.ndarray,
-    by_filters: np.ndarray,
     by_weights: np.ndarray,
 ) -> None:
-    """Derive S = T(g, a, Y, w) + T(g, x, b, w) + T(g, x, Y, c) by g and x (added), Y and w (written).
+    """Derive S = T(g, a, Y, w) + T(g, x, b, w) + T(g, x, Y, c) by g and x (added) and w (written).
 
     a, b and c (``on_features``, ``on_filters``, ``on_weights``) are the gradients of a loss by what
-    ``add_gradients`` gives.
+    ``add_gradients`` gives. Nothing asks for the derivative by Y, which depends on positions alone.
     """
     work, on_work = memory(filters, paths), memory(filters, paths)
     for start in range(edges[0], edges[1], EDGES):
@@ -328,7 +383,7 @@ def add_second_gradients(
             given = features[j], weights[e], gradient[i], on_features[j], on_weights[e]
             wanted = by_gradient[i], by_features[j], by_weights[e]
             lane = e - start
-            of_pairs = work.pairs[lane:], on_work.pairs[lane:], work.by_pairs[lane:]
+            of_pairs = work.pairs[lane:], on_work.pairs[lane:]
             for p in range(np.uint64(len(paths.channels))):
                 n = paths.channels[p]
                 for u in range(ZERO, n - n % WIDE, WIDE):
@@ -337,7 +392,6 @@ def add_second_gradients(
                     add_path_second_gradient(p, u, SOME, given, paths, of_pairs, wanted)
                 for u in range(n - n % HALF, n):
                     add_path_second_gradient(p, u, 1, given, paths, of_pairs, wanted)
-        uncouple(by_filters, (start, stop), paths, work)
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
@@ -353,28 +407,32 @@ def add_path_second_gradient(
     """Do so for the channels from u of one path of one edge.
 
     ``given`` are x, w, g, a, c, and ``wanted`` the derivatives by g, x, w. ``of_pairs`` are what ``couple``
-    makes of Y and of b, and the derivative by the first, which is added to.
+    makes of Y and of b.
     """
     x, w, g, a, c = given
     dg, dx, dw = wanted
-    pairs, on_pairs, by_pairs = of_pairs
-    contract(p, u, lanes, w, on_pairs, g, paths, paths.backward, dx)
-    contract(p, u, lanes, c, pairs, g, paths, paths.backward, dx)
-    order = paths.forward
+    pairs, on_pairs = of_pairs
     weights = load(w, paths.weight_start[p] + u, lanes)
     on_weights = load(c, paths.weight_start[p] + u, lanes)
+    order = paths.backward
+    for r in range(order.first[p], order.first[p + ONE]):
+        row = order.row[r] + u
+        found, on_found = zeros(weights), zeros(weights)
+        for k in range(order.start[r], order.start[r + ONE]):
+            q, by_message = SIDE * order.pair[k], load(g, order.other[k] + u, lanes)
+            found = found + pairs[q] * by_message
+            on_found = on_found + on_pairs[q] * by_message
+        store(dx, row, load(dx, row, lanes) + weights * on_found + on_weights * found)
+    order = paths.forward
     by_weights = zeros(weights)
     for r in range(order.first[p], order.first[p + ONE]):
         row = order.row[r] + u
-        by_message = load(g, row, lanes)
-        weighted, on_weighted = weights * by_message, on_weights * by_message
         found, on_found = zeros(weights), zeros(weights)
         for k in range(order.start[r], order.start[r + ONE]):
             q = SIDE * order.pair[k]
             feature, on_feature = load(x, order.other[k] + u, lanes), load(a, order.other[k] + u, lanes)
             found = found + pairs[q] * feature
             on_found = on_found + pairs[q] * on_feature + on_pairs[q] * feature
-            by_pairs[q] += total(weighted * on_feature + on_weighted * feature)
-        by_weights = by_weights + by_message * on_found
+        by_weights = by_weights + load(g, row, lanes) * on_found
         store(dg, row, load(dg, row, lanes) + weights * on_found + on_weights * found)
     store(dw, paths.weight_start[p] + u, by_weights)
