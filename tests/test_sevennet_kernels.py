@@ -43,7 +43,7 @@ def loss_and_gradients(model, batch):
     total = sum((output[key] ** 2).sum() for key in (keys.PRED_FORCE, keys.PRED_STRESS))
     total = total + output[keys.PRED_TOTAL_ENERGY].sum()
     model.zero_grad()
-    with derivatives.by_weights_alone():
+    with derivatives.alone(derivatives.WEIGHTS):
         total.backward(inputs=[one for one in model.parameters() if one.requires_grad])
     return output, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
@@ -103,28 +103,48 @@ def test_kernels_pass_gradient_checks_in_double_precision(alloys):
     edges = np.array([0, 0, 1, 2, 2]), np.array([1, 2, 0, 0, 1])
     product = layer.convolution
 
-    def messages(x, y, w):
+    def messages(x, y, r, w):
         paths, n_target = layer.paths[torch.float64], product.irreps_out.dim
-        return convolution._Messages.apply(x, y, w, edges, paths, n_target)
+        return convolution._Messages.apply(x, y, r, w, edges, paths, n_target)
 
+    shapes = ((3, product.irreps_in1.dim), (5, product.irreps_in2.dim), (5, 4), (4, product.weight_numel))
     inputs = [
-        torch.randn(*shape, dtype=torch.float64, generator=generator).requires_grad_()
-        for shape in ((3, product.irreps_in1.dim), (5, product.irreps_in2.dim), (5, product.weight_numel))
+        torch.randn(*shape, dtype=torch.float64, generator=generator).requires_grad_() for shape in shapes
     ]
     assert torch.autograd.gradcheck(messages, inputs)
-    x, y, w = inputs
+    with derivatives.alone(derivatives.WEIGHTS):
+        x, y, r, w = inputs
+        assert torch.autograd.gradcheck(lambda x, r, w: messages(x, y.detach(), r, w), (x, r, w))
     g = torch.randn(3, product.irreps_out.dim, dtype=torch.float64, generator=generator).requires_grad_()
 
-    def gradients(g, x, w):
-        return convolution._Gradients.apply(g, x, y.detach(), w, edges, layer.paths[torch.float64])
+    def gradients(g, x, r, w):
+        return convolution._Gradients.apply(g, x, y.detach(), r, w, edges, layer.paths[torch.float64])[:3]
 
-    assert torch.autograd.gradcheck(gradients, (g, x, w))
-    expected = gradients(g, x, w)
-    with derivatives.by_weights_alone():
-        found = gradients(g, x, w)
-    assert found[1].isnan().all()  # never a wrong number
-    for one, other in zip(found[::2], expected[::2], strict=True):
-        torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-12)
+    with derivatives.alone(derivatives.POSITIONS):
+        assert torch.autograd.gradcheck(gradients, (g, x, r, w))
+
+
+def test_derivatives_that_nobody_asks_for_are_no_numbers(alloys):
+    """Never wrong ones; and what is derived twice has them as they are."""
+    model = backbone.build(backbone.configuration(("Cu",), 4.0, 2, 1, 2, [], [], 1.0, 12.0))
+    layer = model.get_submodule("1_convolution")
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((2, 8), (2, 4), (2, 3), (3, int(layer.paths[torch.float32].channels.sum())))
+    given = [torch.randn(*shape, generator=generator).requires_grad_() for shape in shapes]
+    edges = np.array([0, 1]), np.array([1, 0])
+    sums = convolution._Messages.apply(*given, edges, layer.paths[torch.float32], layer.target.dim)
+    both = torch.autograd.grad(sums.sum(), given, retain_graph=True)
+    for kind, missing in ((derivatives.POSITIONS, 3), (derivatives.WEIGHTS, 1)):
+        with derivatives.alone(kind):
+            found = torch.autograd.grad(sums.sum(), given, retain_graph=True)
+        for index, (one, expected) in enumerate(zip(found, both, strict=True)):
+            if index == missing:
+                assert one.isnan().all()
+            else:
+                torch.testing.assert_close(one, expected)
+    again = torch.autograd.grad(sums.sum(), given, create_graph=True)
+    with pytest.raises(NotImplementedError, match="not derived again"):
+        torch.autograd.grad(again[3].sum(), given)
 
 
 @pytest.mark.parametrize("lmax", [1, 3, 6])

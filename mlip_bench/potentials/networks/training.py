@@ -176,7 +176,7 @@ class Trainer:
         def of_part(part: Graphs) -> GradientsOfPart:
             moved = part.to(self._device)
             value = loss(self._network(moved), moved, weights, counts)
-            with derivatives.by_weights_alone():
+            with derivatives.alone(derivatives.WEIGHTS):
                 found = torch.autograd.grad(value, self._weights, allow_unused=True)
             return float(value.detach()), list(found)
 

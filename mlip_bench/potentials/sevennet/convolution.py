@@ -15,7 +15,7 @@ import torch
 from mlip_bench.potentials.networks import derivatives
 from mlip_bench.potentials.networks.edge_ranges import arrays, over_edges
 from mlip_bench.potentials.networks.tables import tabulated as table_of
-from mlip_bench.potentials.sevennet import kernel
+from mlip_bench.potentials.sevennet import kernel, training_kernel
 from mlip_bench.potentials.sevennet.blocks import (
     Blocks,
     Gate,
@@ -150,59 +150,70 @@ def columns_of(product: Any, wanted: Sequence[Any]) -> torch.Tensor | None:
 
 
 class _Messages(torch.autograd.Function):
-    """M of x, Y and w; ``edges`` is (receivers, senders)."""
+    """M of x, Y, R and W; ``edges`` is (receivers, senders)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Any, y: Any, w: Any, edges: Any, paths: Paths, n_target: int) -> torch.Tensor:
-        ctx.save_for_backward(x, y, w)
+    def forward(ctx: Any, x: Any, y: Any, r: Any, w: Any, edges: Any, paths: Paths, n: int) -> torch.Tensor:
+        ctx.save_for_backward(x, y, r, w)
         ctx.edges, ctx.paths = edges, paths
-        sums = x.new_zeros(len(x), n_target)
-        given = [*edges, *arrays(x, y, w), paths]
-        over_edges(len(w), [sums], lambda part, out: kernel.add_messages(part, *given, *out))
+        sums = x.new_zeros(len(x), n)
+        given = [*edges, *arrays(x, y, r, w), paths]
+        over_edges(len(r), [sums], lambda part, out: training_kernel.add_messages(part, *given, *out))
         return sums
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        return (*_Gradients.apply(gradient, *ctx.saved_tensors, ctx.edges, ctx.paths), None, None, None)
+        found = _Gradients.apply(gradient, *ctx.saved_tensors, ctx.edges, ctx.paths)
+        return (*found, None, None, None)
 
 
 class _Gradients(torch.autograd.Function):
-    """The derivatives of T(g, x, Y, w) by x, Y and w; derived themselves by all but Y.
+    """The derivatives of T(g, x, Y, R W) by x, Y, R and W.
 
-    Training derives forces by weights, never by positions: where it does (``by_weights_alone``) the
-    derivative by Y is NaN, as it always is in the second one.
+    Of those by Y and by W one is computed and the other is NaN, unless both are asked for (``derivatives``).
+    They are derived themselves by g, x, R and W, where that by W has no part in what is derived, as in the
+    training of forces; what is derived by Y, which depends on positions alone, is NaN.
     """
 
     @staticmethod
-    def forward(ctx: Any, g: Any, x: Any, y: Any, w: Any, edges: Any, paths: Paths) -> Any:
-        ctx.save_for_backward(g, x, y, w)
+    def forward(ctx: Any, g: Any, x: Any, y: Any, r: Any, w: Any, edges: Any, paths: Paths) -> Any:
+        ctx.save_for_backward(g, x, y, r, w)
+        ctx.set_materialize_grads(False)
         ctx.edges, ctx.paths = edges, paths
-        by_x, by_w = torch.zeros_like(x), torch.empty_like(w)
-        given = [*edges, *arrays(g, x, y, w), paths]
-        if derivatives.are_by_weights_alone():
-            own = arrays(by_w)
+        by_x, by_r = torch.zeros_like(x), torch.empty_like(r)
+        by_y, by_w = torch.full_like(y, torch.nan), torch.full_like(w, torch.nan)
+        given = [*edges, *arrays(g, x, y, r, w), paths]
+        if derivatives.by_weights():
+            by_w.zero_()
+            own = arrays(by_r)
             over_edges(
-                len(w), [by_x], lambda part, out: kernel.add_weight_gradients(part, *given, *out, *own)
+                len(r),
+                [by_x, by_w],
+                lambda part, out: training_kernel.add_weight_gradients(part, *given, *out, *own),
             )
-            return by_x, torch.full_like(y, torch.nan), by_w
-        by_y = torch.empty_like(y)
-        own = arrays(by_y, by_w)
-        over_edges(len(w), [by_x], lambda part, out: kernel.add_gradients(part, *given, *out, *own))
-        return by_x, by_y, by_w
+        if derivatives.by_positions():
+            by_x.zero_()
+            own = arrays(by_y, by_r)
+            over_edges(
+                len(r), [by_x], lambda part, out: training_kernel.add_gradients(part, *given, *out, *own)
+            )
+        return by_x, by_y, by_r, by_w
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, on_x: Any, on_y: Any, on_w: Any) -> Any:
-        saved = ctx.saved_tensors
-        g, x, y, w = saved
-        by_g, by_x, by_w = torch.zeros_like(g), torch.zeros_like(x), torch.empty_like(w)
-        given, own = [*ctx.edges, *arrays(*saved, on_x, on_y, on_w), ctx.paths], arrays(by_w)
+    def backward(ctx: Any, on_x: Any, on_y: Any, on_r: Any, on_w: Any) -> Any:
+        if on_w is not None:
+            raise NotImplementedError("derivatives by weights are not derived again")
+        g, x, y, r, w = ctx.saved_tensors
+        on = [torch.zeros_like(of) if one is None else one for one, of in ((on_x, x), (on_y, y), (on_r, r))]
+        by_g, by_x, by_w, by_r = (torch.zeros_like(one) for one in (g, x, w, r))
+        given, own = [*ctx.edges, *arrays(g, x, y, r, w, *on), ctx.paths], arrays(by_r)
         over_edges(
-            len(by_w),
-            [by_g, by_x],
-            lambda part, out: kernel.add_second_gradients(part, *given, *out, *own),
+            len(r),
+            [by_g, by_x, by_w],
+            lambda part, out: training_kernel.add_second_gradients(part, *given, *out, *own),
         )
-        return by_g, by_x, torch.full_like(y, torch.nan), by_w, None, None
+        return by_g, by_x, torch.full_like(y, torch.nan), by_r, by_w, None, None
 
 
 class _TabulatedMessages(torch.autograd.Function):
@@ -255,15 +266,18 @@ class Convolution(IrrepsConvolution):
         *_, last = self.weight_nn.parameters()
         return 0 if self.columns is None else len(last) * (last.shape[1] - len(self.columns))
 
-    def weights(self, radial: torch.Tensor) -> torch.Tensor:
-        """Return the weights of the used paths, from the radial functions of edges."""
+    def maps(self, radial: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the weights of the used paths are linear in, and the map (n_functions, n_weights)."""
         *hidden, last = self.weight_nn.children()
         for layer in hidden:
             radial = layer(radial)
-        if self.columns is None:
-            return last(radial)
-        # Chosen before the product: of all edges it would be the largest array of a step.
-        return radial @ (last.weight[:, self.columns] / (last.h_in * last.var_in / last.var_out) ** 0.5)
+        weights = last.weight if self.columns is None else last.weight[:, self.columns]
+        return radial, weights / (last.h_in * last.var_in / last.var_out) ** 0.5
+
+    def weights(self, radial: torch.Tensor) -> torch.Tensor:
+        """Return the weights of the used paths, from the radial functions of edges."""
+        functions, maps = self.maps(radial)
+        return functions @ maps
 
     def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Replace features by the sum of messages, on a CPU in the rows that ``Mixing`` takes."""
@@ -275,7 +289,7 @@ class Convolution(IrrepsConvolution):
         sums = _Messages.apply(
             x,
             data[self.key_filter],
-            self.weights(data[self.key_weight_input]),
+            *self.maps(data[self.key_weight_input]),
             tuple(arrays(*data[self.key_edge_idx])),
             self.paths[x.dtype],
             self.target.dim,
