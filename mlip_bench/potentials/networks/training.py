@@ -138,7 +138,8 @@ class Trainer:
         Where a GPU's memory does not hold a part there are twice as many from then on. Raises
         :class:`UserError` where it does not hold a single structure.
         """
-        self._network.train()
+        if not self._network.training:  # to go through all modules of a network takes a tenth of a small step
+            self._network.train()
         while True:
             parts = self._parts_of(batch)
             try:
