@@ -167,6 +167,15 @@ def test_spherical_harmonics_are_those_of_e3nn(lmax):
     torch.testing.assert_close(results[1], results[0], atol=1e-11, rtol=1e-11)
 
 
+def test_features_with_an_irrep_in_two_places_are_left_to_sevenn(models, alloys):
+    """Nothing in ``sevennet`` makes such a network; a checkpoint of others may be one."""
+    twice = ["4x0e", "2x0e + 2x1e + 2x0e", "4x0e"]
+    theirs, ours = models(**{keys.IRREPS_MANUAL: twice, keys.NUM_CONVOLUTION: 2})
+    batch = data_of(joined([labelled_graph(atoms, 4.0) for atoms in alloys[:2]]))
+    expected, found = theirs.eval()(dict(batch)), convolution.tabulated(ours.eval())(dict(batch))
+    torch.testing.assert_close(found[keys.PRED_FORCE].detach(), expected[keys.PRED_FORCE].detach())
+
+
 def test_tables_of_weights_change_nothing_but_rounding(models, alloys):
     _, model = models()
     model.eval()

@@ -330,7 +330,11 @@ def put_into(model: torch.nn.Module) -> None:
         embedding.spherical = Harmonics.of(embedding.spherical)
     named = dict(model.named_children())
     gates = {name: module.gate for name, module in named.items() if isinstance(module, EquivariantGate)}
-    if not all(are_unique(gate.irreps_in) and are_unique(gate.irreps_out) for gate in gates.values()):
+    irreps = [one for gate in gates.values() for one in (gate.irreps_in, gate.irreps_out)]
+    irreps += [
+        module.convolution.irreps_in1 for module in named.values() if isinstance(module, IrrepsConvolution)
+    ]
+    if not all(are_unique(one) for one in irreps):
         return  # an irrep stands in several places of a row: sevenn's own modules know what to do with it
     *_, last = gates
     for name, module in named.items():
@@ -411,7 +415,12 @@ class TabulatedConvolution(torch.nn.Module):
 
 
 def tabulated(model: AtomGraphSequential) -> AtomGraphSequential:
-    """Return a model for prediction on a CPU; it shares all weights but those of edges."""
+    """Return a model for prediction on a CPU; it shares all weights but those of edges.
+
+    One with convolutions of sevenn's own is returned as it is.
+    """
+    if not any(isinstance(module, Convolution) for module in model.children()):
+        return model
     embedding: Any = model.get_submodule("edge_embedding")
 
     def radial(distances: torch.Tensor) -> Any:
