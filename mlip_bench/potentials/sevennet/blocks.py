@@ -224,6 +224,7 @@ class Gate(EquivariantGate):
     """
 
     gate: Any
+    last: bool
 
     @classmethod
     def of(cls, source: EquivariantGate, last: bool) -> Self:

@@ -328,7 +328,7 @@ def put_into(model: torch.nn.Module) -> None:
     embedding: Any = model.get_submodule("edge_embedding")
     if embedding.spherical.sph.normalize and embedding.spherical.normalization == "component":
         embedding.spherical = Harmonics.of(embedding.spherical)
-    named = dict(model.named_children())
+    named: dict[str, Any] = dict(model.named_children())
     gates = {name: module.gate for name, module in named.items() if isinstance(module, EquivariantGate)}
     irreps = [one for gate in gates.values() for one in (gate.irreps_in, gate.irreps_out)]
     irreps += [
@@ -340,7 +340,7 @@ def put_into(model: torch.nn.Module) -> None:
     for name, module in named.items():
         if isinstance(module, IrrepsConvolution):
             next_name = name.replace("convolution", "self_interaction_2")
-            following: Any = named[next_name]
+            following = named[next_name]
             wanted = [irrep for _, irrep in following.linear.irreps_out]
             ours = Convolution.of(module, wanted)
             model.add_module(name, ours)
