@@ -332,7 +332,7 @@ def put_into(model: torch.nn.Module) -> None:
     gates = {name: module.gate for name, module in named.items() if isinstance(module, EquivariantGate)}
     irreps = [one for gate in gates.values() for one in (gate.irreps_in, gate.irreps_out)]
     irreps += [
-        module.convolution.irreps_in1 for module in named.values() if isinstance(module, IrrepsConvolution)
+        module.convolution.irreps_in1 for name, module in named.items() if name.endswith("_convolution")
     ]
     if not all(are_unique(one) for one in irreps):
         return  # an irrep stands in several places of a row: sevenn's own modules know what to do with it
