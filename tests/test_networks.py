@@ -292,7 +292,7 @@ def test_the_average_lags_and_gives_the_weights_back():
     averaged = MovingAverage(model, 0.9)
     with torch.no_grad():
         model.weight += 1.0
-    averaged.update(model)
+    averaged.update()
     with averaged.in_place_of(model):
         assert torch.allclose(model.weight, start + 0.1)
     assert torch.allclose(model.weight, start + 1.0)

@@ -2,8 +2,10 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class MovingAverage:
@@ -14,13 +16,15 @@ class MovingAverage:
     """
 
     def __init__(self, model: torch.nn.Module, decay: float):
-        self._decay = decay
+        self._add: Any = get_ema_multi_avg_fn(decay)
+        # Looked up once: to go through all modules of a model takes longer than to average its weights.
+        self._own = dict(model.named_parameters())
         self.weights = weights_of(model)
 
-    def update(self, model: torch.nn.Module) -> None:
+    def update(self) -> None:
         """Take the model's weights of now into the average."""
-        for name, value in model.named_parameters():
-            self.weights[name].lerp_(value.detach(), 1 - self._decay)
+        averages = [self.weights[name] for name in self._own]
+        self._add(averages, [value.detach() for value in self._own.values()], None)
 
     @contextlib.contextmanager
     def in_place_of(self, model: torch.nn.Module) -> Iterator[None]:

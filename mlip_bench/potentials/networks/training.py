@@ -19,6 +19,7 @@ import torch
 
 from mlip_bench.errors import UserError
 from mlip_bench.potentials.base import Progress
+from mlip_bench.potentials.networks import derivatives
 from mlip_bench.potentials.networks.averaging import MovingAverage, put
 from mlip_bench.potentials.networks.batches import batches, shared
 from mlip_bench.potentials.networks.graphs import Graphs, inverted, joined
@@ -83,7 +84,7 @@ class Trainer:
         self._network, self._schedule, self._seed, self._device = network.to(device), schedule, seed, device
         self._n_parts = n_threads if device == "cpu" else 1
         self._weights = [one for one in network.parameters() if one.requires_grad]
-        self._optimizer = torch.optim.Adam(self._weights, lr=schedule.learning_rate)
+        self._optimizer = torch.optim.Adam(self._weights, lr=schedule.learning_rate, fused=True)
         self._averaged = MovingAverage(network, schedule.averaging)
         self._state = State()
         self._good: dict[str, Any] = {}
@@ -127,7 +128,7 @@ class Trainer:
         if state.step % GOOD_STEPS == 1:
             self._remember()
         self._optimizer.step()
-        self._averaged.update(self._network)
+        self._averaged.update()
 
     def _add_gradients(
         self, batch: list[int], weights: Weights, pool: ThreadPoolExecutor, progress: Progress
@@ -137,7 +138,8 @@ class Trainer:
         Where a GPU's memory does not hold a part there are twice as many from then on. Raises
         :class:`UserError` where it does not hold a single structure.
         """
-        self._network.train()
+        if not self._network.training:  # to go through all modules of a network takes a tenth of a small step
+            self._network.train()
         while True:
             parts = self._parts_of(batch)
             try:
@@ -175,7 +177,9 @@ class Trainer:
         def of_part(part: Graphs) -> GradientsOfPart:
             moved = part.to(self._device)
             value = loss(self._network(moved), moved, weights, counts)
-            return float(value.detach()), list(torch.autograd.grad(value, self._weights, allow_unused=True))
+            with derivatives.alone(derivatives.WEIGHTS):
+                found = torch.autograd.grad(value, self._weights, allow_unused=True)
+            return float(value.detach()), list(found)
 
         return list(pool.map(of_part, parts) if self._device == "cpu" else map(of_part, parts))
 

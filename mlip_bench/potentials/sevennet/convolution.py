@@ -12,29 +12,37 @@ from typing import Any, Self
 import numpy as np
 import torch
 
+from mlip_bench.potentials.networks import derivatives
 from mlip_bench.potentials.networks.edge_ranges import arrays, over_edges
 from mlip_bench.potentials.networks.tables import tabulated as table_of
-from mlip_bench.potentials.sevennet import kernel
+from mlip_bench.potentials.sevennet import kernel, training_kernel
+from mlip_bench.potentials.sevennet.blocks import (
+    Blocks,
+    Gate,
+    LinearSelfConnection,
+    Mapping,
+    Maps,
+    SelfConnection,
+    SelfConnectionEnd,
+    are_unique,
+    blocks_of,
+    on_cpu,
+    rows,
+    shifted,
+)
 from mlip_bench.potentials.sevennet.harmonics import Harmonics
 from mlip_bench.potentials.sevennet.kernel import Order, Paths
 from mlip_bench.potentials.sevennet.package import (
     AtomGraphSequential,
-    Irreps,
+    EquivariantGate,
     IrrepsConvolution,
     IrrepsLinear,
+    SelfConnectionIntro,
+    SelfConnectionLinearIntro,
+    SelfConnectionOutro,
     keys,
     wigner_3j,
 )
-
-
-def rows(features: torch.Tensor, irreps: Irreps) -> torch.Tensor:
-    """Bring e3nn's features (channel outside, component inside) into rows of channels."""
-    # split, and not slices: their derivatives would each be as large as all features.
-    parts = [
-        part.unflatten(1, (channels, irrep.dim)).transpose(1, 2).flatten(1)
-        for (channels, irrep), part in zip(irreps, features.split([b.dim for b in irreps], 1), strict=True)
-    ]
-    return torch.cat(parts, 1)
 
 
 class Target:
@@ -62,25 +70,13 @@ class Target:
         irrep = self._irreps[i_out].ir
         return self._first[irrep] + component * self.widths[irrep] + self._offsets[i_out]
 
-    def mixed(self, sums: torch.Tensor, linear: Any) -> torch.Tensor:
-        """Apply an e3nn ``Linear`` to rows (n_atoms, dim); features come out in e3nn's order."""
+    def blocks(self, sums: torch.Tensor) -> Blocks:
+        """Cut rows (n_atoms, dim) into irreps, of all paths together."""
         parts = sums.split([irrep.dim * width for irrep, width in self.widths.items()], 1)
-        blocks = {
-            irrep: part.unflatten(1, (irrep.dim, width))
+        return {
+            irrep: part.reshape(-1, width)
             for part, (irrep, width) in zip(parts, self.widths.items(), strict=True)
         }
-        found = [sums.new_zeros(len(sums), block.dim) for block in linear.irreps_out]
-        # e3nn's ``weight_views`` fails where there are biases: their instructions come from no input, -1.
-        maps = [one for one in linear.instructions if one.i_in >= 0]
-        weights = linear.weight.split([one.path_shape[0] * one.path_shape[1] for one in maps])
-        for one, flat in zip(maps, weights, strict=True):
-            mixed = blocks[linear.irreps_in[one.i_in].ir] @ (one.path_weight * flat.view(one.path_shape))
-            found[one.i_out] = mixed.transpose(1, 2).flatten(1)
-        shifted = [one for one in linear.instructions if one.i_in < 0]
-        biases = linear.bias.split([one.path_shape[0] for one in shifted]) if shifted else []
-        for one, bias in zip(shifted, biases, strict=True):
-            found[one.i_out] = found[one.i_out] + bias
-        return torch.cat(found, 1)
 
 
 def paths_of(product: Any, wanted: Sequence[Any], target: Target, number: type) -> Paths:
@@ -154,48 +150,70 @@ def columns_of(product: Any, wanted: Sequence[Any]) -> torch.Tensor | None:
 
 
 class _Messages(torch.autograd.Function):
-    """M of x, Y and w; ``edges`` is (receivers, senders)."""
+    """M of x, Y, R and W; ``edges`` is (receivers, senders)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Any, y: Any, w: Any, edges: Any, paths: Paths, n_target: int) -> torch.Tensor:
-        ctx.save_for_backward(x, y, w)
+    def forward(ctx: Any, x: Any, y: Any, r: Any, w: Any, edges: Any, paths: Paths, n: int) -> torch.Tensor:
+        ctx.save_for_backward(x, y, r, w)
         ctx.edges, ctx.paths = edges, paths
-        sums = x.new_zeros(len(x), n_target)
-        given = [*edges, *arrays(x, y, w), paths]
-        over_edges(len(w), [sums], lambda part, out: kernel.add_messages(part, *given, *out))
+        sums = x.new_zeros(len(x), n)
+        given = [*edges, *arrays(x, y, r, w), paths]
+        over_edges(len(r), [sums], lambda part, out: training_kernel.add_messages(part, *given, *out))
         return sums
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        return (*_Gradients.apply(gradient, *ctx.saved_tensors, ctx.edges, ctx.paths), None, None, None)
+        found = _Gradients.apply(gradient, *ctx.saved_tensors, ctx.edges, ctx.paths)
+        return (*found, None, None, None)
 
 
 class _Gradients(torch.autograd.Function):
-    """The derivatives of T(g, x, Y, w) by x, Y and w."""
+    """The derivatives of T(g, x, Y, R W) by x, Y, R and W.
+
+    Of those by Y and by W one is computed and the other is NaN, unless both are asked for (``derivatives``).
+    They are derived themselves by g, x, R and W, where that by W has no part in what is derived, as in the
+    training of forces; what is derived by Y, which depends on positions alone, is NaN.
+    """
 
     @staticmethod
-    def forward(ctx: Any, g: Any, x: Any, y: Any, w: Any, edges: Any, paths: Paths) -> Any:
-        ctx.save_for_backward(g, x, y, w)
+    def forward(ctx: Any, g: Any, x: Any, y: Any, r: Any, w: Any, edges: Any, paths: Paths) -> Any:
+        ctx.save_for_backward(g, x, y, r, w)
+        ctx.set_materialize_grads(False)
         ctx.edges, ctx.paths = edges, paths
-        by_x, by_y, by_w = torch.zeros_like(x), torch.empty_like(y), torch.empty_like(w)
-        given, own = [*edges, *arrays(g, x, y, w), paths], arrays(by_y, by_w)
-        over_edges(len(w), [by_x], lambda part, out: kernel.add_gradients(part, *given, *out, *own))
-        return by_x, by_y, by_w
+        by_x, by_r = torch.zeros_like(x), torch.empty_like(r)
+        by_y, by_w = torch.full_like(y, torch.nan), torch.full_like(w, torch.nan)
+        given = [*edges, *arrays(g, x, y, r, w), paths]
+        if derivatives.by_weights():
+            by_w.zero_()
+            own = arrays(by_r)
+            over_edges(
+                len(r),
+                [by_x, by_w],
+                lambda part, out: training_kernel.add_weight_gradients(part, *given, *out, *own),
+            )
+        if derivatives.by_positions():
+            by_x.zero_()
+            own = arrays(by_y, by_r)
+            over_edges(
+                len(r), [by_x], lambda part, out: training_kernel.add_gradients(part, *given, *out, *own)
+            )
+        return by_x, by_y, by_r, by_w
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, on_x: Any, on_y: Any, on_w: Any) -> Any:
-        saved = ctx.saved_tensors
-        g, x, y, w = saved
-        by_g, by_x = torch.zeros_like(g), torch.zeros_like(x)
-        by_y, by_w = torch.empty_like(y), torch.empty_like(w)
-        given, own = [*ctx.edges, *arrays(*saved, on_x, on_y, on_w), ctx.paths], arrays(by_y, by_w)
+    def backward(ctx: Any, on_x: Any, on_y: Any, on_r: Any, on_w: Any) -> Any:
+        if on_w is not None:
+            raise NotImplementedError("derivatives by weights are not derived again")
+        g, x, y, r, w = ctx.saved_tensors
+        on = [torch.zeros_like(of) if one is None else one for one, of in ((on_x, x), (on_y, y), (on_r, r))]
+        by_g, by_x, by_w, by_r = (torch.zeros_like(one) for one in (g, x, w, r))
+        given, own = [*ctx.edges, *arrays(g, x, y, r, w, *on), ctx.paths], arrays(by_r)
         over_edges(
-            len(by_w),
-            [by_g, by_x],
-            lambda part, out: kernel.add_second_gradients(part, *given, *out, *own),
+            len(r),
+            [by_g, by_x, by_w],
+            lambda part, out: training_kernel.add_second_gradients(part, *given, *out, *own),
         )
-        return by_g, by_x, by_y, by_w, None, None
+        return by_g, by_x, torch.full_like(y, torch.nan), by_r, by_w, None, None
 
 
 class _TabulatedMessages(torch.autograd.Function):
@@ -248,26 +266,30 @@ class Convolution(IrrepsConvolution):
         *_, last = self.weight_nn.parameters()
         return 0 if self.columns is None else len(last) * (last.shape[1] - len(self.columns))
 
-    def weights(self, radial: torch.Tensor) -> torch.Tensor:
-        """Return the weights of the used paths, from the radial functions of edges."""
+    def maps(self, radial: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the weights of the used paths are linear in, and the map (n_functions, n_weights)."""
         *hidden, last = self.weight_nn.children()
         for layer in hidden:
             radial = layer(radial)
-        if self.columns is None:
-            return last(radial)
-        # Chosen before the product: of all edges it would be the largest array of a step.
-        return radial @ (last.weight[:, self.columns] / (last.h_in * last.var_in / last.var_out) ** 0.5)
+        weights = last.weight if self.columns is None else last.weight[:, self.columns]
+        return radial, weights / (last.h_in * last.var_in / last.var_out) ** 0.5
+
+    def weights(self, radial: torch.Tensor) -> torch.Tensor:
+        """Return the weights of the used paths, from the radial functions of edges."""
+        functions, maps = self.maps(radial)
+        return functions @ maps
 
     def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Replace features by the sum of messages, on a CPU in the rows that ``Mixing`` takes."""
-        x = data[self.key_x]
-        if x.device.type != "cpu":
+        if not on_cpu(data[self.key_x]):
             return super().forward(data)
+        # Divided here and not at the end: of M there is ten times as much.
+        irreps = self.convolution.irreps_in1
+        x = rows(blocks_of(data[self.key_x], irreps), irreps) / self.denominator
         sums = _Messages.apply(
-            # Divided here and not at the end: of M there is ten times as much.
-            rows(x, self.convolution.irreps_in1) / self.denominator,
+            x,
             data[self.key_filter],
-            self.weights(data[self.key_weight_input]),
+            *self.maps(data[self.key_weight_input]),
             tuple(arrays(*data[self.key_edge_idx])),
             self.paths[x.dtype],
             self.target.dim,
@@ -280,6 +302,7 @@ class Mixing(IrrepsLinear):
     """sevenn's linear map of the channels of all paths, after a convolution of ours."""
 
     linear: Any
+    maps: Maps
     target: Target
 
     @classmethod
@@ -287,31 +310,51 @@ class Mixing(IrrepsLinear):
         """Take over a linear map of sevenn with its weights."""
         made = cls.__new__(cls)
         made.__dict__ = source.__dict__
-        made.target = target
+        made.maps, made.target = Maps.of_linear(made.linear), target
         return made
 
-    def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Replace sums of messages by features, in e3nn's order."""
+    def forward(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Replace sums of messages by blocks of features."""
         sums = data[self.key_input]
-        if sums.device.type != "cpu":
+        if not on_cpu(sums):
             return super().forward(data)
-        data[self.key_output] = self.target.mixed(sums, self.linear)
+        blocks = self.maps(self.target.blocks(sums), self.linear.weight)
+        data[self.key_output] = shifted(blocks, self.linear)
         return data
 
 
 def put_into(model: torch.nn.Module) -> None:
-    """Replace all convolutions, and the spherical harmonics, of a model of sevenn."""
+    """Replace all convolutions, what is between them, and the spherical harmonics, of a model of sevenn."""
     embedding: Any = model.get_submodule("edge_embedding")
     if embedding.spherical.sph.normalize and embedding.spherical.normalization == "component":
         embedding.spherical = Harmonics.of(embedding.spherical)
-    for name, module in list(model.named_children()):
+    named: dict[str, Any] = dict(model.named_children())
+    gates = {name: module.gate for name, module in named.items() if isinstance(module, EquivariantGate)}
+    irreps = [one for gate in gates.values() for one in (gate.irreps_in, gate.irreps_out)]
+    irreps += [
+        module.convolution.irreps_in1 for name, module in named.items() if name.endswith("_convolution")
+    ]
+    if not all(are_unique(one) for one in irreps):
+        return  # an irrep stands in several places of a row: sevenn's own modules know what to do with it
+    *_, last = gates
+    for name, module in named.items():
         if isinstance(module, IrrepsConvolution):
             next_name = name.replace("convolution", "self_interaction_2")
-            following: Any = model.get_submodule(next_name)
+            following = named[next_name]
             wanted = [irrep for _, irrep in following.linear.irreps_out]
             ours = Convolution.of(module, wanted)
             model.add_module(name, ours)
             model.add_module(next_name, Mixing.of(following, ours.target))
+        elif name.endswith("self_interaction_1"):
+            model.add_module(name, Mapping.of(module))
+        elif isinstance(module, SelfConnectionIntro):
+            model.add_module(name, SelfConnection.of(module))
+        elif isinstance(module, SelfConnectionLinearIntro):
+            model.add_module(name, LinearSelfConnection.of(module))
+        elif isinstance(module, SelfConnectionOutro):
+            model.add_module(name, SelfConnectionEnd.of(module))
+        elif isinstance(module, EquivariantGate):
+            model.add_module(name, Gate.of(module, last=name == last))
 
 
 def n_unused(model: torch.nn.Module) -> int:
@@ -351,7 +394,8 @@ class TabulatedConvolution(torch.nn.Module):
 
     def taken(self, data: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return the features as messages are made of them, in rows (n_atoms, n_features)."""
-        return rows(data[keys.NODE_FEATURE], self._irreps) / self._denominator
+        blocks = blocks_of(data[keys.NODE_FEATURE], self._irreps)
+        return rows(blocks, self._irreps) / self._denominator
 
     def sums(self, features: torch.Tensor, data: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return the sums of messages (n_atoms, n_target) of features that were ``taken``."""
@@ -371,7 +415,12 @@ class TabulatedConvolution(torch.nn.Module):
 
 
 def tabulated(model: AtomGraphSequential) -> AtomGraphSequential:
-    """Return a model for prediction on a CPU; it shares all weights but those of edges."""
+    """Return a model for prediction on a CPU; it shares all weights but those of edges.
+
+    One with convolutions of sevenn's own is returned as it is.
+    """
+    if not any(isinstance(module, Convolution) for module in model.children()):
+        return model
     embedding: Any = model.get_submodule("edge_embedding")
 
     def radial(distances: torch.Tensor) -> Any:

@@ -37,6 +37,7 @@ import torch
 from mlip_bench.errors import UserError
 from mlip_bench.potentials.networks.scales import Scales as TrainingScales
 from mlip_bench.potentials.sevennet import backbone, checkpoints
+from mlip_bench.potentials.sevennet.blocks import in_order
 from mlip_bench.potentials.sevennet.package import (
     AtomGraphSequential,
     FCN_e3nn,
@@ -94,6 +95,8 @@ class DirectHeads(torch.nn.Module):
     def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Add forces and stress to the data."""
         features, batch = data[keys.NODE_FEATURE], data[keys.BATCH]
+        if isinstance(features, dict):  # where sevenn's last layer was left out
+            features = data[keys.NODE_FEATURE] = in_order(features, self.force.irreps_in)
         n_structures = int(batch.max()) + 1
         a_force, a_isotropic, shift, a_anisotropic = self.get_buffer("scales").unbind()
         forces = a_force * self.force(features)

@@ -193,26 +193,6 @@ def add_path_gradient(
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
-def add_messages(
-    edges: tuple[int, int],
-    receivers: np.ndarray,
-    senders: np.ndarray,
-    features: np.ndarray,
-    filters: np.ndarray,
-    weights: np.ndarray,
-    paths: Paths,
-    sums: np.ndarray,
-) -> None:
-    """Add the messages of a range of edges to M (n_atoms, n_target)."""
-    work = memory(filters, paths)
-    for start in range(edges[0], edges[1], EDGES):
-        stop = min(start + EDGES, edges[1])
-        couple(filters, (start, stop), paths, work)
-        for e in range(start, stop):
-            add_message(features[senders[e]], weights[e], paths, work.pairs[e - start :], sums[receivers[e]])
-
-
-@njit(cache=True, fastmath=FAST, nogil=True)
 def add_tabulated_messages(
     edges: tuple[int, int],
     receivers: np.ndarray,
@@ -225,7 +205,7 @@ def add_tabulated_messages(
     paths: Paths,
     sums: np.ndarray,
 ) -> None:
-    """Do the same with weights from a table."""
+    """Add the messages of a range of edges to M (n_atoms, n_target), with weights from a table."""
     work, weights = memory(filters, paths), np.zeros(table.shape[2], features.dtype)
     for start in range(edges[0], edges[1], EDGES):
         stop = min(start + EDGES, edges[1])
@@ -233,33 +213,6 @@ def add_tabulated_messages(
         for e in range(start, stop):
             interpolate(lengths[e], table, spacing, 0, weights)
             add_message(features[senders[e]], weights, paths, work.pairs[e - start :], sums[receivers[e]])
-
-
-@njit(cache=True, fastmath=FAST, nogil=True)
-def add_gradients(
-    edges: tuple[int, int],
-    receivers: np.ndarray,
-    senders: np.ndarray,
-    gradient: np.ndarray,
-    features: np.ndarray,
-    filters: np.ndarray,
-    weights: np.ndarray,
-    paths: Paths,
-    by_features: np.ndarray,
-    by_filters: np.ndarray,
-    by_weights: np.ndarray,
-) -> None:
-    """Derive T of a range of edges by x (added), Y and w (written), for the gradient g by M."""
-    work = memory(filters, paths)
-    for start in range(edges[0], edges[1], EDGES):
-        stop = min(start + EDGES, edges[1])
-        couple(filters, (start, stop), paths, work)
-        for e in range(start, stop):
-            pairs, by_pairs = work.pairs[e - start :], work.by_pairs[e - start :]
-            i, j = receivers[e], senders[e]
-            x, dx = features[j], by_features[j]
-            add_gradient(x, weights[e], gradient[i], paths, pairs, by_pairs, dx, by_weights[e])
-        uncouple(by_filters, (start, stop), paths, work)
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
@@ -278,7 +231,7 @@ def add_tabulated_gradients(
     by_filters: np.ndarray,
     by_lengths: np.ndarray,
 ) -> None:
-    """Do the same with weights from a table, of which only Σ g·M by the distance is kept (written)."""
+    """Derive T of a range of edges by x (added), Y and the distance (written), for the gradient g by M."""
     work, weights = memory(filters, paths), np.zeros(table.shape[2], features.dtype)
     by_weights = np.zeros_like(weights)
     for start in range(edges[0], edges[1], EDGES):
@@ -293,88 +246,3 @@ def add_tabulated_gradients(
             interpolate(lengths[e], table, spacing, 1, weights)
             by_lengths[e] = (weights * by_weights).sum()
         uncouple(by_filters, (start, stop), paths, work)
-
-
-@njit(cache=True, fastmath=FAST, nogil=True)
-def add_second_gradients(
-    edges: tuple[int, int],
-    receivers: np.ndarray,
-    senders: np.ndarray,
-    gradient: np.ndarray,
-    features: np.ndarray,
-    filters: np.ndarray,
-    weights: np.ndarray,
-    on_features: np.ndarray,
-    on_filters: np.ndarray,
-    on_weights: np.ndarray,
-    paths: Paths,
-    by_gradient: np.ndarray,
-    by_features: np.ndarray,
-    by_filters: np.ndarray,
-    by_weights: np.ndarray,
-) -> None:
-    """Derive S = T(g, a, Y, w) + T(g, x, b, w) + T(g, x, Y, c) by g and x (added), Y and w (written).
-
-    a, b and c (``on_features``, ``on_filters``, ``on_weights``) are the gradients of a loss by what
-    ``add_gradients`` gives.
-    """
-    work, on_work = memory(filters, paths), memory(filters, paths)
-    for start in range(edges[0], edges[1], EDGES):
-        stop = min(start + EDGES, edges[1])
-        couple(filters, (start, stop), paths, work)
-        couple(on_filters, (start, stop), paths, on_work)
-        for e in range(start, stop):
-            i, j = receivers[e], senders[e]
-            given = features[j], weights[e], gradient[i], on_features[j], on_weights[e]
-            wanted = by_gradient[i], by_features[j], by_weights[e]
-            lane = e - start
-            of_pairs = work.pairs[lane:], on_work.pairs[lane:], work.by_pairs[lane:]
-            for p in range(np.uint64(len(paths.channels))):
-                n = paths.channels[p]
-                for u in range(ZERO, n - n % WIDE, WIDE):
-                    add_path_second_gradient(p, u, MANY, given, paths, of_pairs, wanted)
-                for u in range(n - n % WIDE, n - n % HALF, HALF):
-                    add_path_second_gradient(p, u, SOME, given, paths, of_pairs, wanted)
-                for u in range(n - n % HALF, n):
-                    add_path_second_gradient(p, u, 1, given, paths, of_pairs, wanted)
-        uncouple(by_filters, (start, stop), paths, work)
-
-
-@njit(cache=True, fastmath=FAST, nogil=True)
-def add_path_second_gradient(
-    p: int,
-    u: int,
-    lanes: int,
-    given: tuple[np.ndarray, ...],
-    paths: Paths,
-    of_pairs: tuple[np.ndarray, ...],
-    wanted: tuple[np.ndarray, ...],
-) -> None:
-    """Do so for the channels from u of one path of one edge.
-
-    ``given`` are x, w, g, a, c, and ``wanted`` the derivatives by g, x, w. ``of_pairs`` are what ``couple``
-    makes of Y and of b, and the derivative by the first, which is added to.
-    """
-    x, w, g, a, c = given
-    dg, dx, dw = wanted
-    pairs, on_pairs, by_pairs = of_pairs
-    contract(p, u, lanes, w, on_pairs, g, paths, paths.backward, dx)
-    contract(p, u, lanes, c, pairs, g, paths, paths.backward, dx)
-    order = paths.forward
-    weights = load(w, paths.weight_start[p] + u, lanes)
-    on_weights = load(c, paths.weight_start[p] + u, lanes)
-    by_weights = zeros(weights)
-    for r in range(order.first[p], order.first[p + ONE]):
-        row = order.row[r] + u
-        by_message = load(g, row, lanes)
-        weighted, on_weighted = weights * by_message, on_weights * by_message
-        found, on_found = zeros(weights), zeros(weights)
-        for k in range(order.start[r], order.start[r + ONE]):
-            q = SIDE * order.pair[k]
-            feature, on_feature = load(x, order.other[k] + u, lanes), load(a, order.other[k] + u, lanes)
-            found = found + pairs[q] * feature
-            on_found = on_found + pairs[q] * on_feature + on_pairs[q] * feature
-            by_pairs[q] += total(weighted * on_feature + on_weighted * feature)
-        by_weights = by_weights + by_message * on_found
-        store(dg, row, load(dg, row, lanes) + weights * on_found + on_weights * found)
-    store(dw, paths.weight_start[p] + u, by_weights)

@@ -43,7 +43,7 @@ class SevenNet(NetworkPotential):
     """Equivariant graph network with forces and stress as the gradient of the energy."""
 
     family: ClassVar[str] = "sevennet"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     packages: ClassVar[tuple[str, ...]] = (
         "ase",
         "e3nn",

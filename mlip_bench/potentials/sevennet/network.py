@@ -4,6 +4,7 @@ from typing import Any, Self
 
 import torch
 
+from mlip_bench.potentials.networks import derivatives
 from mlip_bench.potentials.networks.graphs import Graphs
 from mlip_bench.potentials.networks.network import Network, Output
 from mlip_bench.potentials.sevennet import convolution
@@ -37,7 +38,9 @@ class SevenNetwork(Network):
 
     def forward(self, graphs: Graphs) -> Output:
         """Translate graphs, and what the model says of them."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() or self.model.key_grad is not None):
+        derives = torch.is_grad_enabled() or self.model.key_grad is not None
+        # On its way the model derives by positions alone: its forces.
+        with torch.set_grad_enabled(derives), derivatives.alone(derivatives.POSITIONS):
             output = self.model(data_of(graphs))
         energies = output[keys.ATOMIC_ENERGY].reshape(-1)
         # Without a single edge there is nothing to differentiate by, and sevenn leaves the forces out.

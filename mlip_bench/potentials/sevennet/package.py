@@ -18,10 +18,16 @@ with warnings.catch_warnings():
     from sevenn.nn.convolution import IrrepsConvolution
     from sevenn.nn.cue_helper import is_cue_available
     from sevenn.nn.edge_embedding import SphericalEncoding
+    from sevenn.nn.equivariant_gate import EquivariantGate
     from sevenn.nn.flash_helper import is_flash_available
     from sevenn.nn.force_output import ForceStressOutputFromEdge
     from sevenn.nn.linear import FCN_e3nn, IrrepsLinear
     from sevenn.nn.oeq_helper import is_oeq_available
+    from sevenn.nn.self_connection import (
+        SelfConnectionIntro,
+        SelfConnectionLinearIntro,
+        SelfConnectionOutro,
+    )
     from sevenn.nn.sequential import AtomGraphSequential
     from sevenn.util import (
         chemical_species_preprocess,
@@ -32,12 +38,16 @@ with warnings.catch_warnings():
 __all__ = [
     "DEFAULT_E3_EQUIVARIANT_MODEL_CONFIG",
     "AtomGraphSequential",
+    "EquivariantGate",
     "FCN_e3nn",
     "ForceStressOutputFromEdge",
     "Irreps",
     "IrrepsConvolution",
     "IrrepsLinear",
     "Linear",
+    "SelfConnectionIntro",
+    "SelfConnectionLinearIntro",
+    "SelfConnectionOutro",
     "SevenNetCheckpoint",
     "SphericalEncoding",
     "build_E3_equivariant_model",
