@@ -149,8 +149,8 @@ class Covariance:
     Parameters
     ----------
     parts : SOAP terms of all elements, with the same hyper-parameters.
-    pair_terms : pair terms. The weights of all are those for coefficients b of 1: δ², for pairs times f_cut at
-        the sparse points.
+    pair_terms : pair terms. The weights of all are those for coefficients b of 1: δ², for pairs times f_cut
+        at the sparse points.
     """
 
     def __init__(self, parts: Sequence[Part], pair_terms: Sequence[Pair]):

@@ -1,16 +1,15 @@
 """A fit by our kernels: sparse points, then the rows of all structures into one triangular factor.
 
-Rows come on all cores, and the factor takes them with BLAS's own threads in between. The number of threads
-changes nothing but rounding in LAPACK.
+The rows of the next block come on all threads while one of them folds in the last. BLAS has no threads of its
+own, so the result does not depend on their number.
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms
-from threadpoolctl import ThreadpoolController
 
 from mlip_bench.data import reference
 from mlip_bench.potentials.base import Progress
@@ -62,8 +61,8 @@ class Fit:
         progress: Progress,
     ):
         self._structures, self._sigmas = structures, sigmas
-        self._run, self._keeper, self._progress = threads.map, keeper, progress
-        self._blas = ThreadpoolController()
+        self._threads, self._run = threads, threads.map
+        self._keeper, self._progress = keeper, progress
 
     def run(
         self, soaps: Sequence[Soap], zeta: int, delta: float, n_sparse: int, pairs: Sequence[Pair], seed: int
@@ -91,23 +90,30 @@ class Fit:
 
     def _points(self, soaps: Sequence[Soap], n_sparse: int, seed: int) -> list[np.ndarray]:
         generator, found = np.random.default_rng(seed), []
-        with self._blas.limit(limits=1, user_api="blas"):
-            for index, soap in enumerate(soaps):
-                self._progress(CHOSEN * index / len(soaps), "choosing sparse points")
-                found.append(sparse.of_environments(soap, self._structures, n_sparse, generator, self._run))
+        for index, soap in enumerate(soaps):
+            self._progress(CHOSEN * index / len(soaps), "choosing sparse points")
+            found.append(sparse.of_environments(soap, self._structures, n_sparse, generator, self._run))
         return found
 
     def _take_all(self, covariance: Covariance, triangle: Triangle, points: list[np.ndarray]) -> None:
         """Fold in the rows of all structures that the triangle does not have yet."""
         blocks = self._blocks()
         sizes = np.cumsum([0] + [sum(map(self._n_rows, block)) for block in blocks])
+        folding: Future[None] | None = None
+
+        def fold(rows: np.ndarray) -> None:
+            triangle.take(rows)
+            self._keeper.keep(triangle, points)
+
         for number, block in list(enumerate(blocks))[triangle.n_blocks :]:
             done = sizes[number] / sizes[-1]
             self._progress(CHOSEN + (1 - CHOSEN) * done, f"covariance matrix {100 * done:.0f} %")
-            with self._blas.limit(limits=1, user_api="blas"):
-                rows = self._rows(covariance, block)
-            triangle.take(rows)
-            self._keeper.keep(triangle, points)
+            rows = self._rows(covariance, block)
+            if folding is not None:
+                folding.result()
+            folding = self._threads.submit(fold, rows)
+        if folding is not None:
+            folding.result()
 
     def _blocks(self) -> list[list[Atoms]]:
         """Return the structures in blocks of not many more rows than one takes at once."""

@@ -34,6 +34,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.data import atomic_numbers
+from threadpoolctl import threadpool_limits
 
 from mlip_bench.data import reference
 from mlip_bench.errors import UserError
@@ -215,14 +216,9 @@ class GAP(Potential):
     ) -> None:
         hypers = self.hypers
         counts = reference.composition(structures, self.elements_).sum(axis=0).astype(int)
-        terms = [
-            *(self._pair_descriptor(numbers, len(found)) for numbers, found in distances.items()),
-            *(
-                # Within the list of descriptors braces are doubled.
-                self._descriptor(element, min(hypers.n_sparse, int(count))).replace("{", "{{").replace("}", "}}")
-                for element, count in zip(self.elements_, counts, strict=True)
-            ),
-        ]
+        terms = [self._pair_descriptor(numbers, len(found)) for numbers, found in distances.items()]
+        for element, count in zip(self.elements_, counts, strict=True):
+            terms.append(self._descriptor(element, min(hypers.n_sparse, int(count))))
         reach = max(hypers.cutoff, hypers.pair_cutoff if distances else 0.0)
         zeros = dict(zip(self.elements_, self.zero_.tolist(), strict=True))
         # QUIP's file holds whole energies and the zero as e0, which gap_fit takes off.
@@ -241,7 +237,11 @@ class GAP(Potential):
         soaps = self._soaps()
         pair_terms = [self._pair(numbers, found) for numbers, found in distances.items()]
         self._refuse_too_little_memory(structures, soaps[0], pair_terms)
-        with ThreadPoolExecutor(len(available_cores())) as threads:
+        # The threads share out atoms; those of BLAS would get in their way.
+        with (
+            ThreadPoolExecutor(len(available_cores())) as threads,
+            threadpool_limits(limits=1, user_api="blas"),
+        ):
             fit = fitting.Fit(structures, sigmas, threads, solve.Keeper(self._checkpoint), progress)
             parts, fitted_pairs, jitter = fit.run(
                 soaps, self.hypers.zeta, self.hypers.delta, self.hypers.n_sparse, pair_terms, seed

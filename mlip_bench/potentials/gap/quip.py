@@ -58,9 +58,11 @@ def _arguments(order: Order, has_virial: bool) -> dict[str, object]:
     sigmas = order.sigmas
     energies = ":".join(f"{element}:{energy:.12f}" for element, energy in order.zeros.items())
     virial = sigmas.virial if has_virial else 1.0
+    # Braces are doubled within others.
+    descriptors = " : ".join(order.descriptors).replace("{", "{{").replace("}", "}}")
     return {
         "atoms_filename": "train.extxyz",
-        "gap": f"{{{' : '.join(order.descriptors)}}}",
+        "gap": f"{{{descriptors}}}",
         "e0": f"{{{energies}}}",
         "default_sigma": f"{{{sigmas.energy} {sigmas.force} {virial} 0.0}}",
         "energy_parameter_name": "ref_energy",
