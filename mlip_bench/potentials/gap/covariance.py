@@ -269,7 +269,9 @@ class Covariance:
             movers, near.first, near.neighbours, kinds, near.vectors, self._shape,
             one.densities[places], rows,
         )  # fmt: skip
-        products = rows @ part.points.T
+        # One product of two matrices, not one for each mover.
+        flat = rows.reshape(-1, part.soap.dimensions) @ part.points.T
+        products = flat.reshape(*rows.shape[:2], -1)
         along = gradients.along_spectra(rows, one.unit, places)
         found = np.zeros((len(movers), rows.shape[1], len(part.weights)))
         limits = np.arange(len(movers) + 1)

@@ -239,8 +239,8 @@ class GAP(Potential):
         self._refuse_too_little_memory(structures, soaps[0], pair_terms)
         # The threads share out atoms; those of BLAS would get in their way.
         with (
-            ThreadPoolExecutor(len(available_cores())) as threads,
             threadpool_limits(limits=1, user_api="blas"),
+            ThreadPoolExecutor(len(available_cores())) as threads,
         ):
             fit = fitting.Fit(structures, sigmas, threads, solve.Keeper(self._checkpoint), progress)
             parts, fitted_pairs, jitter = fit.run(
