@@ -1,4 +1,4 @@
-"""Time and memory of a GAP fit against the number of frames: bcc Mo of 54 atoms, labelled by the published SNAP.
+"""Time and memory of a GAP fit against the number of frames: Mo of 54 atoms, labelled by the published SNAP.
 
     python docs/gap-fit/scale.py --frames 250 500 1000 --preset standard --out docs/gap-fit/scale.jsonl
 
@@ -57,7 +57,8 @@ def measure(number, preset):
 
 def main():
     """Measure each number of frames in a fresh process, and append to the file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--frames", type=int, nargs="+", required=True)
     parser.add_argument("--preset", default="standard")
     parser.add_argument("--out", type=Path)
