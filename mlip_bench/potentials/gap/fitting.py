@@ -26,8 +26,9 @@ ROWS_PER_BLOCK = 4096
 # Share of a fit's time after which sparse points are chosen.
 CHOSEN = 0.05
 
-# Matrices of the size of the triangular factor that stand beside each other while it begins.
-FACTORS = 3
+# Matrices of the size of the triangular factor that stand beside each other while it begins, and blocks of
+# rows: one is folded in while the next is made.
+FACTORS, BLOCKS = 3, 2
 
 
 @dataclass(frozen=True)
@@ -182,5 +183,6 @@ def expected_bytes(
     near = max(expected_edges(atoms, soap.cutoff) / len(atoms) for atoms in structures)
     of_pairs = 3 * MOVERS * near * (n_sparse + soap.dimensions)
     of_atoms = 2 * n_columns + 4 * soap.dimensions
-    numbers = FACTORS * n_columns**2 + 3 * n_atoms * n_columns + n_atoms * of_atoms + n_threads * of_pairs
+    of_blocks = BLOCKS * 3 * n_atoms * n_columns + n_atoms * of_atoms
+    numbers = FACTORS * n_columns**2 + of_blocks + n_threads * of_pairs
     return DOUBLE * numbers + DOUBLE * soap.dimensions * sparse.ROWS
