@@ -13,7 +13,7 @@ from mlip_bench.potentials.base import silent
 from mlip_bench.potentials.edges import Edges
 from mlip_bench.potentials.gap import GAP, kernel
 from mlip_bench.potentials.gap.files import XML
-from mlip_bench.potentials.gap.model import _refuse_if_too_large, _refuse_lost_energies, _run_gap_fit
+from mlip_bench.potentials.gap.quip import _refuse_if_too_large, _refuse_lost_energies, _run_gap_fit
 from mlip_bench.potentials.gap.soap import Soap
 
 SMALL = {"n_max": 3, "l_max": 3, "n_sparse": 20, "cutoff": 4.0}

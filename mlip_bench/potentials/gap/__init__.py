@@ -1,4 +1,4 @@
-"""GAP with SOAP: fitted by ``gap_fit`` of quippy (``model``), evaluated by our kernels (``evaluation``)."""
+"""GAP with SOAP: fitted (``fitting``) and evaluated (``evaluation``) by our kernels."""
 
 from mlip_bench.potentials.gap.model import GAP
 

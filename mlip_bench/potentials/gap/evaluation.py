@@ -72,9 +72,8 @@ class Evaluator:
     def _add_pairs(self, pair: Pair, numbers: np.ndarray, vectors: np.ndarray, sums: _Sums) -> None:
         """Add the pairs of two elements."""
         edges = self._edges
-        one, other = ((numbers == number) | (number == 0) for number in pair.numbers)
         i, j = edges.centres, edges.neighbours
-        counts = (one[i] & other[j]) | (other[i] & one[j])
+        counts = pair.counts(numbers[i], numbers[j])
         term = kernel.PairSum(pair.cutoff, pair.width, pair.theta, pair.points, pair.weights)
         kernel.add_pairs(i, j, counts, vectors, term, *sums)
 

@@ -105,6 +105,13 @@ class Pair:
     points: np.ndarray
     """Distances (Å), (n_sparse,)."""
 
+    def counts(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Tell which pairs of atomic numbers the term is of."""
+        first, second = self.numbers
+        is_first, is_second = (one == first) | (first == 0), (other == second) | (second == 0)
+        is_turned = ((other == first) | (first == 0)) & ((one == second) | (second == 0))
+        return (is_first & is_second) | is_turned
+
 
 class _Builder(ElementTree.TreeBuilder):
     """Refuses a document type: entities can read other files, or fill the memory."""

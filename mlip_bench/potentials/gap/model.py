@@ -1,4 +1,4 @@
-r"""GAP: Gaussian process regression of atomic energies with the SOAP kernel, fitted by QUIP's ``gap_fit``.
+r"""GAP: Gaussian process regression of atomic energies with the SOAP kernel.
 
 The energy of an atom is a sum over sparse points k (Zuo et al.,
 doi:10.1021/acs.jpca.9b08723, equations 4 to 8; Bartók et al.,
@@ -17,35 +17,33 @@ of a pair,
 
 .. math:: E_{ij} = f_{cut}(r_{ij}) \, δ_2^2 \sum_k b_k \, f_{cut}(r_k) \, e^{-(r_{ij} - r_k)^2 / 2 θ^2}
 
-Energies and forces come from our kernels (``evaluation``), which take a fifteenth of QUIP's time;
-files of others that have other descriptors as well go through QUIP itself.
+Fits (``fitting``), energies and forces (``evaluation``) come from our kernels; QUIP's program ``gap_fit``
+fits where ``fit_with`` says so. Files are QUIP's; those of others that have other descriptors as well go
+through QUIP itself.
 """
 
-import os
-import re
-import subprocess
 import tempfile
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 from xml.etree import ElementTree
 
-import ase.io
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.data import atomic_numbers
+from threadpoolctl import threadpool_limits
 
-from mlip_bench.data import reference, voigt
-from mlip_bench.data.geometry import in_periodic_box
+from mlip_bench.data import reference
 from mlip_bench.errors import UserError
+from mlip_bench.hardware import available_cores
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
-from mlip_bench.potentials.gap import files, pairs
+from mlip_bench.potentials.gap import files, fitting, pairs, quip, solve, sparse, writing
 from mlip_bench.potentials.gap.evaluation import Evaluator
 from mlip_bench.potentials.gap.files import XML
+from mlip_bench.potentials.gap.soap import Soap
 from mlip_bench.potentials.heat_flux import EdgeGradients
 from mlip_bench.potentials.memory import refuse_too_much
 
@@ -55,18 +53,16 @@ SKIN = 0.5
 # Added to the sparse covariance matrix to keep it positive definite; QUIP's documentation uses 1e-8.
 SPARSE_JITTER = 1e-8
 
-# gap_fit reads its seed as a Fortran integer of four bytes.
-LARGEST_SEED = 2**31 - 2
-
-# Shares of a fit's time: sparse points are chosen, then covariance matrices take nearly all.
-CHOSEN, COVERED = 0.05, 0.90
+# What fits: our kernels or gap_fit.
+KERNELS, QUIP = "mlip-bench", "quip"
+FITS = (KERNELS, QUIP)
 
 
 class GAP(Potential):
     """Gaussian approximation potential with SOAP descriptors."""
 
     family: ClassVar[str] = "gap"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     packages: ClassVar[tuple[str, ...]] = ("ase", "matscipy", "numba", "numpy", "quippy-ase", "scipy")
     look: ClassVar[tuple[str, str] | None] = ("#D55E00", "s")
     native_suffix: ClassVar[str] = ".xml"
@@ -110,6 +106,8 @@ class GAP(Potential):
         """Scale δ₂ (eV) of the pair energies."""
         pair_theta: float = 1.0
         """Length θ (Å) over which pair energies change."""
+        fit_with: str = KERNELS
+        """``mlip-bench`` fits with our kernels (:mod:`.fitting`), ``quip`` runs the program ``gap_fit``."""
 
         def __post_init__(self) -> None:
             for name in (
@@ -119,6 +117,7 @@ class GAP(Potential):
                 require(getattr(self, name) > 0, name, getattr(self, name), "must be above 0")
             for name in ("n_max", "zeta", "n_sparse", "pair_n_sparse"):
                 require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+            require(self.fit_with in FITS, "fit_with", self.fit_with, f"must be one of {', '.join(FITS)}")
             require(self.l_max >= 0, "l_max", self.l_max, "must not be negative")
             require(self.sigma_force > 0, "sigma_force", self.sigma_force, "must be above 0")
             require(self.sigma_virial >= 0, "sigma_virial", self.sigma_virial, "must not be negative")
@@ -162,7 +161,7 @@ class GAP(Potential):
         """Return QUIP's own ASE calculator of this potential."""
         from quippy.potential import Potential as QuipPotential
 
-        with tempfile.TemporaryDirectory(prefix="mlip-bench-") as folder, _refusals_of_quip():
+        with tempfile.TemporaryDirectory(prefix="mlip-bench-") as folder, quip.refusals():
             self._write(Path(folder))
             return QuipPotential("", param_filename=str(Path(folder) / XML))
 
@@ -175,7 +174,7 @@ class GAP(Potential):
         calculator = self.quip()
 
         def predict(atoms: Atoms) -> Prediction:
-            whole = _single_point(calculator, atoms)
+            whole = quip.single_point(calculator, atoms)
             assert whole.energies is not None  # of QUIP
             energies = whole.energies - self._zeros()[atoms.numbers]
             return replace(whole, energy=float(energies.sum()), energies=energies)
@@ -185,76 +184,135 @@ class GAP(Potential):
     # -- fitting ---------------------------------------------------------------------------------------
 
     def _fit(self, structures: Sequence[Atoms], seed: int, progress: Progress) -> None:
-        environments = reference.composition(structures, self.elements_).sum(axis=0).astype(int)
-        has_virial = self.hypers.sigma_virial > 0 and any(reference.stress(a) is not None for a in structures)
-        terms = self._pair_terms(structures)
-        reach = max(self.hypers.cutoff, self.hypers.pair_cutoff if terms else 0.0)
-        with tempfile.TemporaryDirectory(prefix="mlip-bench-") as name:
-            folder = Path(name)
-            # QUIP's file holds whole energies and the zero as e0, which gap_fit takes off.
-            whole = reference.with_zero(structures, self.elements_, self.zero_)
-            _write_training_file(folder / "train.extxyz", whole, reach)
-            arguments = self._arguments(terms, environments, has_virial, seed)
-            n_descriptors = len(terms) + int((environments > 0).sum())
-            _run_gap_fit(arguments, folder, len(structures), n_descriptors, progress)
-            found = {path.name: path.read_bytes() for path in folder.glob(f"{XML}*") if path.suffix != ".idx"}
-            self._take(found, folder / XML)
-
-    def _pair_terms(self, structures: Sequence[Atoms]) -> list[str]:
-        """Return the pair descriptors that the data calls for; say so where nobody asked for them."""
         hypers = self.hypers
-        if hypers.pair is None:
+        distances = self._distances(structures)
+        sigmas = fitting.Sigmas(hypers.sigma_energy, hypers.sigma_force, hypers.sigma_virial, SPARSE_JITTER)
+        if hypers.fit_with == QUIP:
+            self._fit_by_quip(structures, distances, sigmas, seed, progress)
+        else:
+            self._fit_by_kernels(structures, distances, sigmas, seed, progress)
+
+    def _distances(self, structures: Sequence[Atoms]) -> dict[tuple[int, int], np.ndarray]:
+        """Return the distances of the pair terms that the data calls for; say so where nobody asked."""
+        if self.hypers.pair is None:
             why = pairs.why_wide(structures)
             if why is None:
-                return []
+                return {}
             self.notes_.append(
                 f"the training data is wide ({why}), so a pair term (distance_2b) is fitted beside SOAP; "
                 "gap.pair=false leaves it out"
             )
-        elif not hypers.pair:
-            return []
-        distinct = pairs.distances(structures, hypers.pair_cutoff)
-        return [self._pair_descriptor(*numbers, count) for numbers, count in sorted(distinct.items())]
+        elif not self.hypers.pair:
+            return {}
+        return pairs.distances(structures, self.hypers.pair_cutoff)
 
-    def _pair_descriptor(self, one: int, other: int, n_distinct: int) -> str:
+    def _fit_by_quip(
+        self,
+        structures: Sequence[Atoms],
+        distances: Mapping[tuple[int, int], np.ndarray],
+        sigmas: fitting.Sigmas,
+        seed: int,
+        progress: Progress,
+    ) -> None:
+        hypers = self.hypers
+        counts = reference.composition(structures, self.elements_).sum(axis=0).astype(int)
+        terms = [self._pair_descriptor(numbers, len(found)) for numbers, found in distances.items()]
+        for element, count in zip(self.elements_, counts, strict=True):
+            terms.append(self._descriptor(element, min(hypers.n_sparse, int(count))))
+        reach = max(hypers.cutoff, hypers.pair_cutoff if distances else 0.0)
+        zeros = dict(zip(self.elements_, self.zero_.tolist(), strict=True))
+        # QUIP's file holds whole energies and the zero as e0, which gap_fit takes off.
+        whole = reference.with_zero(structures, self.elements_, self.zero_)
+        found = quip.fit(quip.Order(terms, zeros, reach, sigmas, seed), whole, progress)
+        self._take(found, XML)
+
+    def _fit_by_kernels(
+        self,
+        structures: Sequence[Atoms],
+        distances: Mapping[tuple[int, int], np.ndarray],
+        sigmas: fitting.Sigmas,
+        seed: int,
+        progress: Progress,
+    ) -> None:
+        soaps = self._soaps()
+        pair_terms = [self._pair(numbers, found) for numbers, found in distances.items()]
+        self._refuse_too_little_memory(structures, soaps[0], pair_terms)
+        # The threads share out atoms; those of BLAS would get in their way.
+        with (
+            threadpool_limits(limits=1, user_api="blas"),
+            ThreadPoolExecutor(len(available_cores())) as threads,
+        ):
+            fit = fitting.Fit(structures, sigmas, threads, solve.Keeper(self._checkpoint), progress)
+            parts, fitted_pairs, jitter = fit.run(
+                soaps, self.hypers.zeta, self.hypers.delta, self.hypers.n_sparse, pair_terms, seed
+            )
+        if jitter > sigmas.jitter:
+            self.notes_.append(
+                f"the covariance of the sparse points is singular to rounding: its jitter is {jitter:g} eV², "
+                f"not {sigmas.jitter:g}"
+            )
+        terms = [self._pair_term(pair) for pair in fitted_pairs]
+        for element, part in zip(self.elements_, parts, strict=True):
+            text = self._descriptor(element, len(part.points))
+            terms.append(writing.Term(text, self.hypers.delta, part))
+        zeros = {atomic_numbers[e]: zero for e, zero in zip(self.elements_, self.zero_.tolist(), strict=True)}
+        self._take(writing.compose(terms, zeros), XML)
+
+    def _pair_term(self, pair: files.Pair) -> writing.Term:
+        text = self._pair_descriptor(pair.numbers, len(pair.points))
+        return writing.Term(text, self.hypers.pair_delta, pair)
+
+    def _soaps(self) -> list[Soap]:
+        """Return the descriptor of each element; too many radial functions are a :class:`UserError`."""
+        hypers = self.hypers
+        species = tuple(atomic_numbers[symbol] for symbol in self.elements_)
+        found = [
+            Soap(
+                number, species, hypers.cutoff, hypers.cutoff_transition_width, hypers.n_max, hypers.l_max,
+                hypers.atom_sigma,
+            )
+            for number in species
+        ]  # fmt: skip
+        try:
+            is_finite = bool(np.isfinite(found[0].table).all())
+        except np.linalg.LinAlgError:
+            is_finite = False
+        if not is_finite:
+            raise UserError(
+                f"gap: {hypers.n_max} radial functions within {hypers.cutoff} Å are too alike to be made "
+                "orthogonal; lower gap.n_max or gap.atom_sigma"
+            )
+        return found
+
+    def _pair(self, numbers: tuple[int, int], distances: np.ndarray) -> files.Pair:
+        """Return a pair term for coefficients of 1."""
+        hypers = self.hypers
+        points = sparse.of_distances(distances, hypers.pair_n_sparse)
+        cutoff, width = hypers.pair_cutoff, hypers.pair_cutoff_transition_width
+        smooth, _ = pairs.smooth_cutoff(points, cutoff, width)
+        return files.Pair(numbers, cutoff, width, hypers.pair_theta, hypers.pair_delta**2 * smooth, points)
+
+    def _refuse_too_little_memory(
+        self, structures: Sequence[Atoms], soap: Soap, pair_terms: Sequence[files.Pair]
+    ) -> None:
+        counts = reference.composition(structures, self.elements_).sum(axis=0)
+        n_sparse = np.minimum(counts, self.hypers.n_sparse).astype(int)
+        n_columns = int(n_sparse.sum()) + sum(len(pair.points) for pair in pair_terms)
+        n_threads = len(available_cores())
+        needed = fitting.expected_bytes(structures, soap, int(n_sparse.max()), n_columns, n_threads)
+        refuse_too_much("gap", needed, "lower gap.n_sparse, gap.l_max, gap.n_max or gap.cutoff")
+
+    def _pair_descriptor(self, numbers: tuple[int, int], n_distinct: int) -> str:
         """Return the pair term of two elements whose atoms are at so many different distances."""
         hypers = self.hypers
         # A single distance has no range to be uniform over.
         method = "uniform" if n_distinct > 1 else "random"
         return (
-            f"distance_2b Z1={one} Z2={other} cutoff={hypers.pair_cutoff} "
+            f"distance_2b Z1={numbers[0]} Z2={numbers[1]} cutoff={hypers.pair_cutoff} "
             f"cutoff_transition_width={hypers.pair_cutoff_transition_width} covariance_type=ard_se "
             f"delta={hypers.pair_delta} theta_uniform={hypers.pair_theta} "
             f"n_sparse={min(hypers.pair_n_sparse, n_distinct)} sparse_method={method} add_species=F"
         )
-
-    def _arguments(
-        self, terms: list[str], environments: np.ndarray, has_virial: bool, seed: int
-    ) -> dict[str, object]:
-        hypers = self.hypers
-        soaps = [
-            self._descriptor(element, min(hypers.n_sparse, int(count)))
-            for element, count in zip(self.elements_, environments, strict=True)
-            if count > 0
-        ]
-        virial = hypers.sigma_virial if has_virial else 1.0
-        zeros = zip(self.elements_, self.zero_, strict=True)
-        energies = ":".join(f"{element}:{energy:.12f}" for element, energy in zeros)
-        return {
-            "atoms_filename": "train.extxyz",
-            "gap": f"{{{' : '.join([*terms, *soaps])}}}",
-            "e0": f"{{{energies}}}",
-            "default_sigma": f"{{{hypers.sigma_energy} {hypers.sigma_force} {virial} 0.0}}",
-            "energy_parameter_name": "ref_energy",
-            "force_parameter_name": "ref_forces",
-            "virial_parameter_name": "ref_virial" if has_virial else "no_virial",
-            "sparse_jitter": SPARSE_JITTER,
-            "do_copy_atoms_file": "F",
-            "sparse_separate_file": "T",
-            "gap_file": XML,
-            # gap_fit takes its seed from the clock for values below 0, and 0 gives no sequence.
-            "rnd_seed": seed % LARGEST_SEED + 1,
-        }
 
     def _descriptor(self, element: str, n_sparse: int) -> str:
         """Return the SOAP descriptor of the environments of one element, with its own sparse points."""
@@ -264,7 +322,7 @@ class GAP(Potential):
             f"soap cutoff={hypers.cutoff} cutoff_transition_width={hypers.cutoff_transition_width} "
             f"n_max={hypers.n_max} l_max={hypers.l_max} atom_sigma={hypers.atom_sigma} zeta={hypers.zeta} "
             f"delta={hypers.delta} covariance_type=dot_product n_sparse={n_sparse} sparse_method=cur_points "
-            f"Z={atomic_numbers[element]} n_species={len(self.elements_)} species_Z={{{{{numbers}}}}} "
+            f"Z={atomic_numbers[element]} n_species={len(self.elements_)} species_Z={{{numbers}}} "
             "add_species=F"
         )
 
@@ -276,7 +334,7 @@ class GAP(Potential):
     def _read(self, folder: Path) -> None:
         self._take(files.read(folder / XML), folder / XML)
 
-    def _take(self, content: dict[str, bytes], path: Path) -> None:
+    def _take(self, content: dict[str, bytes], path: Path | str) -> None:
         self.files_, self.parts_ = content, files.parts(content, path)
         zeros = files.zeros(content)
         self.zero_ = np.array([zeros.get(atomic_numbers[symbol], 0.0) for symbol in self.elements_])
@@ -309,130 +367,3 @@ class GAP(Potential):
         return {"pair": pair is not None} | {
             name: type(defaults[name])(float(value)) for name, value in given.items()
         }
-
-
-@contextmanager
-def _refusals_of_quip() -> Iterator[None]:
-    """Turn QUIP's complaint about a file or a structure into one sentence."""
-    try:
-        yield
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).encode("ascii", "ignore").decode().splitlines()]
-        # Where in its sources QUIP stopped says nothing to users.
-        said = [line for line in lines if line and not line.startswith(("Traceback", 'File "'))]
-        raise UserError(f"gap: QUIP refuses this potential: {'; '.join(said)}") from error
-
-
-def _single_point(calculator: Calculator, atoms: Atoms) -> Prediction:
-    """Run QUIP's calculator on a copy of a structure."""
-    bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-    with_stress = atoms.cell.rank == 3
-    with _refusals_of_quip():
-        calculator.calculate(bare, ["energy", "energies", "forces", *(["stress"] if with_stress else [])])
-    results = calculator.results
-    stress = np.array(results["stress"]) if with_stress else np.full(6, np.nan)
-    forces = np.array(results["forces"]).reshape(-1, 3)
-    return Prediction(float(results["energy"]), forces, stress, energies=np.array(results["energies"]))
-
-
-def _write_training_file(path: Path, structures: Sequence[Atoms], cutoff: float) -> None:
-    """Write energies (eV), forces (eV/Å) and virials (eV, minus stress times volume) for ``gap_fit``.
-
-    It treats every frame as periodic and passes over energies of frames without a cell, so directions
-    without periodicity get vacuum.
-    """
-    frames = []
-    for atoms in structures:
-        frame = in_periodic_box(atoms, cutoff)
-        frame.info["ref_energy"] = reference.energy(atoms)
-        frame.arrays["ref_forces"] = reference.forces(atoms)
-        stress = reference.stress(atoms)
-        if stress is not None:
-            virial = -atoms.get_volume() * voigt.to_matrix(stress)
-            # As nine numbers: ASE would write a matrix as JSON, which gap_fit passes over in silence.
-            frame.info["ref_virial"] = " ".join(f"{value:.12f}" for value in virial.ravel())
-        frames.append(frame)
-    ase.io.write(path, frames, format="extxyz")
-
-
-def _run_gap_fit(
-    arguments: dict[str, object], folder: Path, n_structures: int, n_descriptors: int, progress: Progress
-) -> None:
-    """Run the ``gap_fit`` program of the quippy package in ``folder``."""
-    import quippy
-
-    program = Path(quippy.__path__[0]) / "gap_fit"
-    # gfortran holds output back in a pipe unless told otherwise.
-    environment = os.environ | {"GFORTRAN_UNBUFFERED_PRECONNECTED": "y"}
-    command = [str(program), *(f"{key}={value}" for key, value in arguments.items())]
-    report = _ProgressReader(n_descriptors, progress)
-    last_lines: deque[str] = deque(maxlen=3)
-    with subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as process:
-        try:
-            for line in _lines(process):
-                last_lines.append(line)
-                _refuse_if_too_large(line)
-                _refuse_lost_energies(line, n_structures)
-                report.read(line)
-        except BaseException:
-            process.kill()
-            raise
-    if process.returncode != 0:
-        raise RuntimeError(f"gap_fit ended with code {process.returncode}: {'; '.join(last_lines)}")
-
-
-def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:
-    """Yield the lines of a program's output until it ends; progress bars end in a carriage return."""
-    assert process.stdout is not None
-    rest = b""
-    while chunk := process.stdout.read1(65536):  # type: ignore[attr-defined]  # a buffered reader has it
-        *lines, rest = re.split(rb"[\r\n]", rest + chunk)
-        yield from (line.decode(errors="replace") for line in lines if line.strip())
-    process.wait()
-    if rest.strip():
-        yield rest.decode(errors="replace")
-
-
-class _ProgressReader:
-    """Turns what gap_fit prints into the share of the work that is done."""
-
-    def __init__(self, n_descriptors: int, progress: Progress):
-        self._n_descriptors = n_descriptors
-        self._progress = progress
-        self._n_covered = 0
-
-    def read(self, line: str) -> None:
-        """Take one line of output."""
-        percent = re.match(r"Covariance matrix\s+(\d+)%", line)
-        if line.startswith("Started CUR"):
-            self._progress(0.0, "choosing sparse points")
-        elif percent:
-            self._covering(int(percent[1]) / 100)
-        elif line.startswith("Finished sparse covariance"):
-            self._covering(1.0)
-            self._n_covered += 1
-        elif line.startswith("Using LAPACK"):
-            self._progress(COVERED, "solving")
-
-    def _covering(self, share: float) -> None:
-        done = min((self._n_covered + share) / self._n_descriptors, 1.0)
-        self._progress(CHOSEN + (COVERED - CHOSEN) * done, f"covariance matrix {100 * done:.0f} %")
-
-
-def _refuse_if_too_large(line: str) -> None:
-    """Stop before the large allocations where gap_fit's own estimate exceeds the memory of the machine."""
-    peak = re.match(r"PEAK\s+(\d+)\s+(KB|MB|GB|TB)", line)
-    if not peak:
-        return
-    needed = int(peak[1]) * {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}[peak[2]]
-    advice = "lower gap.l_max, gap.n_max or gap.cutoff, or train on fewer structures"
-    refuse_too_much("gap", needed, advice)
-
-
-def _refuse_lost_energies(line: str, n_structures: int) -> None:
-    """Stop where gap_fit did not take every energy that it was given."""
-    found = re.match(r"Number of target energies .* found: (\d+)", line)
-    if found and int(found[1]) != n_structures:
-        raise RuntimeError(f"gap_fit read {found[1]} energies of {n_structures} structures")

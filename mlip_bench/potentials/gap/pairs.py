@@ -75,8 +75,8 @@ def _nearest(atoms: Atoms) -> np.ndarray:
     return found[np.isfinite(found)]
 
 
-def distances(structures: Sequence[Atoms], cutoff: float) -> dict[tuple[int, int], int]:
-    """Return how many different distances (Å) below the cutoff there are for each two atomic numbers."""
+def distances(structures: Sequence[Atoms], cutoff: float) -> dict[tuple[int, int], np.ndarray]:
+    """Return the different distances (Å) below the cutoff of each two atomic numbers, ascending."""
     found: dict[tuple[int, int], set[int]] = {}
     for atoms in structures:
         i, j, lengths = neighbour_list("ijd", in_periodic_box(atoms, cutoff), cutoff)
@@ -84,4 +84,10 @@ def distances(structures: Sequence[Atoms], cutoff: float) -> dict[tuple[int, int
         rounded = np.round(lengths / RESOLUTION).astype(np.int64)
         for one, other, length in np.unique(np.stack([*numbers, rounded]), axis=1).T.tolist():
             found.setdefault((one, other), set()).add(length)
-    return {numbers: len(lengths) for numbers, lengths in found.items()}
+    return {numbers: RESOLUTION * np.array(sorted(found[numbers])) for numbers in sorted(found)}
+
+
+def smooth_cutoff(lengths: np.ndarray, cutoff: float, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return f_cut of lengths (Å) and its derivative: from 1 to 0 over the width before the cutoff."""
+    phase = np.pi * np.clip((lengths - cutoff + width) / width, 0.0, 1.0)
+    return 0.5 * (1.0 + np.cos(phase)), -0.5 * np.pi / width * np.sin(phase)
