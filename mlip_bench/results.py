@@ -99,6 +99,10 @@ class Row:
     """Revision of the measure's code that the value was measured with; None in rows older than this key."""
     family_revision: int | None = None
     """Revision of the family's code that the potential was fitted with; None likewise."""
+    low: float | None = None
+    """Lower end of the value's 95 % interval, in its unit; None where it has none, or in older rows."""
+    high: float | None = None
+    """Upper end of it."""
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:

@@ -68,6 +68,9 @@ class Value:
     error: str | None = None
     note: str | None = None
     """What a reader must know of how a good value came about."""
+    low: float | None = None
+    """With ``high``: the ends of its 95 % interval, where it has one."""
+    high: float | None = None
     implementation: str | None = None
     """Whose code was timed: see :class:`mlip_bench.results.Row`."""
 
@@ -166,6 +169,8 @@ class Reported:
     """What it brings to the table of the ranking."""
     note: Callable[["Evidence"], str] = field(default=lambda evidence: "", kw_only=True)
     """What it says below that table."""
+    compared: Callable[["Evidence"], "pd.DataFrame"] | None = field(default=None, kw_only=True)
+    """What sets potentials against each other: columns more for the ranking, a row per potential."""
     adjusted: Callable[["pd.DataFrame"], "pd.DataFrame"] = field(default=lambda rows: rows, kw_only=True)
     """The rows of a run as a report shows them, where that is not as they were measured."""
 

@@ -1,5 +1,6 @@
 """What the report says: the rows of a run, what they decide, and the sections that measures make of them."""
 
+import dataclasses
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -91,6 +92,7 @@ def read(folder: Path) -> Content:
         good = one.adjusted(good)
     ranking = _ranking(good)
     evidence = Evidence(folder, run, good, ranking, _known(error_axes(), ranking), cost_axes())
+    evidence = dataclasses.replace(evidence, ranking=_compared(evidence))
     sections = joined(section for one in reported() for section in one.sections(evidence))
     failures = rows.loc[rows["error"].notna(), ["potential", "measure", "error"]]
     failures = failures.assign(measure=failures["measure"].str.removesuffix(BY_GROUP)).drop_duplicates()
@@ -112,6 +114,12 @@ def _known(errors: tuple[Axis, ...], ranking: pd.DataFrame) -> tuple[Axis, ...]:
     """Return the first error, and of the others those that any potential has: some predict forces alone."""
     first, *others = errors
     return (first, *(axis for axis in others if ranking[axis.metric].notna().any()))
+
+
+def _compared(evidence: Evidence) -> pd.DataFrame:
+    """Return the ranking with what measures find where they set its potentials against each other."""
+    found = [one.compared(evidence) for one in reported() if one.compared is not None]
+    return pd.concat([evidence.ranking, *found], axis=1).loc[evidence.ranking.index]
 
 
 def _of_data(rows: pd.DataFrame, sha256: str) -> tuple[pd.DataFrame, list[str]]:
@@ -153,6 +161,9 @@ def _ranking(good: pd.DataFrame) -> pd.DataFrame:
     # Of one fit there is no spread over seeds.
     for axis, spreads in [*((axis, over_seeds) for axis in errors), *((axis, within) for axis in costs)]:
         frame[f"{axis.metric}_spread"] = spreads.get(axis.metric, np.nan)
+    for end in ("low", "high"):
+        ends = wide(rows[rows[end].notna()], ["potential"], end)
+        frame = frame.join(ends.add_suffix(f"_{end}"))
     frame["on_front"] = on_front(frame[costs[0].metric], frame[errors[0].metric])
     return frame.sort_values(errors[0].metric)
 

@@ -4,9 +4,11 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from mlip_bench.measure.errors.intervals import in_words
 from mlip_bench.report import fronts
 from mlip_bench.section.evidence import Evidence
 from mlip_bench.section.parts import Axis
+from mlip_bench.section.tables import several
 
 
 def of(evidence: Evidence) -> list[str]:
@@ -16,7 +18,7 @@ def of(evidence: Evidence) -> list[str]:
     if known.empty:
         return ["No potential was measured."]
     best = known.iloc[0]
-    sentences = [_on_best(evidence.errors, best)]
+    sentences = [_on_best(evidence.errors, best), *_on_equals(first, known)]
     choice = fronts.recommended(known)
     if choice is not None and choice != best.name:
         chosen = known.loc[choice]
@@ -39,9 +41,31 @@ def of(evidence: Evidence) -> list[str]:
 
 def _on_best(errors: tuple[Axis, ...], best: pd.Series) -> str:
     first, *others = errors
-    statistic = f" ({first.statistic})" if first.statistic else ""
+    statistic = "; ".join(filter(None, (first.statistic, _interval(first, best))))
+    statistic = f" ({statistic})" if statistic else ""
     said = ", ".join([f"{first.say(best)}{statistic}", *_said(others, best)])
     return f"Smallest {first.quantity} error on the test data: {best.name}, {said}."
+
+
+def _interval(error: Axis, row: pd.Series) -> str:
+    """Say the interval of an error; nothing where it has none."""
+    low, high = (row.get(f"{error.metric}_{end}") for end in ("low", "high"))
+    return "" if pd.isna(low) else f"95 % interval {low:.3g} to {high:.3g}"
+
+
+def _on_equals(error: Axis, known: pd.DataFrame) -> list[str]:
+    """Say which potentials the test structures do not tell from the best, and how many would."""
+    if "needed" not in known:
+        return []
+    equal = known[known["needed"] > 0]
+    if equal.empty:
+        return []
+    nearest = equal.iloc[0]
+    return [
+        f"Not distinguishable from {known.index[0]} on these data, by {error.quantity} error: "
+        f"{several(equal.index)}; {in_words(nearest['needed'])} test structures more would tell it from "
+        f"{nearest.name}, if their errors differ by as much as they seem to."
+    ]
 
 
 def _said(errors: Iterable[Axis], row: pd.Series) -> list[str]:

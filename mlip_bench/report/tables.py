@@ -13,7 +13,7 @@ from mlip_bench.section.parts import Column, Table
 def ranking(content: Content) -> Table:
     """The potentials by the first test error, with what each measure brings, and their size."""
     first, price = content.evidence.errors[0], content.evidence.costs[0]
-    columns = [column for one in reported() for column in one.columns]
+    columns = [Column("place", "place"), *(column for one in reported() for column in one.columns)]
     columns.append(Column("parameters", "n_parameters", ".0f"))
     notes = [f"Test errors. Bold: on the Pareto front of {first.quantity} error and {price.quantity}."]
     notes += [one.note(content.evidence) for one in reported()]

@@ -382,6 +382,8 @@ class PotentialTask(Task):
             implementation=value.implementation if value else None,
             revision=self.revision,
             family_revision=family(potential.family).revision,
+            low=value.low if value else None,
+            high=value.high if value else None,
         )
 
 

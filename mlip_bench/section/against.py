@@ -34,7 +34,10 @@ def draw(evidence: Evidence, name: str, key: str, label: str, tip: Callable[[pd.
             text = f"{potential}: {error.tip(row)}, {tip(row)}"
             _draw_point(evidence, sketch, axes, row, key, error, text)
         axes.set(xlabel=label, ylabel=f"test {error.label}")
-        scales(axes, ranking[key], ranking[error.metric])
+        ends = [
+            ranking[f"{error.metric}_{end}"] for end in ("low", "high") if f"{error.metric}_{end}" in ranking
+        ]
+        scales(axes, ranking[key], pd.concat([ranking[error.metric], *ends]))
         if evidence.is_sweep:
             _draw_family_lines(evidence, sketch, axes, ranking, key, error.metric)
         else:
@@ -68,14 +71,22 @@ def _draw_point(
 ) -> None:
     """Draw one potential with its bars."""
     look = evidence.style(row["family"])
-    spreads = [row.get(f"{name}_spread", np.nan) for name in (key, error.metric)]
-    x_bar, y_bar = (None if pd.isna(spread) else spread for spread in spreads)
     at = row[key], row[error.metric]
+    x_bar, y_bar = _reach(row, key), _reach(row, error.metric)
     bars = axes.errorbar(*at, xerr=x_bar, yerr=y_bar, color=look["color"], linewidth=1)
     for bar in bars[2]:
         sketch.own(bar, row["family"])
     size = 6 if evidence.is_sweep else 9
     sketch.point(axes, *at, tip, row["family"], markersize=size, zorder=3, **look)
+
+
+def _reach(row: pd.Series, key: str) -> np.ndarray | None:
+    """Return how far the bars of a number reach down and up (2, 1): its interval, or its spread."""
+    value = row[key]
+    low, high, spread = (row.get(f"{key}_{what}", np.nan) for what in ("low", "high", "spread"))
+    if pd.notna(low):
+        return np.array([[value - low], [high - value]]).clip(min=0.0)
+    return None if pd.isna(spread) else np.full((2, 1), spread)
 
 
 def _draw_family_lines(

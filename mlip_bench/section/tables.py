@@ -55,7 +55,9 @@ def of_potentials(
 
 
 def number(value: Any, spec: str) -> str:
-    """Write a number; a dash where there is none."""
+    """Write a number; a dash where there is none, and what is a text as it is."""
+    if isinstance(value, str):
+        return value
     return MISSING if pd.isna(value) else format(float(value), spec)
 
 
