@@ -118,6 +118,20 @@ def test_too_few_structures_have_no_interval_and_a_reason():
     assert "it needs 5 structures, and there are 4" in intervals.remark(ratio)
 
 
+def test_few_structures_of_a_group_do_not_tell_whether_neighbours_are_alike():
+    """Eleven structures of four groups were taken for a trajectory, and had no interval."""
+    squares = np.exp(np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1]))
+    groups = np.array(["a", "a", "a", "b", "b", "b", "c", "c", "c", "d", "d"])
+    ratio = Ratio.of(squares, np.ones(11), groups)
+    assert ratio.block == 1
+    assert len(ratio.above) == 11
+    # Beside a long trajectory they stay single.
+    frames = np.exp(np.sin(np.arange(100) / 8))
+    both = Ratio.of(np.append(frames, squares), np.ones(111), np.append(np.repeat("trajectory", 100), groups))
+    assert both.block > 1
+    assert len(both.above) == 11 + 100 // both.block
+
+
 def test_a_short_trajectory_has_no_interval_and_a_reason():
     """Errors that drift all along it are one observation, not twelve."""
     squares = np.exp(np.linspace(0, 3, 12))

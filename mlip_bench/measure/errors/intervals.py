@@ -43,6 +43,9 @@ FEWEST = 5
 # Groups with fewer structures are drawn from together: what is drawn from one structure does not vary.
 FEWEST_OF_GROUP = 4
 
+# Fewer structures of a group do not tell whether neighbours are alike.
+FEWEST_FRAMES = 10
+
 # Of a trajectory so many blocks are made, and its neighbours are taken to be no more alike than this.
 BLOCKS = 10
 MOST_ALIKE = 0.98
@@ -79,12 +82,14 @@ class Ratio:
     @classmethod
     def of(cls, above: np.ndarray, below: np.ndarray, groups: np.ndarray) -> Self:
         """Return the ratio of structures in the order of their file, of which neighbours may be alike."""
-        n, length = len(above), 1
-        alike = _correlation_of_neighbours(above, below, groups)
+        length = 1
+        long = [name for name in np.unique(groups).tolist() if np.sum(groups == name) >= FEWEST_FRAMES]
+        alike = _correlation_of_neighbours(above, below, groups, long)
         if alike:
-            length = max(n // BLOCKS, int(np.ceil((1 + alike) / (1 - alike))))
-        units = _merged(above, below, groups, length)
-        return cls(units[0], units[1], tuple(_strata(units[2])), n, length, alike)
+            n_frames = int(np.isin(groups, long).sum())
+            length = max(n_frames // BLOCKS, int(np.ceil((1 + alike) / (1 - alike))))
+        units = _merged(above, below, groups, dict.fromkeys(long, length))
+        return cls(units[0], units[1], tuple(_strata(units[2])), len(above), length, alike)
 
     @property
     def is_known(self) -> bool:
@@ -100,10 +105,10 @@ class Ratio:
     def error(self) -> float:
         """The standard error σ of the logarithm."""
         one = [np.ones((1, len(places))) for places in self.strata]
-        return float((self._log_and_variance(one)[1][0] / self._lost) ** 0.5)
+        return float((self._log_and_variance(one)[1][0] / self.lost) ** 0.5)
 
     @property
-    def _lost(self) -> float:
+    def lost(self) -> float:
         """What the variance of blocks is of that of independent ones: f."""
         rho, length = self.alike, self.block
         return 1 - 2 * rho * (1 - rho**length) / (length * (1 - rho**2))
@@ -115,12 +120,12 @@ class Ratio:
 
     @cached_property
     def quantities(self) -> np.ndarray:
-        """(θ* - θ) / σ* of units that were drawn again, sorted (RESAMPLES,)."""
+        """(θ* - θ) / σ* of units that were drawn again (RESAMPLES,)."""
         drawn = [_drawn(len(places)) for places in self.strata]
         logs, variances = self._log_and_variance(drawn)
         with np.errstate(divide="ignore", invalid="ignore"):
             found = (logs - self.log) / np.sqrt(variances)
-        return np.sort(np.nan_to_num(found, nan=0.0))
+        return np.nan_to_num(found, nan=0.0)
 
     def _log_and_variance(self, times: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Return θ and σ² (m,) where the units of each stratum occur so many times, (m, n_h)."""
@@ -167,41 +172,42 @@ def _strata(groups: np.ndarray) -> list[np.ndarray]:
 
 
 def _merged(
-    above: np.ndarray, below: np.ndarray, groups: np.ndarray, length: int
+    above: np.ndarray, below: np.ndarray, groups: np.ndarray, lengths: Mapping[str, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the sums of blocks of about ``length`` neighbours within each group, and their groups."""
+    """Return the sums of blocks of about so many neighbours as each group has (else 1), and their groups."""
     block = np.empty(len(groups), dtype=int)
     n_blocks = 0
     for name in np.unique(groups).tolist():
         places = np.flatnonzero(groups == name)
-        n_own = max(1, len(places) // length)
+        n_own = max(1, len(places) // lengths.get(name, 1))
         block[places] = n_blocks + np.arange(len(places)) * n_own // len(places)
         n_blocks += n_own
     _, first = np.unique(block, return_index=True)
     return np.bincount(block, above), np.bincount(block, below), groups[first]
 
 
-def _correlation_of_neighbours(above: np.ndarray, below: np.ndarray, groups: np.ndarray) -> float:
-    """Return how what structures add to a ratio is correlated from one to the next within groups.
+def _correlation_of_neighbours(
+    above: np.ndarray, below: np.ndarray, groups: np.ndarray, long: Sequence[str]
+) -> float:
+    """Return how what structures add to a ratio is correlated from one to the next within long groups.
 
     Of ranks, which a single large error does not decide. Zero where chance does as much in one of twenty.
     """
-    if not (above.sum() > 0 and below.sum() > 0):
+    n = int(np.isin(groups, long).sum())
+    if not (n and above.sum() > 0 and below.sum() > 0):
         return 0.0
     parts = above / above.sum() - below / below.sum()
-    along, square, n_groups = 0.0, 0.0, 0
-    for name in np.unique(groups).tolist():
+    along, square = 0.0, 0.0
+    for name in long:
         ranks = stats.rankdata(parts[groups == name])
         ranks -= ranks.mean()
         along += float(ranks[1:] @ ranks[:-1])
         square += float(ranks @ ranks)
-        n_groups += 1
-    n = len(parts)
     found = along / square if square else 0.0
     if found <= float(stats.norm.ppf(0.95)) / n**0.5:
         return 0.0
     # A series is as long as it is, and its mean is its own: both make it seem less correlated.
-    return float(min(found + n_groups * (1 + 3 * found) / n, MOST_ALIKE))
+    return float(min(found + len(long) * (1 + 3 * found) / n, MOST_ALIKE))
 
 
 @cache
@@ -217,16 +223,18 @@ def _signs(n: int) -> np.ndarray:
 
 
 def p_value(ratio: Ratio) -> float:
-    """Return how probable a ratio of two potentials as far from 1 is by chance, in either direction.
+    """Return how probable a ratio of two potentials as far from 1 is by chance; NaN of too few structures.
 
     Where none is better, the two can change places on any structure: signs of the differences are drawn by
     chance (R. A. Fisher, The Design of Experiments, 1935, section 21). Of many structures the sum of
     differences with such signs is normal.
     """
     if not ratio.is_known:
-        return 1.0
+        return float("nan")
     differences = ratio.above - ratio.below
-    found, size = abs(float(differences.sum())), float(np.linalg.norm(differences))
+    # The sum of blocks that are correlated varies more than their differences say.
+    found = abs(float(differences.sum())) * ratio.lost**0.5
+    size = float(np.linalg.norm(differences))
     if size == 0:
         return 1.0
     if len(differences) > MOST_RESAMPLED:
@@ -240,7 +248,9 @@ def still_needed(ratio: Ratio) -> float:
 
     Where the standard error falls as the root of their number; infinite where there is no difference.
     """
-    if ratio.log == 0 or not ratio.is_known:
+    if not ratio.is_known:
+        return float("nan")
+    if ratio.log == 0:
         return float("inf")
     reach = float(stats.norm.ppf(0.5 + CONFIDENCE / 2) + stats.norm.ppf(POWER))
     return float(max(0.0, ratio.n_structures * ((reach * ratio.error / ratio.log) ** 2 - 1)))
@@ -250,7 +260,8 @@ def of_errors(table: Mapping[str, np.ndarray], quantity: str) -> tuple[Ratio, Ra
     """Return the mean square and the mean absolute error of a comparison that says its structures."""
     sums = Sums.of(table, quantity)
     assert sums is not None  # the comparison was made by this version
-    return tuple(Ratio.of(above, sums.counts, sums.groups) for above in (sums.squares, sums.absolutes))
+    squares, absolutes = (Ratio.of(one, sums.counts, sums.groups) for one in (sums.squares, sums.absolutes))
+    return squares, absolutes
 
 
 def remark(ratio: Ratio) -> str | None:

@@ -76,7 +76,7 @@ def _beside_best(ratio: Ratio, p: float) -> dict[str, float]:
         "over_best_low": low,
         "over_best_high": high,
         "p": p,
-        "needed": intervals.still_needed(ratio) if p > 1 - CONFIDENCE else 0.0,
+        "needed": 0.0 if p <= 1 - CONFIDENCE else intervals.still_needed(ratio),
     }
 
 
