@@ -40,6 +40,9 @@ BY_GROUP = "-by-group"
 # A name of a file can have this many bytes; what is appended to a name needs a few of them.
 LONGEST_NAME = 200
 
+# The splits of the data that rows of errors are of.
+TRAIN, TEST, HELD_OUT = "train", "test", "held-out"
+
 # Whose code dynamics run: LAMMPS's pair style, or that of the family here.
 LAMMPS, KERNELS = "lammps", "mlip-bench"
 

@@ -481,10 +481,12 @@ class Measurement(PotentialTask):
     @cached_property
     def parts(self) -> tuple["Part", ...]:
         """What is done side by side, where the measure has parts of such a potential."""
-        parts = MEASURES[self.measure].parts
-        if parts is None or not (family(self.of.potential.family).conservative or parts.of_direct_forces):
+        parts, kind = MEASURES[self.measure].parts, family(self.of.potential.family)
+        if parts is None or not (kind.conservative or parts.of_direct_forces):
             return ()
-        return tuple(Part(self, options) for options in parts.split(self.options))
+        if parts.of_fitted and self.of.potential.source is not None:
+            return ()
+        return tuple(Part(self, options) for options in parts.split(self.options, kind))
 
     @property
     def revision(self) -> int:
@@ -510,6 +512,8 @@ class Measurement(PotentialTask):
             decides |= {"crystal": data.crystal, "reference": data.reference}
         elif self.alone:
             decides |= {"sample": data.sample}
+        elif measure.of_training:
+            decides |= {"train": data.train}
         else:
             decides |= {"train": data.train, "test": data.test}
         if self.alone:

@@ -33,7 +33,7 @@ def draw(evidence: Evidence, name: str, key: str, label: str, tip: Callable[[pd.
         for potential, row in ranking.iterrows():
             text = f"{potential}: {error.tip(row)}, {tip(row)}"
             _draw_point(evidence, sketch, axes, row, key, error, text)
-        axes.set(xlabel=label, ylabel=f"test {error.label}")
+        axes.set(xlabel=label, ylabel=f"{evidence.split} {error.label}")
         ends = [
             ranking[f"{error.metric}_{end}"] for end in ("low", "high") if f"{error.metric}_{end}" in ranking
         ]

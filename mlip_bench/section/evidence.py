@@ -29,11 +29,14 @@ class Evidence:
     ranking: pd.DataFrame
     """One row per potential, best first: the numbers that each has one of, by metric, with ``family``,
     ``n_parameters``, ``on_front``, columns ``<metric>_spread`` for what is drawn with bars, and
-    ``<metric>_low`` and ``<metric>_high`` for what has an interval."""
+    ``<metric>_low`` and ``<metric>_high`` for what has an interval. Where held-out errors decide, those on
+    the test data stand beside them as ``<metric>_test``."""
     errors: tuple[Axis, ...] = ()
     """The errors that potentials are ranked by, the first before all."""
     costs: tuple[Axis, ...] = ()
     """What they are paid with; the first decides the front."""
+    split: str = "test"
+    """Whose errors stand in the ranking and decide: ``held-out`` from training, or ``test``."""
 
     def of(self, measure: str) -> pd.DataFrame:
         """Return the rows of a measure."""

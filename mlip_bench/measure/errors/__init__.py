@@ -23,6 +23,7 @@ from mlip_bench.measure.base import Measure, Metric, Subject, Value, beside
 from mlip_bench.measure.errors import intervals, ranking
 from mlip_bench.measure.errors.intervals import Ratio
 from mlip_bench.potentials.base import Potential, Prediction, Progress
+from mlip_bench.results import TEST, TRAIN
 
 PREDICTIONS = "predictions.npz"
 
@@ -66,7 +67,7 @@ METRICS = {
     "not_predicted": Metric("structures", "structures that the potential failed on, kept out of the errors"),
 }
 
-TRAIN, TEST = SPLITS = ("train", "test")
+SPLITS = (TRAIN, TEST)
 
 
 @dataclass
@@ -80,6 +81,11 @@ class Predicted:
     """Why structures could not be predicted, by their numbers."""
     predicts: frozenset[str] = Potential.predicts
     """What the family predicts at all."""
+
+    def renumber(self, numbers: Sequence[int]) -> None:
+        """Give the structures other numbers: ``numbers`` has those of all that were to be predicted."""
+        self.numbers = [numbers[number - 1] for number in self.numbers]
+        self.failed = {numbers[number - 1]: reason for number, reason in self.failed.items()}
 
     @property
     def non_finite(self) -> dict[int, str]:

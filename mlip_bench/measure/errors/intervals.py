@@ -59,9 +59,6 @@ ROUNDING = 1e-12
 # How likely the structures that a comparison still needs are to decide it.
 POWER = 0.8
 
-# More structures than this are no advice.
-MOST_NEEDED = 10_000
-
 
 @dataclass(frozen=True)
 class Ratio:
@@ -279,8 +276,3 @@ def remark(ratio: Ratio) -> str | None:
             "blocks of them"
         )
     return None
-
-
-def in_words(needed: float) -> str:
-    """Say how many structures more are needed: to two digits, as nobody knows better."""
-    return f"over {MOST_NEEDED}" if needed > MOST_NEEDED else f"about {float(f'{needed:.2g}'):.0f}"
