@@ -12,11 +12,15 @@ from mlip_bench.section.parts import Column, Table
 
 
 def ranking(content: Content) -> Table:
-    """The potentials by the first test error, with what each measure brings, and their size."""
+    """The potentials by the error that decides, with what each measure brings, and their size."""
     first, price = content.evidence.errors[0], content.evidence.costs[0]
-    columns = [Column("place", "place"), *(column for one in reported() for column in one.columns)]
-    columns += [
-        Column(f"test {axis.label}", f"{axis.metric}_{TEST}", axis.spec) for axis in content.evidence.errors
+    columns = [
+        Column("place", "place"),
+        *(
+            Column(f"test {axis.label}", f"{axis.metric}_{TEST}", axis.spec)
+            for axis in content.evidence.errors
+        ),
+        *(column for one in reported() for column in one.columns),
     ]
     columns.append(Column("parameters", "n_parameters", ".0f"))
     notes = [_on_errors(content)]
