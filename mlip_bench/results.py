@@ -40,6 +40,9 @@ BY_GROUP = "-by-group"
 # A name of a file can have this many bytes; what is appended to a name needs a few of them.
 LONGEST_NAME = 200
 
+# The splits of the data that rows of errors are of.
+TRAIN, TEST, HELD_OUT = "train", "test", "held-out"
+
 # Whose code dynamics run: LAMMPS's pair style, or that of the family here.
 LAMMPS, KERNELS = "lammps", "mlip-bench"
 
@@ -99,6 +102,10 @@ class Row:
     """Revision of the measure's code that the value was measured with; None in rows older than this key."""
     family_revision: int | None = None
     """Revision of the family's code that the potential was fitted with; None likewise."""
+    low: float | None = None
+    """Lower end of the value's 95 % interval, in its unit; None where it has none, or in older rows."""
+    high: float | None = None
+    """Upper end of it."""
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:

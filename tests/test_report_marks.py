@@ -378,7 +378,8 @@ def test_a_read_potential_has_two_rows_each_so_called(with_read):
         assert set(names) == {"snap", "published, as it is", "published, after a shift per element"}
         assert len(of.families) in (0, len(of.rows))
         assert SHIFT_NOTE in of.note
-    rows = {row[0]: row[1:] for row in tables.ranking(read).rows}
+    assert tables.ranking(read).headings[1] == "place"
+    rows = {row[0]: row[2:] for row in tables.ranking(read).rows}
     assert rows["published, as it is"][1] == f"{test['energy_rmse']:.2f}"
     assert rows["published, as it is"][3] == f"{test['force_rmse']:.1f}"
     after = rows["published, after a shift per element"]

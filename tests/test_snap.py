@@ -12,11 +12,12 @@ from conftest import needs_mlearn
 
 from mlip_bench.data import records, reference
 from mlip_bench.data.files import read_structures
+from mlip_bench.data.splits import stratified_folds
 from mlip_bench.errors import UserError
 from mlip_bench.lammps.loading import potentials_folder
 from mlip_bench.measure.errors import comparison, summary
 from mlip_bench.potentials import family, load
-from mlip_bench.potentials.linear_fit import NormalEquations, stratified_folds
+from mlip_bench.potentials.linear_fit import NormalEquations
 from mlip_bench.potentials.snap import QSNAP, SNAP
 
 # Recomputed from the published potentials of maml.

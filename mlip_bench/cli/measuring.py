@@ -44,7 +44,7 @@ def evaluate(
     reading: "ReadingOptions",
 ) -> Answer:
     """Print the errors of a saved or published potential on test data."""
-    from mlip_bench.measure.errors import METRICS, comparison, counts, predict_each, summary
+    from mlip_bench.measure.errors import METRICS, counts, errors_of, predict_each
 
     potential = read_potential(path, settings or [], trust)
     for note in potential.notes_:
@@ -55,9 +55,17 @@ def evaluate(
     if predicted.failed and not predicted.structures:
         number, reason = next(iter(predicted.failed.items()))
         raise UserError(f"{origin}: no structure can be predicted; structure {number}: {reason}")
+    found = errors_of(predicted)
     errors: list[dict[str, Any]] = [
-        {"metric": name, "description": METRICS[name].description, "value": value, "unit": METRICS[name].unit}
-        for name, value in summary(comparison(predicted.structures, predicted.predictions)).items()
+        {
+            "metric": one.metric,
+            "description": METRICS[one.metric].description,
+            "value": one.value,
+            "low": one.low,
+            "high": one.high,
+            "unit": METRICS[one.metric].unit,
+        }
+        for one in found
     ]
     counted = [
         {
@@ -78,11 +86,17 @@ def evaluate(
         "notes": [*potential.notes_, *said],
     }
     table = Table(
-        "error", "value", "unit", title=f"{potential.family} on {len(structures)} structures, {origin}"
+        "error",
+        "value",
+        "95 % interval",
+        "unit",
+        title=f"{potential.family} on {len(structures)} structures, {origin}",
     )
     for error in errors:
-        table.add_row(error["description"], f"{error['value']:.3f}", error["unit"])
-    sentences = [
+        ends = "" if error["low"] is None else f"{error['low']:.3f} to {error['high']:.3f}"
+        table.add_row(error["description"], f"{error['value']:.3f}", ends, error["unit"])
+    sentences = [note for note in dict.fromkeys(one.note for one in found) if note]
+    sentences += [
         f"{count['value']} {count['description']}" + (f" ({count['note']})" if count["note"] else "")
         for count in counted
     ]

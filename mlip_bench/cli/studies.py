@@ -174,6 +174,12 @@ def sweep(
     split: Split = RANDOM,
     budget: Annotated[str, typer.Option(help="Time that the sweep may take: 30min, 2h.")] = "2h",
     seeds: Annotated[int, typer.Option(min=1, help="Fits of each size of a family with random choices.")] = 1,
+    folds: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Folds of the training data that errors are held out in; 1: one fifth, once."
+        ),
+    ] = 5,
     vary: Annotated[
         list[str] | None, typer.Option(help="Sizes of your own: snap.twojmax=2,4,6; repeatable.")
     ] = None,
@@ -193,6 +199,7 @@ def sweep(
 ) -> None:
     """Fit sizes of every family within a budget of time; what is done already is kept."""
     from mlip_bench.cli.requests import DataRequest
+    from mlip_bench.measure import held_out
     from mlip_bench.potentials import family_names
     from mlip_bench.run.plan import Plan
     from mlip_bench.run.sweep import MEASURES, in_order, ladder
@@ -205,7 +212,9 @@ def sweep(
     request = DataRequest(system, dataset, train, test, split, seed, crystal, reading)
     data = request.read()
     ladders = [ladder(name, data.system, overrides[name], varied[name]) for name in names]
-    plan = Plan(data, (), MEASURES, seed, device, trust=trust)
+    chosen_by = {held_out.NAME: {"folds": folds, "split": split}}
+    plan = Plan(data, (), MEASURES, seed, device, trust=trust, given=chosen_by)
+    held_out.places_of(data.train, plan.options[held_out.NAME])  # before any fit: are there enough?
     folder = out or Path("reports") / f"{data.system}-sweep"
     say_of(plan)
     with prepared(folder, store) as kept, scheduled(scheduler, jobs, kept, plan) as (cluster, plan):
@@ -242,7 +251,7 @@ def perform_sweep(
         describe(every, folder, command_line(), request.as_table())
         done = one.run(sizes)
     describe(done.plan, folder, command_line(), request.as_table(), done.notes)
-    say_taken(done.outcome.n_kept, len(done.plan.potentials) * (1 + len(plan.measures)), store)
+    say_taken(done.outcome.n_kept, done.n_tasks, store)
     say_notes(folder, done.plan.potentials)
     for note in done.notes:
         say(note)

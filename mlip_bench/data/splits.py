@@ -1,6 +1,6 @@
-"""Setting structures aside for testing: at random within groups, or in blocks of the file's order."""
+"""Setting structures aside, for testing or in folds: at random within groups, or in blocks of a file."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
@@ -15,6 +15,8 @@ TEST_SHARE = 0.1
 Kind = Literal["random", "blocks"]
 RANDOM: Kind = "random"
 KINDS: tuple[str, ...] = get_args(Kind)
+# The fold of what is in every training.
+NEVER_HELD_OUT = -1
 DESCRIPTION = {"random": "at random within each group", "blocks": "in blocks of neighbouring frames"}
 
 
@@ -46,6 +48,47 @@ def split(
     for_test = set(chosen)
     train = [atoms for index, atoms in enumerate(structures) if index not in for_test]
     return train, [structures[index] for index in sorted(chosen)]
+
+
+def folds(structures: Sequence[Atoms], n_folds: int, seed: int, kind: str = RANDOM) -> list[int]:
+    """Return the fold of each structure, from 0, or ``NEVER_HELD_OUT``.
+
+    ``random`` spreads each group evenly over the folds. ``blocks`` cuts each trajectory into runs of
+    neighbours, one for each fold; one that is too short for that goes into one fold, whole. Isolated atoms
+    are never held out, and neither is the first structure of an element that one fold would have alone.
+    Raises :class:`UserError` where a fold would be empty.
+    """
+    found = np.full(len(structures), NEVER_HELD_OUT)
+    candidates = [index for index, atoms in enumerate(structures) if not reference.is_isolated_atom(atoms)]
+    if kind == RANDOM:
+        found[candidates] = stratified_folds([structures[index] for index in candidates], n_folds, seed)
+    else:
+        sizes = np.zeros(n_folds, dtype=int)
+        for part in sorted(_parts(structures, candidates, _trajectory), key=len, reverse=True):
+            is_long = len(part) >= n_folds
+            found[part] = np.arange(len(part)) * n_folds // len(part) if is_long else np.argmin(sizes)
+            sizes += np.bincount(found[part], minlength=n_folds)
+    for symbol in reference.elements(structures):
+        having = [index for index in candidates if symbol in structures[index].symbols]
+        if having and len({found[index] for index in having}) == 1:
+            found[having[0]] = NEVER_HELD_OUT
+    if set(range(n_folds)) - set(found.tolist()):
+        raise UserError(
+            f"{len(candidates)} training structures do not fill {n_folds} folds; ask for fewer with --folds"
+        )
+    return found.tolist()
+
+
+def stratified_folds(structures: Sequence[Atoms], n_folds: int, seed: int) -> list[int]:
+    """Return the fold of each structure: every group is spread evenly, at random, over the folds."""
+    generator = np.random.default_rng(seed)
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, atoms in enumerate(structures):
+        members[reference.group(atoms)].append(index)
+    shuffled = [index for name in sorted(members) for index in generator.permutation(members[name])]
+    fold = np.empty(len(structures), dtype=int)
+    fold[shuffled] = np.arange(len(structures)) % n_folds
+    return fold.tolist()
 
 
 def _trajectory(atoms: Atoms) -> str:

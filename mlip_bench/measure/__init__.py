@@ -11,6 +11,7 @@ from mlip_bench.measure import (
     eos,
     errors,
     fit,
+    held_out,
     phonons,
     scaling,
     stability,
@@ -40,7 +41,7 @@ __all__ = [
 
 FIT_METRICS = fit.REPORTED.metrics
 
-MODULES = (errors, cost, scaling, stability, direct, phonons, elastic, eos, defects, conductivity)
+MODULES = (errors, held_out, cost, scaling, stability, direct, phonons, elastic, eos, defects, conductivity)
 MEASURES = {module.MEASURE.name: module.MEASURE for module in MODULES}
 
 # Properties of a crystal, which a reference from first principles can have, too.

@@ -68,6 +68,9 @@ class Value:
     error: str | None = None
     note: str | None = None
     """What a reader must know of how a good value came about."""
+    low: float | None = None
+    """With ``high``: the ends of its 95 % interval, where it has one."""
+    high: float | None = None
     implementation: str | None = None
     """Whose code was timed: see :class:`mlip_bench.results.Row`."""
 
@@ -105,6 +108,10 @@ class Subject:
     options: Options = field(default_factory=dict)
     parts: tuple[Path, ...] = ()
     """The folders of the measurement's parts, in order, where it has any."""
+    unfitted: Potential | None = None
+    """A potential with the same hyper-parameters that was not fitted; None of one that was read."""
+    seed: int = 0
+    """Of its fit."""
     checkpoint: Path | None = None
     """A folder in which a part keeps its state and goes on from there."""
 
@@ -166,6 +173,8 @@ class Reported:
     """What it brings to the table of the ranking."""
     note: Callable[["Evidence"], str] = field(default=lambda evidence: "", kw_only=True)
     """What it says below that table."""
+    compared: Callable[["Evidence"], "pd.DataFrame"] | None = field(default=None, kw_only=True)
+    """What sets potentials against each other: columns more for the ranking, a row per potential."""
     adjusted: Callable[["pd.DataFrame"], "pd.DataFrame"] = field(default=lambda rows: rows, kw_only=True)
     """The rows of a run as a report shows them, where that is not as they were measured."""
 
@@ -174,14 +183,16 @@ class Reported:
 class Parts:
     """Work that a measurement draws on: parts that are done side by side, and each kept as it is finished."""
 
-    split: Callable[[Options], Sequence[Options]]
-    """The options of each part from those of the measurement: they decide what a part leaves."""
+    split: Callable[[Options, type[Potential]], Sequence[Options]]
+    """The options of each part, from those of the measurement and the family: they decide what it leaves."""
     name: Callable[[Options], str]
     """What the user reads of a part: ``seed 3``."""
     run: Callable[[Subject, Progress], None]
     """Do the part that the subject's options describe, and leave files in its folder."""
     of_direct_forces: bool = False
     """False where a potential with direct forces has no parts, and the measurement says why."""
+    of_fitted: bool = False
+    """True where a potential that was read has no parts, and the measurement says why."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +208,8 @@ class Measure(Reported):
     """True where nothing else of the run may work meanwhile, because dynamics are run and timed."""
     by_preset: bool = False
     """True where the preset decides how thoroughly it is done."""
+    of_training: bool = False
+    """True where the training data alone is read, and decides the result."""
     of_crystal: bool = False
     """True where a property of the dataset's crystal is measured, which decides the result."""
     options: Callable[[str, Options], Options] = field(default=lambda preset, given: {})

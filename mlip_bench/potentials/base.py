@@ -63,6 +63,8 @@ class Potential(ABC):
     """Of a family with direct forces: the conservative one that differs in nothing else, by its name."""
     stochastic: ClassVar[bool] = True
     """False where a fit has no random choice, so that other seeds give the same potential."""
+    fits_folds_together: ClassVar[bool] = False
+    """True where :meth:`fits_without` costs much less than its fits one by one."""
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     """Where the family can compute: ``cpu``, and ``cuda`` where it has code for GPUs."""
     native_in_lammps: ClassVar[bool] = False

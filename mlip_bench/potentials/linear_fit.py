@@ -5,15 +5,11 @@ number of structures. One set of products is kept per cross-validation fold; the
 the held-out errors on the training data, weighted as they are in the fit.
 """
 
-from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from ase import Atoms
 from scipy import linalg
-
-from mlip_bench.data import reference
 
 # Ridge parameters tried, relative to the largest eigenvalue of the scaled normal matrix. The smallest is the
 # rounding of the products; the largest damps every direction to half and more, and leaves nothing to fit.
@@ -159,15 +155,3 @@ class _Ridge:
         """Return the coefficients (k,) for one ridge parameter."""
         values = np.maximum(self._values, 0) + ridge * self._values[-1]
         return self._scale * (self._vectors @ (self._projected / values))
-
-
-def stratified_folds(structures: Sequence[Atoms], n_folds: int, seed: int) -> list[int]:
-    """Return the fold of each structure: every group is spread evenly, at random, over the folds."""
-    generator = np.random.default_rng(seed)
-    members: dict[str, list[int]] = defaultdict(list)
-    for index, atoms in enumerate(structures):
-        members[reference.group(atoms)].append(index)
-    shuffled = [index for name in sorted(members) for index in generator.permutation(members[name])]
-    fold = np.empty(len(structures), dtype=int)
-    fold[shuffled] = np.arange(len(structures)) % n_folds
-    return fold.tolist()

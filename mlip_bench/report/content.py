@@ -1,5 +1,6 @@
 """What the report says: the rows of a run, what they decide, and the sections that measures make of them."""
 
+import dataclasses
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from mlip_bench.errors import UserError
 from mlip_bench.measure import cost_axes, error_axes, reported
 from mlip_bench.potentials import family, family_names
 from mlip_bench.report import findings
-from mlip_bench.results import BY_GROUP, DESCRIPTION, RESULTS, read_rows, table
+from mlip_bench.results import BY_GROUP, DESCRIPTION, HELD_OUT, RESULTS, TEST, read_rows, table
 from mlip_bench.section.evidence import Evidence, wide
 from mlip_bench.section.fronts import on_front
 from mlip_bench.section.parts import Axis, Section, joined
@@ -58,17 +59,17 @@ class Content:
     @property
     def versus(self) -> str:
         """What the first page sets against what: the heading of its figure."""
-        return f"Test error against {self.evidence.costs[0].quantity}"
+        return f"{self.evidence.split.capitalize()} error against {self.evidence.costs[0].quantity}"
 
     @property
     def lead(self) -> str:
         """What is compared, in one sentence."""
-        price = self.evidence.costs[0].quantity
+        what = f"{self.evidence.split.capitalize()} error against measured {self.evidence.costs[0].quantity}"
         names = list(map(str, self.ranking.index))
         if not self.is_sweep:
-            return f"Test error against measured {price}: {', '.join(names)}."
+            return f"{what}: {', '.join(names)}."
         families = ", ".join(sorted(self.ranking["family"].unique()))
-        return f"Test error against measured {price}: {len(names)} sizes of {families}."
+        return f"{what}: {len(names)} sizes of {families}."
 
     @property
     def title(self) -> str:
@@ -89,14 +90,17 @@ def read(folder: Path) -> Content:
     good = _pooled(rows[rows["error"].isna()])
     for one in reported():
         good = one.adjusted(good)
-    ranking = _ranking(good)
-    evidence = Evidence(folder, run, good, ranking, _known(error_axes(), ranking), cost_axes())
+    split = _deciding(good)
+    ranking = _ranking(good, split)
+    evidence = Evidence(folder, run, good, ranking, _known(error_axes(), ranking), cost_axes(), split)
+    evidence = dataclasses.replace(evidence, ranking=_compared(evidence))
     sections = joined(section for one in reported() for section in one.sections(evidence))
     failures = rows.loc[rows["error"].notna(), ["potential", "measure", "error"]]
     failures = failures.assign(measure=failures["measure"].str.removesuffix(BY_GROUP)).drop_duplicates()
     warnings = [
         *run.get("notes", []),
         *_on_data(run),
+        *_on_choice(evidence),
         *(warning for section in sections for warning in section.warnings),
         *_on_direct_forces(good),
         *_notes_of_values(good),
@@ -112,6 +116,12 @@ def _known(errors: tuple[Axis, ...], ranking: pd.DataFrame) -> tuple[Axis, ...]:
     """Return the first error, and of the others those that any potential has: some predict forces alone."""
     first, *others = errors
     return (first, *(axis for axis in others if ranking[axis.metric].notna().any()))
+
+
+def _compared(evidence: Evidence) -> pd.DataFrame:
+    """Return the ranking with what measures find where they set its potentials against each other."""
+    found = [one.compared(evidence) for one in reported() if one.compared is not None]
+    return pd.concat([evidence.ranking, *found], axis=1).loc[evidence.ranking.index]
 
 
 def _of_data(rows: pd.DataFrame, sha256: str) -> tuple[pd.DataFrame, list[str]]:
@@ -137,11 +147,19 @@ def _pooled(good: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _ranking(good: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per potential with everything that decides, best of the first test error first."""
+def _deciding(good: pd.DataFrame) -> str:
+    """Return the split whose errors decide: what was held out, where every potential has such errors."""
+    rows = good[good["metric"] == error_axes()[0].metric]
+    having = {split: set(rows.loc[rows["split"] == split, "potential"]) for split in (HELD_OUT, TEST)}
+    return HELD_OUT if having[HELD_OUT] and having[TEST] <= having[HELD_OUT] else TEST
+
+
+def _ranking(good: pd.DataFrame, split: str) -> pd.DataFrame:
+    """Return one row per potential with everything that decides, best of the first error of a split first."""
     errors, costs = error_axes(), cost_axes()
     names = [one.name for one in reported() if one.ranked]
-    rows = good[good["measure"].isin(names) & (good["split"].isna() | (good["split"] == "test"))]
+    ranked = good[good["measure"].isin(names)]
+    rows = ranked[ranked["split"].isna() | (ranked["split"] == split)]
     frame = wide(rows, ["potential"])
     keys = [*(axis.metric for axis in (*errors, *costs)), *(c.key for one in reported() for c in one.columns)]
     frame = frame.reindex(columns=list(dict.fromkeys([*frame.columns, *keys])))
@@ -153,8 +171,23 @@ def _ranking(good: pd.DataFrame) -> pd.DataFrame:
     # Of one fit there is no spread over seeds.
     for axis, spreads in [*((axis, over_seeds) for axis in errors), *((axis, within) for axis in costs)]:
         frame[f"{axis.metric}_spread"] = spreads.get(axis.metric, np.nan)
+    for end in ("low", "high"):
+        ends = wide(rows[rows[end].notna()], ["potential"], end)
+        frame = frame.join(ends.add_suffix(f"_{end}"))
+    if split != TEST:
+        frame = frame.join(wide(ranked[ranked["split"] == TEST], ["potential"]).add_suffix(f"_{TEST}"))
     frame["on_front"] = on_front(frame[costs[0].metric], frame[errors[0].metric])
     return frame.sort_values(errors[0].metric)
+
+
+def _on_choice(evidence: Evidence) -> list[str]:
+    """Say where sizes were chosen by test errors: a sweep of an earlier version."""
+    if not evidence.is_sweep or evidence.split == HELD_OUT:
+        return []
+    return [
+        "Front, hyper-volumes and recommendation are chosen by the test errors that are shown, which "
+        "flatters them: this sweep has no errors held out from training (an earlier version made it)."
+    ]
 
 
 def _on_data(run: Mapping[str, Any]) -> list[str]:
@@ -188,8 +221,10 @@ def _notes_of_values(good: pd.DataFrame) -> list[str]:
     noted = good.loc[good["note"].notna(), ["measure", "potential", "split", "note"]].drop_duplicates()
     names: dict[tuple[str, str, str], list[str]] = {}
     for row in noted.itertuples():
+        measure = row.measure.removesuffix(BY_GROUP)
         on = f" on {row.split} data" if isinstance(row.split, str) else ""
-        names.setdefault((row.measure.removesuffix(BY_GROUP), on, row.note), []).append(row.potential)
+        what = (f"{measure} errors", "") if measure == row.split else (measure, on)
+        names.setdefault((*what, row.note), []).append(row.potential)
     return [
         f"{measure} of {several(dict.fromkeys(having))}{on}: {note}."
         for (measure, on, note), having in names.items()

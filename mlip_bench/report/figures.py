@@ -17,16 +17,22 @@ def draw(content: Content) -> list[Figure]:
 
 
 def front(content: Content) -> list[Plot]:
-    """Test error against cost, with the front of the points that no other beats in both."""
+    """Error against cost, with the front of the points that no other beats in both."""
     evidence, axis = content.evidence, content.evidence.costs[0]
     if against.having(evidence, axis.metric).empty:
         return []
-    spread = evidence.ranking[f"{evidence.errors[0].metric}_spread"].notna().any()
-    on_bars = f" Bars: {axis.bars}{', and the spread over seeds' if spread else ''}." if axis.bars else ""
+    first = evidence.errors[0].metric
+    ends = evidence.ranking.get(f"{first}_low")
+    on_errors = ""
+    if ends is not None and ends.notna().any():
+        on_errors = ", and the 95 % interval of the error over structures"
+    elif evidence.ranking[f"{first}_spread"].notna().any():
+        on_errors = ", and the spread over seeds"
+    on_bars = f" Bars: {axis.bars}{on_errors}." if axis.bars else ""
     caption = (
-        f"Test error against {axis.quantity}. The grey line is the Pareto front: nothing measured is both "
-        f"cheaper and better than its points.{against.on_lines(evidence)}{on_bars}{axis.remark(evidence)}"
-        f"{against.remarks(evidence)}"
+        f"{evidence.split.capitalize()} error against {axis.quantity}. The grey line is the Pareto front: "
+        f"nothing measured is both cheaper and better than its points.{against.on_lines(evidence)}{on_bars}"
+        f"{axis.remark(evidence)}{against.remarks(evidence)}"
     )
 
     def tip(row: pd.Series) -> str:

@@ -7,20 +7,46 @@ import mlip_bench
 from mlip_bench.measure import reported
 from mlip_bench.report import fronts
 from mlip_bench.report.content import Content
+from mlip_bench.results import HELD_OUT, TEST
 from mlip_bench.section import tables
 from mlip_bench.section.parts import MISSING, Column, Table
 
 
 def ranking(content: Content) -> Table:
-    """The potentials by the first test error, with what each measure brings, and their size."""
+    """The potentials by the error that decides, with what each measure brings, and their size."""
     first, price = content.evidence.errors[0], content.evidence.costs[0]
-    columns = [column for one in reported() for column in one.columns]
+    columns = [
+        Column("place", "place"),
+        *(
+            Column(f"test {axis.label}", f"{axis.metric}_{TEST}", axis.spec)
+            for axis in content.evidence.errors
+        ),
+        *(column for one in reported() for column in one.columns),
+    ]
     columns.append(Column("parameters", "n_parameters", ".0f"))
-    notes = [f"Test errors. Bold: on the Pareto front of {first.quantity} error and {price.quantity}."]
+    notes = [_on_errors(content)]
+    if "place" in content.ranking:
+        notes.append(
+            f"Place: by {first.quantity} error, from the best that each may have to the worst; each two are "
+            "told apart where chance does as much in one of twenty."
+        )
+    notes.append(f"Bold: on the Pareto front of {first.quantity} error and {price.quantity}.")
     notes += [one.note(content.evidence) for one in reported()]
     return tables.of_potentials(
         content.evidence, "ranking", "potential", content.ranking, columns, filter(None, notes)
     )
+
+
+def _on_errors(content: Content) -> str:
+    """Say whose errors the ranking has, and what they decided."""
+    if content.evidence.split == HELD_OUT:
+        return (
+            "Errors on structures held out from training, in folds: by them everything is chosen. The test "
+            "data was read once, for what was chosen."
+        )
+    if content.is_sweep:
+        return "Test errors."
+    return "Test errors of potentials as they were asked for: none was chosen among sizes by them."
 
 
 def families(content: Content) -> Table:

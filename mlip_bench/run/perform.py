@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlip_bench.data.dataset import Dataset
 from mlip_bench.measure import MEASURES, Subject, fit
-from mlip_bench.potentials import family, load
+from mlip_bench.potentials import Potential, family, load
 from mlip_bench.potentials.base import Progress
 from mlip_bench.results import write_rows
 from mlip_bench.run.plan import TASK_ROWS, Fit, Measurement, Part, Task
@@ -40,8 +40,7 @@ def _(task: Fit, work: Work, threads: int, progress: Progress) -> None:
         values = []
     else:
         store = Store(work.store)
-        potential = family(task.potential.family)(**task.potential.hypers).on(task.device)
-        potential.trusting(task.trust).reading(copies(task, store))
+        potential = _unfitted(task, store)
         train = store.structures(task.data.train)
         values = fit.fit(potential, train, task.seed, work.folder, work.checkpoint, progress)
     wall_s = time.perf_counter() - start
@@ -79,7 +78,22 @@ def subject(task: Measurement, work: Work) -> Subject:
     store = Store(work.store)
     potential = load(store.entry(task.fit)).on(task.fit.device)
     fitted = task.fit.potential.source is None
-    return Subject(potential, dataset(task, store), work.folder, task.preset, fitted, task.options)
+    return Subject(
+        potential,
+        dataset(task, store),
+        work.folder,
+        task.preset,
+        fitted,
+        task.options,
+        unfitted=_unfitted(task.fit, store) if fitted else None,
+        seed=task.fit.seed,
+    )
+
+
+def _unfitted(task: Fit, store: Store) -> Potential:
+    """Return what a fit begins with."""
+    potential = family(task.potential.family)(**task.potential.hypers).on(task.device)
+    return potential.trusting(task.trust).reading(copies(task, store))
 
 
 def dataset(task: Measurement, store: Store) -> Dataset:
@@ -91,7 +105,7 @@ def dataset(task: Measurement, store: Store) -> Dataset:
         name=data.name,
         system=data.system,
         train=[] if is_enough else store.structures(data.train),
-        test=[] if is_enough else store.structures(data.test),
+        test=[] if is_enough or MEASURES[task.measure].of_training else store.structures(data.test),
         crystal=None if data.crystal is None else store.structures(data.crystal)[0],
         origin="the store",
         named=None if data.named is None else store.structures(data.named)[0],

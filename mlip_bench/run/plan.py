@@ -399,6 +399,8 @@ class PotentialTask(Task):
             implementation=value.implementation if value else None,
             revision=self.revision,
             family_revision=family(potential.family).revision,
+            low=value.low if value else None,
+            high=value.high if value else None,
         )
 
 
@@ -501,10 +503,12 @@ class Measurement(PotentialTask):
     @cached_property
     def parts(self) -> tuple["Part", ...]:
         """What is done side by side, where the measure has parts of such a potential."""
-        parts = MEASURES[self.measure].parts
-        if parts is None or not (family(self.of.potential.family).conservative or parts.of_direct_forces):
+        parts, kind = MEASURES[self.measure].parts, family(self.of.potential.family)
+        if parts is None or not (kind.conservative or parts.of_direct_forces):
             return ()
-        return tuple(Part(self, options) for options in parts.split(self.options))
+        if parts.of_fitted and self.of.potential.source is not None:
+            return ()
+        return tuple(Part(self, options) for options in parts.split(self.options, kind))
 
     @property
     def revision(self) -> int:
@@ -530,6 +534,8 @@ class Measurement(PotentialTask):
             decides |= {"crystal": data.crystal, "reference": data.reference}
         elif self.alone:
             decides |= {"sample": data.sample}
+        elif measure.of_training:
+            decides |= {"train": data.train}
         else:
             decides |= {"train": data.train, "test": data.test}
         if self.alone:

@@ -4,6 +4,9 @@ Each family has a ladder of sizes (``potentials/<family>.toml``, key ``ladder``)
 took on mlearn Mo: fit, errors and cost together. What was measured so far on this machine and data corrects
 these estimates; a size whose estimate exceeds what is left of the budget is left out, and named. A size is
 paid for as a whole, one after the other, so that none is fitted that is not timed.
+
+What is chosen among sizes is chosen by errors on structures held out from training. The test data is read at
+the end, for what was chosen alone: the front of error and cost, and the best size of each family.
 """
 
 import dataclasses
@@ -18,13 +21,19 @@ import numpy as np
 
 from mlip_bench.data.dataset import Dataset
 from mlip_bench.errors import UserError
+from mlip_bench.measure import cost_axes, error_axes, errors, held_out, reported
 from mlip_bench.potentials import family, presets
-from mlip_bench.results import BY_GROUP, Row
+from mlip_bench.results import BY_GROUP, Row, table
 from mlip_bench.run.executor import Executor
 from mlip_bench.run.plan import Data, Plan, PotentialPlan, PotentialTask
 from mlip_bench.run.schedule import Outcome, Results, do
+from mlip_bench.section.fronts import on_front
 
-MEASURES = ("errors", "cost")
+# The last reads the test data.
+MEASURES = (held_out.NAME, "cost", errors.MEASURE.name)
+
+# A fit to all folds but one takes as much of a whole one, about.
+SHARE_OF_A_FIT = 0.8
 
 # Atoms in the training structures of mlearn Mo, which the seconds of the ladders belong to: fits take longer
 # with more of them.
@@ -52,6 +61,13 @@ class Swept:
     """Sizes that the budget did not pay for."""
     cut_off: list[Size] = field(default_factory=list)
     """Sizes that were not whole when the budget was spent."""
+    untested: list[str] = field(default_factory=list)
+    """What was chosen and has no test errors, because the budget was spent."""
+
+    @property
+    def n_tasks(self) -> int:
+        """The tasks that were done, finished before, or failed."""
+        return self.outcome.n_done + self.outcome.n_kept + len(self.outcome.failures)
 
     @property
     def notes(self) -> list[str]:
@@ -65,6 +81,7 @@ class Swept:
             "Fitted, but without an error or a cost, so not on the front": list(dict.fromkeys(untimed)),
             "Left out, the budget does not pay for them": [size.potential.name for size in self.left_out],
             "Not finished when the budget was spent": [size.potential.name for size in self.cut_off],
+            "Chosen, but without test errors when the budget was spent": self.untested,
         }
         return [f"{what}: {', '.join(names)}." for what, names in found.items() if names]
 
@@ -112,10 +129,28 @@ def _seeded(size: Size, seed: int) -> Size:
     return Size(potential, size.seconds)
 
 
+def finalists(rows: Sequence[Row]) -> set[tuple[str, str]]:
+    """Return family and SHA-256 of the hyper-parameters of what is chosen by held-out errors.
+
+    That is the front of error and cost, and the best size of each family. Fits that differ in their seed
+    alone count by their means, as in the report.
+    """
+    good = table(row for row in rows if row.error is None)
+    for one in reported():
+        good = one.adjusted(good)
+    key = ["family", "hypers_sha256"]
+    of_held_out = (good["measure"] == held_out.NAME) & (good["metric"] == error_axes()[0].metric)
+    error = good[of_held_out].groupby(key)["value"].mean()
+    price = good[good["metric"] == cost_axes()[0].metric].groupby(key)["value"].mean().reindex(error.index)
+    best = error.groupby("family").idxmin()
+    return {*error.index[on_front(price, error)], *best}
+
+
 class Estimates:
     """Seconds that sizes will take, corrected by what others took."""
 
-    def __init__(self, data: Dataset):
+    def __init__(self, data: Dataset, n_folds: int = 0):
+        self._n_folds = n_folds
         self._scale = sum(map(len, data.train)) / ATOMS_OF_LADDERS
         self._ratios: dict[str, list[float]] = {}
 
@@ -126,12 +161,19 @@ class Estimates:
         ratios = own[-LAST:] or every
         # Data larger than the ladders' takes longer; once something was measured, that says it better.
         correction = float(np.median(ratios)) if ratios else max(1.0, self._scale)
-        return size.seconds * correction
+        return self._expected(size) * correction
+
+    def _expected(self, size: Size) -> float:
+        """Return the seconds of a size with its folds; at most, where the fit is all that takes time."""
+        together = family(size.potential.family).fits_folds_together
+        return size.seconds * (1 if together else 1 + SHARE_OF_A_FIT * self._n_folds)
 
     def learn(self, size: Size, rows: Sequence[Row]) -> None:
         """Keep what a size took, failed tasks included."""
         took = {(row.measure.removesuffix(BY_GROUP), row.started): row.wall_s for row in rows}
-        self._ratios.setdefault(size.potential.family, []).append(sum(took.values()) / size.seconds)
+        folds = sum(row.value or 0.0 for row in rows if row.metric == held_out.SECONDS)
+        ratio = (sum(took.values()) + folds) / self._expected(size)
+        self._ratios.setdefault(size.potential.family, []).append(ratio)
 
 
 class Sweep:
@@ -152,13 +194,14 @@ class Sweep:
         self._plan, self._data, self._executor, self._results = plan, data, executor, results
         self._budget_s, self._say = budget_s, say
         self._start = time.monotonic()
-        self._estimates = Estimates(plan.dataset)
+        n_folds = plan.options[held_out.NAME]["folds"] if held_out.NAME in plan.measures else 0
+        self._estimates = Estimates(plan.dataset, n_folds)
         self._followed: list[Size] = []
         self._left_out: list[Size] = []
 
     def run(self, sizes: Sequence[Size]) -> Swept:
         """Do the sizes that are finished already, which cost nothing, and then what the budget pays for."""
-        tasks = {size.potential.name: self._plan.tasks_of(size.potential, self._data) for size in sizes}
+        tasks = {size.potential.name: self._first_of(size) for size in sizes}
         kept = self._kept(sizes)
         self._do(kept, tasks)
         to_do = [size for size in sizes if size not in kept]
@@ -171,9 +214,37 @@ class Sweep:
                 n_next = self._executor.jobs  # on a cluster it is another number each time
                 self._do(self.affordable(to_do[:n_next]), tasks)
                 to_do = to_do[n_next:]
+            untested = self._test(self._chosen(tasks))
         finally:
             deadline.cancel()
-        return self._swept(tasks)
+        return dataclasses.replace(self._swept(tasks), untested=untested)
+
+    def _first_of(self, size: Size) -> list[PotentialTask]:
+        """Return the tasks of a size but the one that reads the test data."""
+        return [
+            task
+            for task in self._plan.tasks_of(size.potential, self._data)
+            if task.kind != errors.MEASURE.name
+        ]
+
+    def _chosen(self, tasks: Mapping[str, Sequence[PotentialTask]]) -> list[Size]:
+        """Return the sizes on the front of held-out error and cost, and the best of each family."""
+        rows = [row for size in self._followed for row in self._rows(tasks[size.potential.name])]
+        chosen = finalists(rows)
+        return [size for size in self._followed if (size.potential.family, size.potential.sha256) in chosen]
+
+    def _test(self, sizes: Sequence[Size]) -> list[str]:
+        """Measure test errors; return the names of the potentials that the budget left without."""
+        wanted = [
+            task
+            for size in sizes
+            for task in self._plan.tasks_of(size.potential, self._data)
+            if task.kind == errors.MEASURE.name
+        ]
+        self._results.expect(wanted)
+        do(wanted, self._executor, self._results)
+        ended = {*self._results.finished, *self._results.failed}
+        return [task.fit.potential.name for task in wanted if task not in ended]
 
     @property
     def _left_s(self) -> float:
@@ -191,8 +262,7 @@ class Sweep:
 
     def _kept(self, sizes: Sequence[Size]) -> list[Size]:
         """Return the sizes that need not be done."""
-        tasks = {size.potential.name: self._plan.tasks_of(size.potential, self._data) for size in sizes}
-        return [size for size in sizes if all(map(self._executor.has, tasks[size.potential.name]))]
+        return [size for size in sizes if all(map(self._executor.has, self._first_of(size)))]
 
     def refuse_too_small(self, sizes: Sequence[Size]) -> None:
         """Raise :class:`UserError` where the budget pays for nothing and nothing was done before."""

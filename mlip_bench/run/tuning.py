@@ -32,12 +32,12 @@ from scipy.stats.qmc import LatinHypercube
 
 from mlip_bench.data import reference
 from mlip_bench.data.dataset import Dataset
+from mlip_bench.data.splits import stratified_folds
 from mlip_bench.errors import NotFinite, UserError
 from mlip_bench.measure import elastic, first_principles
 from mlip_bench.measure.errors import comparison, summary
 from mlip_bench.potentials import family, presets
 from mlip_bench.potentials.base import Progress, silent
-from mlip_bench.potentials.linear_fit import stratified_folds
 from mlip_bench.results import write_atomically
 from mlip_bench.run.executor import Done, Executor, TaskFailed
 from mlip_bench.run.perform import copies, do

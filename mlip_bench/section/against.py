@@ -39,8 +39,11 @@ def draw(evidence: Evidence, name: str, key: str, label: str, tip: Callable[[pd.
                 for (name, row), is_told in zip(own.iterrows(), told, strict=True)
             ]
             _draw_points(evidence, sketch, axes, str(family), own, key, error.metric, tips)
-        axes.set(xlabel=label, ylabel=f"test {error.label}")
-        scales(axes, ranking[key], ranking[error.metric])
+        axes.set(xlabel=label, ylabel=f"{evidence.split} {error.label}")
+        ends = [
+            ranking[f"{error.metric}_{end}"] for end in ("low", "high") if f"{error.metric}_{end}" in ranking
+        ]
+        scales(axes, ranking[key], pd.concat([ranking[error.metric], *ends]))
         if evidence.is_sweep:
             _draw_family_lines(evidence, sketch, axes, ranking, key, error.metric)
         else:
@@ -99,16 +102,22 @@ def _draw_points(
 ) -> None:
     """Draw the potentials of a family with their bars."""
     look, x, y = evidence.style(family), own[key], own[metric]
-    for spread, along_x in ((f"{key}_spread", True), (f"{metric}_spread", False)):
-        barred = own[own[spread].notna()] if spread in own else own.iloc[:0]
-        if len(barred):
-            x_half, y_half = (barred[spread], 0.0) if along_x else (0.0, barred[spread])
-            across, up = (
-                (barred[of] - half, barred[of] + half) for of, half in ((key, x_half), (metric, y_half))
-            )
+    for of, along_x in ((key, True), (metric, False)):
+        low, high = _ends(own, of)
+        barred = low.notna()
+        if barred.any():
+            across, up = ((low, high), (y, y)) if along_x else ((x, x), (low, high))
+            across, up = ((one[barred], other[barred]) for one, other in (across, up))
             sketch.segments(axes, across, up, family, color=look["color"], linewidth=1)
     size = 6 if evidence.is_sweep else 9
     sketch.points(axes, x, y, tips, family, markersize=size, zorder=3, **look)
+
+
+def _ends(own: pd.DataFrame, key: str) -> tuple[pd.Series, pd.Series]:
+    """Return where the bars of a number end: at its interval, or else at its spread; NaN without either."""
+    spread = own.get(f"{key}_spread", pd.Series(np.nan, own.index))
+    low, high = (own.get(f"{key}_{end}", pd.Series(np.nan, own.index)) for end in ("low", "high"))
+    return low.fillna(own[key] - spread), high.fillna(own[key] + spread)
 
 
 def _draw_family_lines(

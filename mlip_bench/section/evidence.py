@@ -28,11 +28,15 @@ class Evidence:
     """The measured numbers: all rows without an error, as ``results.Row`` describes them."""
     ranking: pd.DataFrame
     """One row per potential, best first: the numbers that each has one of, by metric, with ``family``,
-    ``n_parameters``, ``on_front``, and a column ``<metric>_spread`` for what is drawn with bars."""
+    ``n_parameters``, ``on_front``, columns ``<metric>_spread`` for what is drawn with bars, and
+    ``<metric>_low`` and ``<metric>_high`` for what has an interval. Where held-out errors decide, those on
+    the test data stand beside them as ``<metric>_test``."""
     errors: tuple[Axis, ...] = ()
     """The errors that potentials are ranked by, the first before all."""
     costs: tuple[Axis, ...] = ()
     """What they are paid with; the first decides the front."""
+    split: str = "test"
+    """Whose errors stand in the ranking and decide: ``held-out`` from training, or ``test``."""
 
     def of(self, measure: str) -> pd.DataFrame:
         """Return the rows of a measure."""
@@ -100,6 +104,6 @@ class Evidence:
         return {"color": color, "marker": marker, "markeredgecolor": "white", "markeredgewidth": 0.6}
 
 
-def wide(rows: pd.DataFrame, index: list[str]) -> pd.DataFrame:
+def wide(rows: pd.DataFrame, index: list[str], values: str = "value") -> pd.DataFrame:
     """Return rows side by side: a column per metric; what is there several times as its mean."""
-    return rows.pivot_table(index=index, columns="metric", values="value", sort=False)
+    return rows.pivot_table(index=index, columns="metric", values=values, sort=False)

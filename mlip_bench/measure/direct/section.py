@@ -14,6 +14,7 @@ import pandas as pd
 from mlip_bench.measure.direct import MEASURE
 from mlip_bench.measure.errors import ranking
 from mlip_bench.potentials import family, family_names
+from mlip_bench.results import TEST
 from mlip_bench.section.drawing import Sketch, new_sketch, plain_numbers
 from mlip_bench.section.evidence import Evidence
 from mlip_bench.section.looks import GUIDE, INK
@@ -201,8 +202,10 @@ def _rows(evidence: Evidence) -> list[tuple[Quantity, str, pd.Series]]:
     wide = measured(evidence)
     found = []
     for quantity in ERRORS:
-        if quantity.key in evidence.ranking:
-            values = evidence.ranking[quantity.key].reindex(wide.columns)
+        # Where held-out errors decide, those on the test data stand beside them.
+        key = f"{quantity.key}_{TEST}" if evidence.split != TEST else quantity.key
+        if key in evidence.ranking:
+            values = evidence.ranking[key].reindex(wide.columns)
             if values.notna().any():
                 found.append((quantity, quantity.heading, values))
     for quantity in MEASURED:

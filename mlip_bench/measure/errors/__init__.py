@@ -9,6 +9,7 @@ another level of theory's. Its energies have errors as they are and, beside them
 the least squares of reference minus prediction on the composition of the training structures alone.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -19,8 +20,10 @@ from mlip_bench.data import reference
 from mlip_bench.errors import LammpsError, UserError
 from mlip_bench.measure import stress_doubt
 from mlip_bench.measure.base import Measure, Metric, Subject, Value, beside
-from mlip_bench.measure.errors import ranking
+from mlip_bench.measure.errors import intervals, ranking
+from mlip_bench.measure.errors.intervals import Ratio
 from mlip_bench.potentials.base import Potential, Prediction, Progress
+from mlip_bench.results import TEST, TRAIN
 
 PREDICTIONS = "predictions.npz"
 
@@ -64,7 +67,7 @@ METRICS = {
     "not_predicted": Metric("structures", "structures that the potential failed on, kept out of the errors"),
 }
 
-SPLITS = ("train", "test")
+SPLITS = (TRAIN, TEST)
 
 
 @dataclass
@@ -79,6 +82,11 @@ class Predicted:
     predicts: frozenset[str] = Potential.predicts
     """What the family predicts at all."""
 
+    def renumber(self, numbers: Sequence[int]) -> None:
+        """Give the structures other numbers: ``numbers`` has those of all that were to be predicted."""
+        self.numbers = [numbers[number - 1] for number in self.numbers]
+        self.failed = {numbers[number - 1]: reason for number, reason in self.failed.items()}
+
     @property
     def non_finite(self) -> dict[int, str]:
         """Which quantities of structures are not finite, by their numbers."""
@@ -88,7 +96,7 @@ class Predicted:
 
 def run(subject: Subject, progress: Progress) -> list[Value]:
     """Predict both splits, keep the predictions, and return the errors of each split and group."""
-    parts = {"train": subject.dataset.train, "test": subject.dataset.test}
+    parts = {TRAIN: subject.dataset.train, TEST: subject.dataset.test}
     kept: dict[str, np.ndarray] = {}
     values: list[Value] = []
     total = sum(len(structures) for structures in parts.values())
@@ -105,13 +113,7 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
         table = comparison(predicted.structures, predicted.predictions, predicted.numbers)
         kept |= {f"{split}_{key}": value for key, value in table.items()}
         values += counts(predicted, split)
-        for group in _groups_of(table):
-            errors = summary(table, group)
-            noted = {"stress_rmse": stress_doubt.doubt(table)} if group is None else {}
-            values += [
-                Value(metric, value, split=split, group=group, note=noted.get(metric))
-                for metric, value in errors.items()
-            ]
+        values += with_intervals(_errors(table, split), table, split)
         values += _lacking(table, predicted, split)
         if not subject.fitted and subject.potential.predicts_energy:
             # The training data comes first, and it alone decides.
@@ -119,6 +121,49 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
             values += shifted_errors(predicted, table, shift, split)
     np.savez_compressed(subject.folder / PREDICTIONS, **kept)  # type: ignore[arg-type]  # names are ours
     return values
+
+
+def _errors(table: dict[str, np.ndarray], split: str) -> list[Value]:
+    """Return the errors of a split and of its groups."""
+    values = []
+    for group in _groups_of(table):
+        noted = {"stress_rmse": stress_doubt.doubt(table)} if group is None else {}
+        values += [
+            Value(metric, value, split=split, group=group, note=noted.get(metric))
+            for metric, value in summary(table, group).items()
+        ]
+    return values
+
+
+def errors_of(predicted: Predicted) -> list[Value]:
+    """Return the errors of structures that nothing was fitted to, with intervals."""
+    table = comparison(predicted.structures, predicted.predictions, predicted.numbers)
+    return with_intervals([Value(*error) for error in summary(table).items()], table, TEST)
+
+
+def with_intervals(values: Sequence[Value], table: dict[str, np.ndarray], split: str) -> list[Value]:
+    """Return the errors of a split, those of all its structures with intervals, or a note why there is none.
+
+    Training errors have none: they are of the structures that the potential was fitted to, not of others.
+    """
+    if split == TRAIN:
+        return list(values)
+    quantities = {value.metric.split("_")[0] for value in values}
+    ratios = {quantity: intervals.of_errors(table, quantity) for quantity in quantities}
+    return [
+        value if value.group is not None else _with_interval(value, *ratios[value.metric.split("_")[0]])
+        for value in values
+    ]
+
+
+def _with_interval(value: Value, squares: Ratio, absolutes: Ratio) -> Value:
+    """Return an error with its interval; an RMSE is the root of a ratio."""
+    is_root = "_rmse" in value.metric
+    ratio = squares if is_root else absolutes
+    notes = [value.note, intervals.remark(ratio)]
+    ends = intervals.interval(ratio)
+    low, high = (None, None) if ends is None else (float(np.exp(end / (1 + is_root))) for end in ends)
+    return dataclasses.replace(value, low=low, high=high, note="; ".join(filter(None, notes)) or None)
 
 
 def _groups_of(table: dict[str, np.ndarray]) -> list[str | None]:
@@ -165,13 +210,17 @@ def shifted_errors(
     shifts = shares @ np.array([shift[symbol] for symbol in species]) / shares.sum(axis=1)
     pairs = table["energy"][known].copy()
     pairs[:, 1] += MEV * shifts
-    moved = {"energy": pairs, "energy_group": table["energy_group"][known]}
+    moved = {
+        "energy": pairs,
+        "energy_group": table["energy_group"][known],
+        "extrapolating": table["extrapolating"][known],
+    }
     for group in _groups_of(moved):
-        errors = summary(moved, group)
         values += [
             Value(f"{metric}_shifted", value, split=split, group=group, note=note if group is None else None)
-            for metric, value in errors.items()
+            for metric, value in summary(moved, group).items()
         ]
+    values = with_intervals(values, moved, split)
     if values or not len(table["energy"]):
         return values
     reason = f"{split}: no energy after a shift per element ({note or 'no predicted energy is finite'})"
@@ -260,10 +309,11 @@ def comparison(
 
     ``energy`` has one row per structure, ``force`` one per component, ``stress`` six per structure that has
     a reference; the columns are reference and prediction. ``extrapolating`` has one row per structure: its
-    number (from 1, in the list unless ``numbers`` gives it), its atoms, and how many of them extrapolate.
-    Isolated atoms are left out.
+    number (from 1, in the list unless ``numbers`` gives it), its atoms, and how many of them extrapolate;
+    ``stress_number`` has the numbers of those with a reference of the stress. Isolated atoms are left out.
     """
     energy, force, stress, extrapolating = [], [], [], []
+    stress_number: list[int] = []
     groups: dict[str, list[str]] = {"energy": [], "force": [], "stress": []}
     numbers = range(1, len(structures) + 1) if numbers is None else numbers
     for number, atoms, prediction in zip(numbers, structures, predictions, strict=True):
@@ -279,10 +329,12 @@ def comparison(
         if reference_stress is not None:
             stress.append(np.column_stack([reference_stress, prediction.stress]))
             groups["stress"] += [group] * 6
+            stress_number.append(number)
     return {
         "energy": MEV * np.array(energy).reshape(-1, 2),
         "force": MEV * np.concatenate([np.empty((0, 2)), *force]),
         "stress": GPA * np.concatenate([np.empty((0, 2)), *stress]),
+        "stress_number": np.array(stress_number, dtype=int),
         "extrapolating": np.array(extrapolating, dtype=int).reshape(-1, 3),
     } | {f"{quantity}_group": np.array(names, dtype=str) for quantity, names in groups.items()}
 
@@ -308,10 +360,11 @@ MEASURE = Measure(
     "errors",
     METRICS,
     run,
-    revision=2,
-    packages=("ase", "numpy"),
+    revision=3,
+    packages=("ase", "numpy", "scipy"),
     sections=beside(__name__),
     ranked=True,
     errors=(ranking.FORCE, ranking.ENERGY),
     columns=ranking.COLUMNS,
+    compared=beside(__name__, "compared"),
 )

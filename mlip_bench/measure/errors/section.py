@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from mlip_bench.measure.errors import MEASURE, ranking
+from mlip_bench.measure.errors import MEASURE, intervals, ranking
+from mlip_bench.measure.errors.standing import Kept, standing, sums_of
+from mlip_bench.results import HELD_OUT
 from mlip_bench.section import against, tables
 from mlip_bench.section.drawing import Sketch, label_points, new_sketch, scales
 from mlip_bench.section.evidence import Evidence, wide
 from mlip_bench.section.looks import GUIDE
-from mlip_bench.section.parts import Axis, Part, Plot, Section, Table
+from mlip_bench.section.parts import MISSING, Axis, Part, Plot, Section, Table
 
 # More points than this per parity panel only make the file large; a fixed random choice is drawn.
 MOST_PARITY_POINTS = 1500
@@ -32,9 +34,11 @@ QUANTITIES = (("energy", "energy (meV/atom)"), ("force", "force (meV/Å)"), ("st
 def sections(evidence: Evidence) -> list[Section]:
     """Return the sections that the rows have data for."""
     found = [Section("", warnings=_warnings(evidence))]
+    if certain := certainty(evidence):
+        found.append(Section("How sure the errors are", [certain], place=9))
     if not evidence.of(MEASURE.name).empty:
         parts: list[Part] = [*_parameters(evidence), train_errors(evidence)]
-        found.append(Section("Training against test error", parts, place=10))
+        found.append(Section(f"Training against {evidence.split} error", parts, place=10))
     if quantities := _with_parity(evidence):
         found.append(Section("Parity", [_parity(evidence, quantities)], place=30))
     frame = errors_by_group(evidence)
@@ -47,7 +51,35 @@ def sections(evidence: Evidence) -> list[Section]:
     return found
 
 
+def compared(evidence: Evidence) -> pd.DataFrame:
+    """Return the place of each potential by the first error, and what sets it beside the best."""
+    names = evidence.ranking.dropna(subset=[ranking.FORCE.metric]).index
+    return standing(_kept(evidence), list(map(str, names)), evidence.split)
+
+
+def _kept(evidence: Evidence) -> Kept:
+    """Return the predictions whose errors decide, by potential."""
+    return evidence.curves(HELD_OUT) if evidence.split == HELD_OUT else evidence.predictions
+
+
 def _warnings(evidence: Evidence) -> list[str]:
+    return [*_on_extrapolation(evidence), *_on_places(evidence)]
+
+
+def _on_places(evidence: Evidence) -> list[str]:
+    """Say which potentials have no place, because nobody knows their errors by structure."""
+    known = evidence.ranking.dropna(subset=[ranking.FORCE.metric])
+    if "place" in known or len(known) < 2:
+        return []
+    kept = _kept(evidence)
+    without = [name for name in map(str, known.index) if sums_of(kept, name, evidence.split) is None]
+    return [
+        f"Potentials are not compared with each other: predictions of {tables.several(without)} were not "
+        "kept by structure (rows of an earlier version); the same command makes them."
+    ]
+
+
+def _on_extrapolation(evidence: Evidence) -> list[str]:
     rows = evidence.of(MEASURE.name)
     outside = rows[(rows["metric"] == "extrapolating_atoms") & (rows["split"] == "test")]
     if outside.empty:
@@ -75,6 +107,61 @@ def train_errors(evidence: Evidence) -> Table:
     notes = ["Errors on the training data."]
     frame = training(evidence)
     return tables.of_potentials(evidence, "training-errors", "potential", frame, ranking.COLUMNS, notes)
+
+
+def certainty(evidence: Evidence) -> Table | None:
+    """Errors with their intervals, and each potential beside the best; None without intervals."""
+    ranked = evidence.ranking
+    having = [column for column in ranking.COLUMNS if column.key.endswith("_rmse")]
+    having = [one for one in having if f"{one.key}_low" in ranked and ranked[f"{one.key}_low"].notna().any()]
+    if not having:
+        return None
+    headings = ["potential", *(column.heading for column in having)]
+    compares = "over_best" in ranked and ranked["over_best"].notna().any()
+    if compares:
+        headings += [
+            f"{ranking.FORCE.quantity} error over the best",
+            f"{evidence.split} structures to decide",
+        ]
+    rows = []
+    for name, row in ranked.iterrows():
+        cells = [str(name)]
+        for column in having:
+            mark = column.mark.sign if column.mark and column.mark.of(evidence, str(name)) else ""
+            cells.append(_with_ends(row, column.key, column.spec, mark))
+        rows.append([*cells, *([_with_ends(row, "over_best", ".2f"), _needed(row)] if compares else [])])
+    note = (
+        "In brackets: 95 % intervals over structures, drawn again within their groups (bootstrap-t on the "
+        "logarithm). They hold for more structures of the same kinds, not for other kinds. "
+    )
+    marks = [
+        one.mark for one in having if one.mark and any(one.mark.sign in cell for row in rows for cell in row)
+    ]
+    note += "".join(f"{mark.note(evidence)} " for mark in marks)
+    if compares:
+        note += (
+            "Over the best: ratio of both RMSE on the same structures; to decide: how many structures more "
+            f"would tell both apart with a probability of {100 * intervals.POWER:.0f} %, if the ratio is "
+            "what it seems."
+        )
+    return Table(headings, rows, note=note, families=tuple(ranked["family"]), name="intervals")
+
+
+def _with_ends(row: pd.Series, key: str, spec: str, mark: str = "") -> str:
+    """Write a number with its mark, and the ends of its interval, where it has one."""
+    value, low, high = (row.get(name, np.nan) for name in (key, f"{key}_low", f"{key}_high"))
+    ends = "" if pd.isna(low) else f" ({low:{spec}} to {high:{spec}})"
+    return tables.number(value, spec) + (mark if pd.notna(value) else "") + ends
+
+
+def _needed(row: pd.Series) -> str:
+    """Write how many structures more would tell a potential from the best."""
+    needed = row.get("needed", np.nan)
+    if pd.isna(needed):
+        return MISSING
+    if needed == 0:
+        return "decided"
+    return tables.about(needed)
 
 
 def errors_by_group(evidence: Evidence) -> pd.DataFrame:
@@ -135,7 +222,7 @@ def _parameters(evidence: Evidence) -> list[Plot]:
     if evidence.ranking[ranking.FORCE.metric].isna().all():
         return []
     caption = (
-        "Training error (hollow) and test error (filled) against the number of parameters."
+        f"Training error (hollow) and {evidence.split} error (filled) against the number of parameters."
         f"{against.on_told(evidence)}{ranking.on_shift(evidence)}"
     )
     return [Plot("parameters", caption, lambda: _draw_parameters(evidence))]
@@ -143,7 +230,9 @@ def _parameters(evidence: Evidence) -> list[Plot]:
 
 def _draw_parameters(evidence: Evidence) -> Sketch:
     measured = evidence.ranking.dropna(subset=[ranking.FORCE.metric])
-    train = training(evidence)
+    train = training(evidence).reindex(
+        evidence.ranking.index
+    )  # of what held-out errors left out, there is none
     sketch = new_sketch("parameters", 7.4, 3.5 if evidence.is_sweep else 3.1)
     panels = _panels(measured)
     for axes, error in zip(sketch.canvas.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
@@ -180,7 +269,7 @@ def _draw_joined(
     sketch.segments(axes, (x, x), both, family, color=look["color"], linewidth=1, zorder=1)
     told = against.told_of(evidence, x, own[metric])
     hollow = look | {"markerfacecolor": "white", "markeredgecolor": look["color"]}
-    for values, what, marker in zip(both, ("training", "test"), (hollow, look), strict=True):
+    for values, what, marker in zip(both, ("training", evidence.split), (hollow, look), strict=True):
         there = values.notna()
         tips = [
             f"{name}, {what}: {values[name]:.3g} ({x[name]:.0f} parameters)" if is_told else ""

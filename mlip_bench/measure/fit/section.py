@@ -1,4 +1,4 @@
-"""Fits in the report: time, memory, and the test error against the time."""
+"""Fits in the report: time, memory, and the error against the time."""
 
 import pandas as pd
 
@@ -23,9 +23,8 @@ def sections(evidence: Evidence) -> list[Section]:
 
 
 def _against_time(evidence: Evidence) -> Plot:
-    caption = (
-        f"Test error against the time of the fit.{against.on_lines(evidence)}{against.remarks(evidence)}"
-    )
+    remarks = f"{against.on_lines(evidence)}{against.remarks(evidence)}"
+    caption = f"{evidence.split.capitalize()} error against the time of the fit.{remarks}"
     label = "time of the fit (s)"
     return Plot("training", caption, lambda: against.draw(evidence, "training", TIME, label, _tip))
 

@@ -28,11 +28,12 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 from mlip_bench.data import reference
+from mlip_bench.data.splits import stratified_folds
 from mlip_bench.errors import UserError, did_you_mean
 from mlip_bench.lammps.style import LammpsStyle
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require, silent
 from mlip_bench.potentials.heat_flux import EdgeGradients
-from mlip_bench.potentials.linear_fit import NormalEquations, at_edge, stratified_folds
+from mlip_bench.potentials.linear_fit import NormalEquations, at_edge
 from mlip_bench.potentials.memory import DOUBLE, refuse_too_much
 from mlip_bench.potentials.snap import files
 from mlip_bench.potentials.snap.components import equalised, n_components
@@ -98,6 +99,7 @@ class SNAP(Potential):
     native_suffix: ClassVar[str] = ".snapcoeff"
     more_suffixes: ClassVar[tuple[str, ...]] = files.DEFINITIONS
     stochastic: ClassVar[bool] = False
+    fits_folds_together: ClassVar[bool] = True
     native_in_lammps: ClassVar[bool] = True
     quadratic: ClassVar[bool] = False
 
