@@ -72,17 +72,18 @@ def rows(folder):
 
 def assert_equal(found, expected):
     """Kernels that two processes compile for themselves differ in the order of operations: by rounding."""
-    assert [dataclasses.replace(row, value=None, spread=None) for row in found] == [
-        dataclasses.replace(row, value=None, spread=None) for row in expected
+    numbers_of = ("value", "spread", "low", "high")
+    assert [dataclasses.replace(row, **dict.fromkeys(numbers_of)) for row in found] == [
+        dataclasses.replace(row, **dict.fromkeys(numbers_of)) for row in expected
     ]
-    for of in ("value", "spread"):
+    for of in numbers_of:
         numbers = [[getattr(row, of) or 0.0 for row in rows] for rows in (found, expected)]
         assert numbers[0] == pytest.approx(numbers[1], rel=1e-9, abs=1e-9)
 
 
 def do_sweep(data, executor, folder):
     sizes = [sweep.Size(PotentialPlan(name, name, hypers), 1.0) for name, hypers in TINY]
-    plan = Plan(data, (), ("errors",))
+    plan = Plan(data, (), ("held-out", "errors"), given={"held-out": {"folds": 2}})
     known = Data.of(data, executor.store.put_structures)
     one = sweep.Sweep(plan, known, executor, Results(folder), 1e6, print)
     done = one.run(sizes)
@@ -91,15 +92,16 @@ def do_sweep(data, executor, folder):
 
 
 @pytest.fixture(scope="module")
-def rows_of_this_machine(embedded, tmp_path_factory):
+def of_this_machine(embedded, tmp_path_factory):
+    """The rows of the sweep on this machine, and how many tasks were done."""
     folder = tmp_path_factory.mktemp("here")
     with LocalExecutor(Store(folder / STORE), 2) as executor:
-        do_sweep(embedded, executor, folder / "run")
-    return rows(folder / "run")
+        outcome = do_sweep(embedded, executor, folder / "run")
+    return rows(folder / "run"), outcome.n_done
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["sent", "in place"])
-def test_rows_are_those_of_this_machine(shared, embedded, address, store, rows_of_this_machine, tmp_path):
+def test_rows_are_those_of_this_machine(shared, embedded, address, store, of_this_machine, tmp_path):
     received = []
     with Cluster(address, store.folder, print) as cluster:
         if not shared:
@@ -112,11 +114,12 @@ def test_rows_are_those_of_this_machine(shared, embedded, address, store, rows_o
             run(function, *arguments, **options),
         )[1]
         with Soon(store, cluster, []) as executor:
-            assert do_sweep(embedded, executor, tmp_path / "run").n_done == 2 * len(TINY)
+            assert do_sweep(embedded, executor, tmp_path / "run").n_done == of_this_machine[1]
         # The data goes once to each worker, and not at all where it is there.
         assert len(received) == len(set(received))
         assert bool(received) is not shared
-    assert_equal(rows(tmp_path / "run"), rows_of_this_machine)
+    assert_equal(rows(tmp_path / "run"), of_this_machine[0])
+    assert {row.measure for row in rows(tmp_path / "run")} >= {"fit", "held-out", "errors"}
     assert {row.family for row in rows(tmp_path / "run")} == {name for name, _ in TINY}
 
 
@@ -190,6 +193,7 @@ def test_a_worker_that_is_lost_before_it_has_its_task_is_not_waited_for(cluster,
         assert executor.lost.gone
 
 
+@pytest.mark.slow
 def test_a_task_that_ends_every_worker_is_given_up(cluster, store):
     with Soon(store, cluster, []) as executor:
         deadly, other = executor.submit(Counting("deadly", 50, 3)), executor.submit(Counting("other", 50))

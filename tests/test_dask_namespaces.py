@@ -145,7 +145,7 @@ def sizes(number):
 @pytest.mark.slow
 def test_a_sweep_ends_whole_while_its_workers_are_lost(network, embedded, tmp_path):
     store, watcher, wanted = Store(tmp_path / STORE), Counted(), []
-    plan, known = Plan(embedded, (), ("errors",)), Data.of(embedded, store.put_structures)
+    plan, known = Plan(embedded, (), ("eos",)), Data.of(embedded, store.put_structures)
     command = ("scheduler", "--host", f"{NETWORK}.1", "--port", PORT, "--no-dashboard")
     with (
         started(*command),

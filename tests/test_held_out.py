@@ -237,6 +237,7 @@ def test_a_potential_that_was_read_has_no_held_out_errors(run_folder, do_plan, t
 # -- in a sweep ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_sweep_reads_the_test_data_for_what_was_chosen_alone(tmp_path):
     """The front and the best of each family by held-out errors have test errors, others none."""
     from command import mlip_bench

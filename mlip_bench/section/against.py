@@ -115,9 +115,12 @@ def _draw_points(
 
 def _ends(own: pd.DataFrame, key: str) -> tuple[pd.Series, pd.Series]:
     """Return where the bars of a number end: at its interval, or else at its spread; NaN without either."""
-    spread = own.get(f"{key}_spread", pd.Series(np.nan, own.index))
-    low, high = (own.get(f"{key}_{end}", pd.Series(np.nan, own.index)) for end in ("low", "high"))
-    return low.fillna(own[key] - spread), high.fillna(own[key] + spread)
+    missing = pd.Series(np.nan, own.index)
+    low, high, spread = (
+        own.get(f"{key}_{what}", missing).astype(float) for what in ("low", "high", "spread")
+    )
+    value = own[key].astype(float)
+    return low.where(low.notna(), value - spread), high.where(high.notna(), value + spread)
 
 
 def _draw_family_lines(

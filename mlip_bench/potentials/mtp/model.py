@@ -64,7 +64,15 @@ class MTP(Potential):
 
     family: ClassVar[str] = "mtp"
     revision: ClassVar[int] = 2
-    packages: ClassVar[tuple[str, ...]] = ("ase", "matscipy", "motep", "numba", "numpy", "scipy")
+    packages: ClassVar[tuple[str, ...]] = (
+        "ase",
+        "llvmlite",
+        "matscipy",
+        "motep",
+        "numba",
+        "numpy",
+        "scipy",
+    )
     look: ClassVar[tuple[str, str] | None] = ("#CC79A7", "v")
     native_suffix: ClassVar[str] = ".mtp"
 
