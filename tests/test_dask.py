@@ -65,7 +65,9 @@ def rows(folder):
     read = read_rows(folder / "results.jsonl")
     plain = [dataclasses.replace(row, started="", wall_s=0.0, threads=0) for row in read]
     return [
-        dataclasses.replace(row, value=None, spread=None, note=None) if row.measure == "fit" else row
+        dataclasses.replace(row, value=None, spread=None, note=None)
+        if row.measure == "fit" or row.unit == "s"
+        else row
         for row in plain
     ]
 
