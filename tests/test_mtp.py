@@ -207,7 +207,7 @@ def test_rows_are_derivatives_by_all_coefficients(alloys):
 
     rows = row_kernel.rows(
         *lists, atoms.get_volume(), *shape, state.radial, tables.by_moment(linear), tables.mapping,
-        True, *tables.indices, *tables.branches,
+        True, tables.indices, tables.branches,
     )  # fmt: skip
     for index in range(tables.n_scalars):
         np.testing.assert_allclose(
@@ -234,7 +234,7 @@ def test_the_linear_coefficients_are_the_least_squares_solution(alloys):
         columns = row_kernel.rows(
             edges.first, edges.neighbours, edges.species, one.vectors, one.volume, tables.scaling,
             tables.least, tables.cutoff, state.radial, tables.by_moment(linear[2:]), tables.mapping,
-            False, *tables.indices, *tables.branches,
+            False, tables.indices, tables.branches,
         )[: tables.n_scalars]  # fmt: skip
         species = np.zeros((2, columns.shape[1]))
         species[:, 0] = one.counts

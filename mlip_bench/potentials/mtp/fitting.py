@@ -175,7 +175,7 @@ def assemble(
         rows = row_kernel.rows(
             edges.first, edges.neighbours, edges.species, one.vectors, one.volume, tables.scaling,
             tables.least, tables.cutoff, state.radial, linear, tables.mapping, with_radial,
-            *tables.indices, *tables.branches,
+            tables.indices, tables.branches,
         )  # fmt: skip
         species = np.zeros((n_species, rows.shape[1]))
         species[:, 0] = one.counts

@@ -7,6 +7,8 @@ of f_μ; run forwards, and with them the derivatives of the whole energy backwar
 (forward over reverse), and the gradient with them.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
@@ -21,6 +23,7 @@ from mlip_bench.potentials.mtp.kernel import (
     set_monomials,
     tensor_moments,
 )
+from mlip_bench.potentials.mtp.tables import Branches, Indices
 
 # Edges whose derivatives are side by side, and columns that go through the products side by side.
 BLOCK = 16
@@ -33,27 +36,45 @@ ATOMS = 8
 SUMS = 9
 
 
+class Surroundings(NamedTuple):
+    """The edges of ATOMS atoms within the cutoff, and what fills up the last block."""
+
+    counts: np.ndarray
+    """(ATOMS,) those that count"""
+    inside: np.ndarray
+    """(ATOMS, n_edges) where they stand among all edges of their atom"""
+    unit: np.ndarray
+    """(ATOMS, 3, n_edges)"""
+    inverse: np.ndarray
+    """(ATOMS, n_edges) 1/r"""
+    radial: np.ndarray
+    """(ATOMS, β, n_edges) T_β, and in ``d_radial`` its derivative by r"""
+    d_radial: np.ndarray
+    value: np.ndarray
+    """(ATOMS, μ, n_edges) f_μ, and in ``slope`` its derivative by r"""
+    slope: np.ndarray
+    monomials: np.ndarray
+    """(ATOMS, n_monomials, n_edges) y_k"""
+
+
+@njit(cache=True, nogil=True)
+def blocks(n_edges: int) -> int:
+    """Return how many blocks have room for so many edges."""
+    return (n_edges + BLOCK - 1) // BLOCK
+
+
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def tangents(
-    n_blocks: int,
-    basic_mu: np.ndarray,
-    basic_monomial: np.ndarray,
-    lower: np.ndarray,
-    powers: np.ndarray,
-    unit: np.ndarray,
-    inverse: np.ndarray,
-    value: np.ndarray,
-    slope: np.ndarray,
-    monomials: np.ndarray,
-    by_volume: np.ndarray,
-    out: np.ndarray,
-    sums: np.ndarray,
+    lane: int, basis: Indices, around: Surroundings, by_volume: np.ndarray, out: np.ndarray, sums: np.ndarray
 ) -> None:
     """Set the derivatives of the components by the vectors, (3 n_blocks, n_basic BLOCK), and their sums.
 
     Blocks come with their x, y and z; sums over edges are (n_basic BLOCK), of which SUMS count: those of the
     derivatives, and of the derivatives times the vectors over the volume in the order of Voigt.
     """
+    basic_mu, basic_monomial, lower, powers = basis.basic_mu, basis.basic_monomial, basis.lower, basis.powers
+    unit, inverse, monomials = around.unit[lane], around.inverse[lane], around.monomials[lane]
+    value, slope, n_blocks = around.value[lane], around.slope[lane], blocks(around.counts[lane])
     for b in range(len(basic_mu)):
         mu, k = basic_mu[b], basic_monomial[b]
         degree, place = float(powers[0, k] + powers[1, k] + powers[2, k]), b * BLOCK
@@ -81,10 +102,7 @@ def scalar_gradients(
     mapping: np.ndarray,
     times: np.ndarray,
     moments: np.ndarray,
-    products: np.ndarray,
-    products_begin: np.ndarray,
-    leaves: np.ndarray,
-    leaves_begin: np.ndarray,
+    branches: Branches,
     adjoint: np.ndarray,
     out: np.ndarray,
 ) -> None:
@@ -93,6 +111,8 @@ def scalar_gradients(
     ``moments`` and ``adjoint`` are (n_moments ATOMS) flat, the second zero before and after; ``out`` is
     (ATOMS, n_leaves).
     """
+    products, products_begin = branches.products, branches.products_begin
+    leaves, leaves_begin = branches.leaves, branches.leaves_begin
     nothing = zeros(load(adjoint, 0, ATOMS))
     for s in range(len(mapping)):
         adjoint[mapping[s] * ATOMS : (mapping[s] + 1) * ATOMS] = 1.0
@@ -135,14 +155,14 @@ def scalar_rows(
     i: int,
     ends: np.ndarray,
     gradients: np.ndarray,
-    leaves: np.ndarray,
-    leaves_begin: np.ndarray,
+    branches: Branches,
     tangent: np.ndarray,
     sums: np.ndarray,
     out: np.ndarray,
 ) -> None:
     """Add the gradients of the basis functions of atom i to their rows."""
-    buffer, n_parts = np.empty(BLOCK), 3 * ((len(ends) + BLOCK - 1) // BLOCK)
+    leaves, leaves_begin = branches.leaves, branches.leaves_begin
+    buffer, n_parts = np.empty(BLOCK), 3 * blocks(len(ends))
     for part in range(n_parts + 1):
         # The last part is the sums over edges.
         derivatives = sums if part == n_parts else tangent[part]
@@ -180,9 +200,7 @@ def resolve(
 def changes(
     first: int,
     n_functions: int,
-    basic_mu: np.ndarray,
-    basic_monomial: np.ndarray,
-    times: np.ndarray,
+    basis: Indices,
     resolved: np.ndarray,
     moments: np.ndarray,
     adjoint: np.ndarray,
@@ -194,6 +212,7 @@ def changes(
     Both are (n_moments COLUMNS) flat; coefficients count as (species of j, μ, β).
     """
     n_kinds, size = resolved.shape[0], resolved.shape[1]
+    basic_mu, basic_monomial, times = basis.basic_mu, basis.basic_monomial, basis.times
     forwards[:] = 0.0
     backwards[:] = 0.0
     for lane in range(min(COLUMNS, n_kinds * n_functions * size - first)):
@@ -246,7 +265,7 @@ def radial_rows(
     The derivative of the energy by c_{μβ} is Σ_k p_{μk} N_{βk}, p the derivatives by the components; that of
     its gradient has the change of p, and the change of N, which is ``along`` and ``aside`` on each edge.
     """
-    size, n_parts = len(radial), 3 * ((len(ends) + BLOCK - 1) // BLOCK)
+    size, n_parts = len(radial), 3 * blocks(len(ends))
     buffer, own = np.empty(COLUMNS * BLOCK), np.zeros(SUMS)
     for part in range(n_parts + 1):
         weigh(backwards, sums if part == n_parts else tangent[part], len(basic_mu), buffer)
@@ -295,19 +314,17 @@ def weigh(backwards: np.ndarray, derivatives: np.ndarray, n_basic: int, out: np.
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def pulls(
-    n_blocks: int,
-    basic_mu: np.ndarray,
-    basic_monomial: np.ndarray,
-    lower: np.ndarray,
-    powers: np.ndarray,
-    unit: np.ndarray,
-    inverse: np.ndarray,
-    monomials: np.ndarray,
+    lane: int,
+    basis: Indices,
+    around: Surroundings,
     adjoint: np.ndarray,
     along: np.ndarray,
     aside: np.ndarray,
 ) -> None:
     """Set Σ_k p_k y_k times the unit vector, and Σ_k p_k ∂y_k by the vector: (3 μ + x, n_edges)."""
+    basic_mu, basic_monomial, lower, powers = basis.basic_mu, basis.basic_monomial, basis.lower, basis.powers
+    unit, inverse, monomials = around.unit[lane], around.inverse[lane], around.monomials[lane]
+    n_blocks = blocks(around.counts[lane])
     along[:, : n_blocks * BLOCK] = 0.0
     aside[:, : n_blocks * BLOCK] = 0.0
     for b in range(len(basic_mu)):
@@ -328,18 +345,49 @@ def pulls(
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
-def pad(
-    n: int,
-    padded: int,
-    unit: np.ndarray,
-    inverse: np.ndarray,
-    radial: np.ndarray,
-    d_radial: np.ndarray,
-    value: np.ndarray,
-    slope: np.ndarray,
+def room_for(most: int, size: int, n_functions: int, n_monomials: int) -> Surroundings:
+    """Return room for the edges of ATOMS atoms."""
+    return Surroundings(
+        np.zeros(ATOMS, np.int64),
+        np.empty((ATOMS, most), np.int64),
+        np.empty((ATOMS, 3, most)),
+        np.empty((ATOMS, most)),
+        np.empty((ATOMS, size, most)),
+        np.empty((ATOMS, size, most)),
+        np.empty((ATOMS, n_functions, most)),
+        np.empty((ATOMS, n_functions, most)),
+        np.empty((ATOMS, n_monomials, most)),
+    )
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+def surround(
+    lane: int,
+    neighbours: np.ndarray,
+    species: np.ndarray,
+    vectors: np.ndarray,
+    shape: tuple[float, float, float],
+    coefficients: np.ndarray,
+    basis: Indices,
+    around: Surroundings,
+    moments: np.ndarray,
 ) -> None:
-    """Fill the last block with edges that count for nothing; ``edges`` has padded some already."""
-    whole = (n + BLOCK - 1) // BLOCK * BLOCK
+    """Set the edges of one atom, and the components of its moment tensors, in its lane.
+
+    ``neighbours`` and ``vectors`` are its own, ``shape`` is the scaling, least distance and cutoff, and the
+    coefficients those of its species.
+    """
+    unit, inverse, radial = around.unit[lane], around.inverse[lane], around.radial[lane]
+    d_radial, value, slope = around.d_radial[lane], around.value[lane], around.slope[lane]
+    n, padded, _ = edges(
+        vectors, shape[0], shape[1], shape[2], around.inside[lane], unit, inverse, radial, d_radial
+    )
+    around.counts[lane] = n
+    kinds = species[neighbours[around.inside[lane, :n]]]
+    functions(kinds, coefficients, radial, n, value)
+    functions(kinds, coefficients, d_radial, n, slope)
+    whole = blocks(n) * BLOCK
+    # Edges that count for nothing; some of them are there already.
     for e in range(padded, whole):
         inverse[e] = 0.0
         unit[:, e] = 0.0
@@ -348,6 +396,8 @@ def pad(
     for e in range(n, whole):
         value[:, e] = 0.0
         slope[:, e] = 0.0
+    set_monomials(whole, basis.parents, basis.axes, unit, around.monomials[lane])
+    tensor_moments(n, basis.basic_mu, basis.basic_monomial, value, around.monomials[lane], lane, moments)
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
@@ -369,6 +419,38 @@ def weigh_edges(
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+def radial_columns(
+    i: int,
+    lane: int,
+    ends: np.ndarray,
+    species: np.ndarray,
+    basis: Indices,
+    around: Surroundings,
+    by_volume: np.ndarray,
+    is_kind: np.ndarray,
+    moments: np.ndarray,
+    adjoint: np.ndarray,
+    tangent: np.ndarray,
+    sums: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Add what atom i gives to the rows of its species' radial coefficients, (species of j, μ, β) flat."""
+    radial, d_radial = around.radial[lane], around.d_radial[lane]
+    n_functions, most = around.value.shape[1], around.value.shape[2]
+    resolved = np.empty((len(is_kind), len(radial), len(basis.parents)))
+    along, aside = np.empty((3 * n_functions, most)), np.empty((3 * n_functions, most))
+    forwards, backwards = np.empty(len(moments) * COLUMNS), np.empty(len(moments) * COLUMNS)
+    resolve(species[ends], radial, around.monomials[lane], len(ends), resolved)
+    pulls(lane, basis, around, adjoint, along, aside)
+    for column in range(0, len(out), COLUMNS):
+        changes(column, n_functions, basis, resolved, moments, adjoint, forwards, backwards)
+        radial_rows(
+            i, column, ends, n_functions, by_volume, is_kind, radial, d_radial, along, aside, resolved,
+            basis.basic_mu, basis.basic_monomial, adjoint, backwards, tangent, sums, out,
+        )  # fmt: skip
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def rows(
     first: np.ndarray,
     neighbours: np.ndarray,
@@ -382,17 +464,8 @@ def rows(
     linear: np.ndarray,
     mapping: np.ndarray,
     with_radial: bool,
-    parents: np.ndarray,
-    axes: np.ndarray,
-    lower: np.ndarray,
-    powers: np.ndarray,
-    basic_mu: np.ndarray,
-    basic_monomial: np.ndarray,
-    times: np.ndarray,
-    products: np.ndarray,
-    products_begin: np.ndarray,
-    leaves: np.ndarray,
-    leaves_begin: np.ndarray,
+    basis: Indices,
+    branches: Branches,
 ) -> np.ndarray:
     """Return the columns of the least-squares problem of one structure, each as a row.
 
@@ -400,75 +473,46 @@ def rows(
     the linear ones given, flat (zero unless ``with_radial``); each has the energy, the forces (3 n_atoms) and
     the stress (6) of the structure.
     """
-    n_atoms, n_kinds, n_basic = len(species), coefficients.shape[0], len(basic_mu)
-    n_functions, size, n_scalars = coefficients.shape[2], coefficients.shape[3], len(mapping)
+    n_atoms, n_kinds, n_scalars = len(species), coefficients.shape[0], len(mapping)
     out = np.zeros((n_scalars + coefficients.size, 1 + 3 * n_atoms + 6))
-    most = (most_edges(first) + BLOCK - 1) // BLOCK * BLOCK
-    unit, inverse, by_volume = np.empty((ATOMS, 3, most)), np.empty((ATOMS, most)), np.empty((3, most))
-    radial, d_radial = np.empty((ATOMS, size, most)), np.empty((ATOMS, size, most))
-    monomials, is_kind = np.empty((ATOMS, len(parents), most)), np.empty((n_kinds, most))
-    value, slope = np.empty((ATOMS, n_functions, most)), np.empty((ATOMS, n_functions, most))
-    along, aside = np.empty((3 * n_functions, most)), np.empty((3 * n_functions, most))
+    most = blocks(most_edges(first)) * BLOCK
+    around = room_for(most, coefficients.shape[3], coefficients.shape[2], len(basis.parents))
+    by_volume, is_kind = np.empty((3, most)), np.empty((n_kinds, most))
     moments, adjoint = np.empty((len(linear), ATOMS)), np.empty((len(linear), ATOMS))
-    tangent, sums = np.empty((3 * (most // BLOCK), n_basic * BLOCK)), np.empty(n_basic * BLOCK)
-    gradients, room = np.empty((ATOMS, len(leaves))), np.zeros(len(linear) * ATOMS)
-    forwards, backwards = np.empty(len(linear) * COLUMNS), np.empty(len(linear) * COLUMNS)
-    resolved, inside = np.empty((n_kinds, size, len(parents))), np.empty((ATOMS, most), np.int64)
-    counts, n_columns = np.zeros(ATOMS, np.int64), n_kinds * n_functions * size
+    tangent, sums = (
+        np.empty((3 * blocks(most), len(basis.basic_mu) * BLOCK)),
+        np.empty(len(basis.basic_mu) * BLOCK),
+    )
+    gradients, room = np.empty((ATOMS, len(branches.leaves))), np.zeros(len(linear) * ATOMS)
+    n_columns = coefficients[0].size
     for start in range(0, n_atoms, ATOMS):
         moments[:] = 0.0
         n_lanes = min(ATOMS, n_atoms - start)
         for lane in range(n_lanes):
-            i = start + lane
-            n, padded, _ = edges(
-                vectors[first[i] : first[i + 1]], scaling, least, cutoff, inside[lane], unit[lane],
-                inverse[lane], radial[lane], d_radial[lane],
+            begin, end = first[start + lane], first[start + lane + 1]
+            surround(
+                lane, neighbours[begin:end], species, vectors[begin:end], (scaling, least, cutoff),
+                coefficients[species[start + lane]], basis, around, moments,
             )  # fmt: skip
-            counts[lane] = n
-            kinds = species[neighbours[first[i] + inside[lane, :n]]]
-            functions(kinds, coefficients[species[i]], radial[lane], n, value[lane])
-            functions(kinds, coefficients[species[i]], d_radial[lane], n, slope[lane])
-            pad(n, padded, unit[lane], inverse[lane], radial[lane], d_radial[lane], value[lane], slope[lane])
-            set_monomials((n + BLOCK - 1) // BLOCK * BLOCK, parents, axes, unit[lane], monomials[lane])
-            tensor_moments(n, basic_mu, basic_monomial, value[lane], monomials[lane], lane, moments)
-        multiply(times, moments)
-        scalar_gradients(
-            mapping, times, moments.reshape(moments.size), products, products_begin, leaves, leaves_begin,
-            room, gradients,
-        )  # fmt: skip
+        multiply(basis.times, moments)
+        scalar_gradients(mapping, basis.times, moments.reshape(moments.size), branches, room, gradients)
         if with_radial:
             for m in range(len(linear)):
                 adjoint[m] = linear[m]
-            multiply_back(times, moments, adjoint)
+            multiply_back(basis.times, moments, adjoint)
         for lane in range(n_lanes):
-            i, n = start + lane, counts[lane]
-            n_blocks, mine = (n + BLOCK - 1) // BLOCK, first[i] + inside[lane, :n]
+            i = start + lane
+            mine = first[i] + around.inside[lane, : around.counts[lane]]
             ends = neighbours[mine]
-            weigh_edges(species[ends], vectors[mine], volume, n_blocks, by_volume, is_kind)
-            tangents(
-                n_blocks, basic_mu, basic_monomial, lower, powers, unit[lane], inverse[lane], value[lane],
-                slope[lane], monomials[lane], by_volume, tangent, sums,
-            )  # fmt: skip
+            weigh_edges(species[ends], vectors[mine], volume, blocks(len(ends)), by_volume, is_kind)
+            tangents(lane, basis, around, by_volume, tangent, sums)
             for s in range(n_scalars):
                 out[s, 0] += moments[mapping[s], lane]
-            scalar_rows(i, ends, gradients[lane], leaves, leaves_begin, tangent, sums, out[:n_scalars])
-            if not with_radial:
-                continue
-            plain, plain_adjoint = moments[:, lane].copy(), adjoint[:, lane].copy()
-            resolve(species[ends], radial[lane], monomials[lane], n, resolved)
-            pulls(
-                n_blocks, basic_mu, basic_monomial, lower, powers, unit[lane], inverse[lane],
-                monomials[lane], plain_adjoint, along, aside,
-            )  # fmt: skip
-            begin = n_scalars + species[i] * n_columns
-            for column in range(0, n_columns, COLUMNS):
-                changes(
-                    column, n_functions, basic_mu, basic_monomial, times, resolved, plain, plain_adjoint,
-                    forwards, backwards,
-                )  # fmt: skip
-                radial_rows(
-                    i, column, ends, n_functions, by_volume, is_kind, radial[lane], d_radial[lane], along,
-                    aside, resolved, basic_mu, basic_monomial, plain_adjoint, backwards, tangent, sums,
-                    out[begin : begin + n_columns],
+            scalar_rows(i, ends, gradients[lane], branches, tangent, sums, out[:n_scalars])
+            if with_radial:
+                begin = n_scalars + species[i] * n_columns
+                radial_columns(
+                    i, lane, ends, species, basis, around, by_volume, is_kind, moments[:, lane].copy(),
+                    adjoint[:, lane].copy(), tangent, sums, out[begin : begin + n_columns],
                 )  # fmt: skip
     return out

@@ -2,10 +2,40 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from mlip_bench.potentials.mtp.basis import Basis, monomials
+
+
+class Indices(NamedTuple):
+    """Where the moments of a basis come from."""
+
+    parents: np.ndarray
+    """A monomial is its parent times the unit vector's component ``axis``,"""
+    axes: np.ndarray
+    lower: np.ndarray
+    """(3, n_monomials) and ``lower[x]`` is the one with a power of x less, -1 where there is none."""
+    powers: np.ndarray
+    """(3, n_monomials)"""
+    basic_mu: np.ndarray
+    """μ of a component of a tensor,"""
+    basic_monomial: np.ndarray
+    """and its monomial."""
+    times: np.ndarray
+    """(n_products, 4) left, right, factor and target of each product, in the order in which they are run."""
+
+
+class Branches(NamedTuple):
+    """What each basis function is made of, those of one after those of the other; few belong to one."""
+
+    products: np.ndarray
+    """Places in ``times``, ascending, and where those of each function begin."""
+    products_begin: np.ndarray
+    leaves: np.ndarray
+    """Components of tensors, and where those of each function begin."""
+    leaves_begin: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -28,12 +58,8 @@ class Tables:
         return self.basis.moment_mapping.astype(np.int64)
 
     @cached_property
-    def indices(self) -> tuple[np.ndarray, ...]:
-        """Monomials (parents, axes, lower, powers), moments of tensors (μ, monomial), and products.
-
-        A monomial is its parent times the unit vector's component ``axis``; ``lower[x]`` is the one with a
-        power of x less, -1 where there is none.
-        """
+    def indices(self) -> Indices:
+        """Monomials, components of tensors, and products, for the kernels."""
         degree = int(self.basis.index_basic[:, 1:].sum(1).max())
         powers = [exponents for d in range(degree + 1) for exponents in monomials(d)]
         place = {exponents: index for index, exponents in enumerate(powers)}
@@ -47,7 +73,7 @@ class Tables:
         parents[0] = 0
         basic = self.basis.index_basic
         monomial = np.array([place[tuple(row)] for row in basic[:, 1:].tolist()])
-        return (
+        return Indices(
             parents,
             axes,
             lower,
@@ -58,12 +84,8 @@ class Tables:
         )
 
     @cached_property
-    def branches(self) -> tuple[np.ndarray, ...]:
-        """What each basis function is made of: products and components of tensors, of one after the other.
-
-        The products (places in ``times``, ascending) with where each function's begin, and the components
-        with where each function's begin. Few of either belong to one function.
-        """
+    def branches(self) -> Branches:
+        """The products and components of each basis function."""
         n_basic, times = len(self.basis.index_basic), self.basis.index_times
         products: list[set[int]] = [set() for _ in range(self.basis.moments_count)]
         leaves = [{moment} if moment < n_basic else set() for moment in range(len(products))]
@@ -71,7 +93,9 @@ class Tables:
         for place, (left, right, _, target) in enumerate(times.tolist()):
             products[target] |= products[left] | products[right] | {place}
             leaves[target] |= leaves[left] | leaves[right]
-        return *_flat([products[m] for m in self.mapping]), *_flat([leaves[m] for m in self.mapping])
+        return Branches(
+            *_flat([products[m] for m in self.mapping]), *_flat([leaves[m] for m in self.mapping])
+        )
 
     def by_moment(self, coefficients: np.ndarray) -> np.ndarray:
         """Return a coefficient for each moment from those of the basis functions."""
