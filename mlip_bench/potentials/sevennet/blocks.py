@@ -112,49 +112,45 @@ def on_cpu(features: torch.Tensor | Blocks) -> bool:
     return isinstance(features, dict) or features.device.type == "cpu"
 
 
-class Mapping(IrrepsLinear):
-    """sevenn's linear map of the features of an atom."""
+class OfLinear:
+    """A module of sevenn that maps the features of each atom alone, linearly."""
 
     linear: Any
     maps: Maps
 
     @classmethod
-    def of(cls, source: IrrepsLinear) -> Self:
-        """Take over a linear map of sevenn with its weights."""
+    def of(cls, source: torch.nn.Module) -> Self:
+        """Take over a module of sevenn with its weights."""
         made = cls.__new__(cls)
         made.__dict__ = source.__dict__
         made.maps = Maps.of_linear(made.linear)
         return made
+
+    def mapped(self, features: torch.Tensor | Blocks) -> Blocks:
+        """Return the map of features, as blocks."""
+        blocks = blocks_of(features, self.linear.irreps_in)
+        return shifted(self.maps(blocks, self.linear.weight), self.linear)
+
+
+class Mapping(OfLinear, IrrepsLinear):
+    """sevenn's linear map of the features of an atom."""
 
     def forward(self, data: dict[str, Any]) -> dict[str, Any]:
         """Replace features by blocks."""
         if not on_cpu(data[self.key_input]):
             return super().forward(data)
-        blocks = blocks_of(data[self.key_input], self.linear.irreps_in)
-        data[self.key_output] = shifted(self.maps(blocks, self.linear.weight), self.linear)
+        data[self.key_output] = self.mapped(data[self.key_input])
         return data
 
 
-class LinearSelfConnection(SelfConnectionLinearIntro):
+class LinearSelfConnection(OfLinear, SelfConnectionLinearIntro):
     """sevenn's map from the features of an atom past its messages, the same for all elements."""
-
-    linear: Any
-    maps: Maps
-
-    @classmethod
-    def of(cls, source: SelfConnectionLinearIntro) -> Self:
-        """Take over a self-connection of sevenn with its weights."""
-        made = cls.__new__(cls)
-        made.__dict__ = source.__dict__
-        made.maps = Maps.of_linear(made.linear)
-        return made
 
     def forward(self, data: dict[str, Any]) -> dict[str, Any]:
         """Keep what the features make, for after the messages."""
         if not on_cpu(data[self.key_x]):
             return super().forward(data)
-        blocks = blocks_of(data[self.key_x], self.linear.irreps_in)
-        data[keys.SELF_CONNECTION_TEMP] = shifted(self.maps(blocks, self.linear.weight), self.linear)
+        data[keys.SELF_CONNECTION_TEMP] = self.mapped(data[self.key_x])
         return data
 
 
