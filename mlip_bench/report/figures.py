@@ -28,7 +28,7 @@ def front(content: Content) -> list[Plot]:
         on_errors = ", and the 95 % interval of the error over structures"
     elif evidence.ranking[f"{first}_spread"].notna().any():
         on_errors = ", and the spread over seeds"
-    on_bars = f" Bars: {axis.bars}{on_errors}." if axis.bars else ""
+    on_bars = f" Bars: {axis.bars}{on_errors}.{against.on_cut(evidence)}" if axis.bars else ""
     caption = (
         f"{evidence.split.capitalize()} error against {axis.quantity}. The grey line is the Pareto front: "
         f"nothing measured is both cheaper and better than its points.{against.on_lines(evidence)}{on_bars}"

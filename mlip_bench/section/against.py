@@ -15,6 +15,10 @@ from mlip_bench.section.looks import GUIDE
 # Of more potentials than this only some say their numbers under the pointer: the page would be too large.
 MOST_TOLD = 500
 
+# Intervals from few structures can be of any length: a panel goes on beyond its points by no more than this
+# factor for them.
+FARTHEST = 2.0
+
 
 def having(evidence: Evidence, key: str) -> pd.DataFrame:
     """Return the potentials that have a number and the first error."""
@@ -40,14 +44,12 @@ def draw(evidence: Evidence, name: str, key: str, label: str, tip: Callable[[pd.
             ]
             _draw_points(evidence, sketch, axes, str(family), own, key, error.metric, tips)
         axes.set(xlabel=label, ylabel=f"{evidence.split} {error.label}")
-        ends = [
-            ranking[f"{error.metric}_{end}"] for end in ("low", "high") if f"{error.metric}_{end}" in ranking
-        ]
-        scales(axes, ranking[key], pd.concat([ranking[error.metric], *ends]))
+        shown = _shown_ends(ranking, error.metric)
+        scales(axes, ranking[key], pd.concat([ranking[error.metric], *shown]))
         if evidence.is_sweep:
             _draw_family_lines(evidence, sketch, axes, ranking, key, error.metric)
         else:
-            label_points(axes, ranking.index, ranking[key], ranking[error.metric])
+            label_points(sketch, axes, ranking.index, ranking[key], ranking[error.metric])
     if evidence.is_sweep:
         legend_of_families(evidence, sketch, known)
     return sketch
@@ -68,6 +70,16 @@ def on_told(evidence: Evidence) -> str:
         f" Of {len(evidence.ranking)} points only those that no other of their family beats say their "
         "numbers under the pointer; the tables have all."
     )
+
+
+def on_cut(evidence: Evidence) -> str:
+    """Say in a caption where bars are longer than what is seen of them."""
+    for error in evidence.errors:
+        known = evidence.ranking.dropna(subset=[error.metric])
+        drawn, whole = (ends(known, error.metric) for ends in (_shown_ends, _ends))
+        if any((one != other)[other.notna()].any() for one, other in zip(drawn, whole, strict=True)):
+            return ' Bars that leave a panel go on; intervals stand under "How sure the errors are".'
+    return ""
 
 
 def on_lines(evidence: Evidence) -> str:
@@ -121,6 +133,12 @@ def _ends(own: pd.DataFrame, key: str) -> tuple[pd.Series, pd.Series]:
     )
     value = own[key].astype(float)
     return low.where(low.notna(), value - spread), high.where(high.notna(), value + spread)
+
+
+def _shown_ends(known: pd.DataFrame, metric: str) -> tuple[pd.Series, pd.Series]:
+    """Return where bars of errors end, or where the panel does."""
+    low, high = _ends(known, metric)
+    return low.clip(lower=known[metric].min() / FARTHEST), high.clip(upper=known[metric].max() * FARTHEST)
 
 
 def _draw_family_lines(

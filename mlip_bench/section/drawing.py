@@ -4,7 +4,7 @@ import io
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import matplotlib as mpl
 import numpy as np
@@ -12,7 +12,9 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Canvas
+from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.transforms import Bbox
 
 from mlip_bench.section.parts import Plot, Table
 
@@ -36,8 +38,19 @@ RC: dict[Any, Any] = {
 
 PRINT_DPI = 200
 
-# A name of more letters than this is long beside a point.
-LONG_NAME = 12
+Side: TypeAlias = Literal["left", "center", "right"]
+
+# Where a name may stand beside its point (points), and how it is aligned there: the first that is free.
+SIDES: tuple[tuple[int, float, Side], ...] = ((1, 7.0, "left"), (-1, 7.0, "right"), (1, 0.0, "center"))
+PLACES: tuple[tuple[tuple[float, float], Side], ...] = tuple(
+    ((side * away, up), align)
+    for up in (3.0, -9.0, 13.0, -19.0, 23.0)
+    for side, away, align in SIDES
+    if away or abs(up) > 8
+)
+
+# Half the width of a marker (pixels).
+HALF_MARKER = 5.0
 
 SVG = "http://www.w3.org/2000/svg"
 
@@ -124,21 +137,29 @@ def plain_numbers(axis: Axis, decades: float) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def label_points(axes: Axes, names: Iterable[Any], x: Iterable[float], y: Iterable[float]) -> None:
-    """Write each name beside its point, on the side that is free of other points."""
-    points = [(str(name), float(a), float(b)) for name, a, b in zip(names, x, y, strict=True)]
-    to_pixels = axes.transData.transform
-    axes.figure.canvas.draw()
-    placed = np.array([to_pixels((a, b)) for _, a, b in points])
-    for index, (name, a, b) in enumerate(points):
-        others = np.delete(placed, index, axis=0) - placed[index]
-        near = others[np.abs(others[:, 1]) < 12] if len(others) else others
-        blocked = bool(len(near) and ((near[:, 0] >= 0) & (near[:, 0] < 60)).any())
-        # A long name on the right of a point far to the right would push the axes together.
-        share = axes.transAxes.inverted().transform(placed[index])[0]
-        blocked = (blocked and share > 0.3) or (len(name) > LONG_NAME and share > 0.5)
-        offset, align = ((-7, 4), "right") if blocked else ((7, 4), "left")
-        axes.annotate(name, (a, b), xytext=offset, textcoords="offset points", ha=align, fontsize=8.5)
+def label_points(
+    sketch: Sketch, axes: Axes, names: Iterable[Any], x: Iterable[float], y: Iterable[float]
+) -> None:
+    """Write each name beside its point, where it covers least of points, of other names and of the edge."""
+    points = [(str(name), (float(a), float(b))) for name, a, b in zip(names, x, y, strict=True)]
+    sketch.canvas.draw_without_rendering()  # places the axes
+    middles = [axes.transData.transform(at) for _, at in points]
+    taken = [Bbox([middle - HALF_MARKER, middle + HALF_MARKER]) for middle in middles]
+    for name, at in points:
+        text = axes.annotate(name, at, xytext=(0, 0), textcoords="offset points", fontsize=8.5)
+        covered = []
+        for place in PLACES:
+            _put(text, *place)
+            box = text.get_window_extent()
+            inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
+            covered.append(box.count_overlaps(taken) + (not inside))
+        _put(text, *PLACES[int(np.argmin(covered))])
+        taken.append(text.get_window_extent())
+
+
+def _put(text: Annotation, offset: tuple[float, float], side: Side) -> None:
+    text.set_position(offset)
+    text.set_horizontalalignment(side)
 
 
 def drawn(plot: Plot) -> Figure:

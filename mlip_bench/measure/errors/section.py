@@ -243,7 +243,7 @@ def _draw_parameters(evidence: Evidence) -> Sketch:
         scales(axes, measured["n_parameters"], both)
         if not evidence.is_sweep:
             labelled = measured.dropna(subset=[error.metric])
-            label_points(axes, labelled.index, labelled["n_parameters"], labelled[error.metric])
+            label_points(sketch, axes, labelled.index, labelled["n_parameters"], labelled[error.metric])
     if evidence.is_sweep:
         against.legend_of_families(evidence, sketch, measured)
     return sketch

@@ -23,7 +23,7 @@ def sections(evidence: Evidence) -> list[Section]:
 
 
 def _against_time(evidence: Evidence) -> Plot:
-    remarks = f"{against.on_lines(evidence)}{against.remarks(evidence)}"
+    remarks = f"{against.on_lines(evidence)}{against.on_cut(evidence)}{against.remarks(evidence)}"
     caption = f"{evidence.split.capitalize()} error against the time of the fit.{remarks}"
     label = "time of the fit (s)"
     return Plot("training", caption, lambda: against.draw(evidence, "training", TIME, label, _tip))
