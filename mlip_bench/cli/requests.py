@@ -90,13 +90,15 @@ def repeated(path: Path, trust: bool, here: bool) -> tuple[DataRequest, Plan, li
         raise UserError(
             f"{path}: the data has changed since that run ({data.origin}); repeat it with its options instead"
         )
-    plan = Plan(data, potentials, tuple(measures), **options, trust=trust, given=given)
+    plan = Plan(data, potentials, tuple(measures), **options, trust=trust, given=given, split=request.split)
     return request, plan, _changes(then)
 
 
 def _planned(name: str, entry: dict[str, Any]) -> PotentialPlan:
     source = Path(entry["source"]) if "source" in entry else None
-    potential = PotentialPlan(name, entry["family"], entry["hypers"], source, entry.get("seed"))
+    potential = PotentialPlan(
+        name, entry["family"], entry["hypers"], source, entry.get("seed"), entry.get("share")
+    )
     potential.resolved()
     return potential
 

@@ -87,12 +87,15 @@ def read(folder: Path) -> Content:
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{folder / DESCRIPTION}: cannot be read ({error})") from error
     rows, foreign = _of_data(rows, run["dataset"]["sha256"])
-    good = _pooled(rows[rows["error"].isna()])
+    good = rows[rows["error"].isna()]
+    of_shares = good["potential"].isin(_of_shares(run))
+    good, partial = _pooled(good[~of_shares]), good[of_shares]
     for one in reported():
         good = one.adjusted(good)
     split = _deciding(good)
     ranking = _ranking(good, split)
-    evidence = Evidence(folder, run, good, ranking, _known(error_axes(), ranking), cost_axes(), split)
+    errors = _known(error_axes(), ranking)
+    evidence = Evidence(folder, run, good, ranking, errors, cost_axes(), split, partial)
     evidence = dataclasses.replace(evidence, ranking=_compared(evidence))
     sections = joined(section for one in reported() for section in one.sections(evidence))
     failures = rows.loc[rows["error"].notna(), ["potential", "measure", "error"]]
@@ -103,7 +106,7 @@ def read(folder: Path) -> Content:
         *_on_choice(evidence),
         *(warning for section in sections for warning in section.warnings),
         *_on_direct_forces(good),
-        *_notes_of_values(good),
+        *_notes_of_values(pd.concat([good, partial])),
         *_on_revisions(good),
         *_on_failures(failures),
         *foreign,
@@ -131,6 +134,11 @@ def _of_data(rows: pd.DataFrame, sha256: str) -> tuple[pd.DataFrame, list[str]]:
         return rows, []
     names = ", ".join(sorted(rows.loc[~own, "dataset"].unique()))
     return rows[own], [f"{(~own).sum()} rows belong to other data ({names}) and are not shown."]
+
+
+def _of_shares(run: Mapping[str, Any]) -> list[str]:
+    """Return the potentials that were fitted to shares of the training data: they stand in no ranking."""
+    return [name for name, entry in run["potentials"].items() if "share" in entry]
 
 
 def _pooled(good: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """What a run found, as the sections of its report see it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ class Evidence:
     """What they are paid with; the first decides the front."""
     split: str = "test"
     """Whose errors stand in the ranking and decide: ``held-out`` from training, or ``test``."""
+    partial: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """The measured numbers of fits to shares of the training data: rows as ``rows``, but not among them."""
 
     def of(self, measure: str) -> pd.DataFrame:
         """Return the rows of a measure."""
