@@ -4,17 +4,18 @@ Fits to :math:`N_k` structures have the errors :math:`E_k` on one test set. Thei
 
 .. math:: \log E_k = \log a - b \log N_k,
 
-by least squares: learning curves are such lines where they have not levelled off (C. Cortes et al., Adv.
-Neural Inf. Process. Syst. 6, 327 (1993); of kernels for atoms, F. A. Faber et al., J. Chem. Phys. 148, 241717
-(2018), doi:10.1063/1.5020710). An offset c, to which the error falls, :math:`a N^{-b} + c`, is fitted where a
-parabola through the logarithms bends upward with its whole 95 % interval.
+by least squares with weights :math:`N_k`: learning curves are such lines where they have not levelled off (C.
+Cortes et al., Adv. Neural Inf. Process. Syst. 6, 327 (1993); of kernels for atoms, F. A. Faber et al., J.
+Chem. Phys. 148, 241717 (2018), doi:10.1063/1.5020710). An offset c, to which the error falls, :math:`a N^{-b}
++ c`, is fitted where a parabola through the logarithms bends upward with its whole 95 % interval.
 
 What is estimated is, to first order, a sum :math:`\sum_k w_k \log E_k` with weights of the least squares, so
 it is uncertain in two ways. The test structures are a sample: the sum is the logarithm of a product of powers
 of sums over them, and is drawn again as those of errors are (:mod:`mlip_bench.measure.errors.intervals`); an
 error that all fits share on a hard structure cancels in b. And fits scatter about the law, because other
-structures or seeds would have given others: the variance about it, s², has as many degrees of freedom as
-there are fits more than constants. It adds :math:`s^2 \sum_k w_k^2`, and s² for a fit that is yet to be made.
+structures or seeds would have given others: by less the more structures they have, so their variance is taken
+as :math:`s^2 N_0 / N_k`, that of the largest fit being s², which has as many degrees of freedom as there are
+fits more than constants. It adds :math:`s^2 \sum_k w_k^2 N_0 / N_k`, and s² for a fit that is yet to be made.
 As s² has what each fit alone owes to the test structures, too, this part counts twice: intervals are rather
 wide. They hold for the law that was fitted: an offset that the points do not show would make what is said of
 more data too hopeful.
@@ -115,8 +116,17 @@ class Series:
 
     @property
     def _power_law(self) -> Law:
-        influence = np.linalg.pinv(np.column_stack([np.ones_like(self._x), -self._x]))
+        influence = self._influence(np.column_stack([np.ones_like(self._x), -self._x]))
         return Law(influence @ self.logs, influence, float(self.n_train.max()))
+
+    @property
+    def _sizes(self) -> np.ndarray:
+        """What the deviations of fits count (n_fits,): the square of it is their weight."""
+        return np.sqrt(self.n_train / self.n_train.max())
+
+    def _influence(self, slopes: np.ndarray) -> np.ndarray:
+        """Return how constants follow the logarithms, where those have such slopes by the constants."""
+        return np.linalg.pinv(slopes * self._sizes[:, None]) * self._sizes
 
     @property
     def curvature(self) -> tuple[float, float] | None:
@@ -124,7 +134,7 @@ class Series:
         if len(np.unique(self.n_train)) < 4:
             return None
         design = np.column_stack([np.ones_like(self._x), self._x, self._x**2])
-        influence = np.linalg.pinv(design)
+        influence = self._influence(design)
         left = self.logs - design @ (influence @ self.logs)
         return self._ends(Estimate(float(influence[2] @ self.logs), influence[2]), left, len(left) - 3)
 
@@ -139,14 +149,14 @@ class Series:
         start = [*self._power_law.parameters, self.logs.min() - 1.0]
         low, high = self.logs.min() + np.log(LEAST_OFFSET), self.logs.max()
         found = optimize.least_squares(
-            lambda p: _logs(p, self._x) - self.logs,
+            lambda p: (_logs(p, self._x) - self.logs) * self._sizes,
             np.clip(start, [-np.inf, 1e-3, low + 1e-3], [np.inf, LARGEST_EXPONENT - 1e-3, high - 1e-3]),
-            jac=lambda p: _slopes(p, self._x),
+            jac=lambda p: _slopes(p, self._x) * self._sizes[:, None],
             bounds=([-np.inf, 0.0, low], [np.inf, LARGEST_EXPONENT, high]),
         )
         if not found.success or found.active_mask.any():
             return None
-        return Law(found.x, np.linalg.pinv(found.jac), float(self.n_train.max()))
+        return Law(found.x, self._influence(_slopes(found.x, self._x)), float(self.n_train.max()))
 
     def interval(self, estimate: Estimate, other: np.ndarray | None = None) -> tuple[float, float] | None:
         """Return the ends of the 95 % interval of an estimate; None where nothing says them.
@@ -169,8 +179,9 @@ class Series:
         sums = np.concatenate([sums, self.counts[None]])
         powers = self.power * np.append(weights, -weights.sum())
         product = Product.of_sums(sums, powers.tolist(), self.groups)
-        spread = float(left @ left / n_free) ** 0.5
-        scatter = spread * float(estimate.weights @ estimate.weights + estimate.of_one_fit) ** 0.5
+        spread = float(np.square(left * self._sizes).sum() / n_free) ** 0.5
+        of_fits = float(np.square(estimate.weights / self._sizes).sum())
+        scatter = spread * (of_fits + estimate.of_one_fit) ** 0.5
         found = intervals.interval(product, scatter, n_free)
         if found is None:
             return None

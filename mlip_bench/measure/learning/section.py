@@ -148,7 +148,11 @@ def _beside_best(found: _Learnt, axis: Axis, name: str) -> str:
     low, high = ends
     better = found.today(name, axis.metric) < others[best]
     if high < 0:
-        return f"{'no other is there' if better else 'more data'}: {best}, the best other, is at {unit} today"
+        return (
+            f"no other is better: {best} is next, at {unit} today"
+            if better
+            else f"more data: {best} is at {unit} today"
+        )
     if low > 0:
         return f"another family: {best} is there already, at {unit} today"
     return f"not distinguishable then from {best}, which is at {unit} today"
@@ -197,7 +201,7 @@ def table(found: _Learnt, axis: Axis) -> Table:
     note = (
         "Error = a N^-b, or a N^-b + c where the points level off. In brackets: 95 % intervals, of the test "
         "structures and of the scatter of fits about the law; with twice the data that of one more fit. They "
-        "hold as long as the law does."
+        "hold as long as the law does. Fits to more structures count more, and scatter less."
     )
     families = tuple(family for family, _ in found.names)
     return Table(headings, rows, note=note, families=families, name=f"learning-{axis.quantity}")
