@@ -87,8 +87,12 @@ def test_the_law_is_the_one_that_least_squares_of_others_find():
     assert found.law.exponent.value == pytest.approx(-slope)
     assert found.law.log_factor.value == pytest.approx(height)
     assert found.law.log_at(400).value == pytest.approx(height + slope * np.log(400))
-    # To first order everything is a sum of logarithms with these weights.
-    for estimate in (found.law.exponent, found.law.log_factor, found.law.log_at(400)):
+    # All of it is a sum of logarithms with these weights.
+    assert found.law.log_of_more(200, 2).value == pytest.approx(slope * np.log(2))
+    for estimate in (
+        *(found.law.exponent, found.law.log_factor),
+        *(found.law.log_at(400), found.law.log_of_more(200, 2)),
+    ):
         assert estimate.weights @ found.logs == pytest.approx(estimate.value)
 
 
@@ -119,6 +123,9 @@ def test_a_law_with_an_offset_is_that_of_scipy():
     assert found.law.log_factor.value == pytest.approx(expected[0], abs=1e-4)
     assert found.law.exponent.value == pytest.approx(expected[1], abs=1e-4)
     assert found.law.log_offset.value == pytest.approx(expected[2], abs=1e-4)
+    n = np.array([320.0, 640.0])
+    one, twice = law(n, *expected)
+    assert found.law.log_of_more(320, 2).value == pytest.approx(twice - one, abs=1e-4)
     # The weights give scipy's standard error from the residuals.
     left = (found.logs - law(found.n_train, *expected)) * found.n_train**0.5
     error = (left @ left / 3) ** 0.5 * np.linalg.norm(found.law.exponent.weights / found.n_train**0.5)
@@ -226,7 +233,7 @@ def test_rows_say_how_many_structures_they_are_of(learnt):
     errors = {
         row.n_train: row.value
         for row in rows
-        if row.family == "snap" and row.metric == "force_rmse" and row.split == "test"
+        if (row.family, row.measure, row.metric, row.split) == ("snap", "errors", "force_rmse", "test")
     }
     numbers = np.array(list(errors), dtype=float)
     logs = np.log(list(errors.values()))
@@ -311,7 +318,7 @@ def test_seeds_draw_orders_of_their_own(tmp_path):
     rows = [
         row
         for row in read_rows(folder / "results.jsonl")
-        if row.metric == "force_rmse" and row.split == "test"
+        if (row.measure, row.metric, row.split) == ("errors", "force_rmse", "test")
     ]
     assert {(row.potential, row.seed, row.n_train) for row in rows} == {
         ("snap-n11", 0, 11), ("snap-n28", 0, 28), ("snap", 0, 55),
@@ -322,7 +329,7 @@ def test_seeds_draw_orders_of_their_own(tmp_path):
     assert list(content.read(folder).ranking.index) == ["snap"]
 
 
-def test_a_fit_that_too_few_structures_do_not_allow_is_a_row_and_the_others_go_on(tmp_path):
+def test_a_fit_that_fails_is_a_row_and_the_others_go_on(tmp_path):
     """A GAP with a basis that no memory holds fails at every size; SNAP beside it has its curve."""
     done = learn(
         "--potential", "snap,gap", "--set", "snap.twojmax=2", "--set", "gap.n_max=80", "--set", "gap.l_max=1",
@@ -358,6 +365,7 @@ def test_groups_that_a_small_subset_lacks_are_named(tmp_path):
         ("half,1", "'half' is no number; write them as 0.1,0.2,0.5,1"),
         ("", "'' is no number"),
         ("0.1,0.5", "1, all of the data, must be among them"),
+        ("1", "all of the data alone is no curve"),
         ("0.001,1", "of 55 training structures that is none"),
         ("0.1,0.105,1", "0.1 and 0.105 are both 6 of 55 training structures"),
     ],

@@ -127,6 +127,8 @@ def parse_fractions(text: str) -> list[float]:
         if fraction in fractions:
             raise UserError(f"--fractions {text}: {word.strip()} is there twice")
         fractions.append(fraction)
+    if fractions == [1.0]:
+        raise UserError(f"--fractions {text}: all of the data alone is no curve; write them as 0.1,0.2,0.5,1")
     if 1.0 not in fractions:
         raise UserError(
             f"--fractions {text}: 1, all of the data, must be among them: learning curves are told from there"

@@ -44,6 +44,7 @@ METRICS = {
         ("factor", "", "a of the law, the error at one structure", None),
         ("offset", "", "c of the law, where the points have one", True),
         ("at_twice", "", "error that the law gives for twice the data", True),
+        ("twice_over_all", "1", "factor on the error, by the law, that twice the data brings", True),
     )
 }
 
@@ -129,6 +130,7 @@ def _values(series: Series, error: str, n_whole: int) -> list[Value]:
         _value(f"{error}_exponent", law.exponent, series),
         _exponential(f"{error}_factor", law.log_factor, series),
         _exponential(f"{error}_at_twice", law.log_at(TIMES * n_whole), series),
+        _exponential(f"{error}_twice_over_all", law.log_of_more(n_whole, TIMES), series),
     ]
     if law.log_offset is not None:
         values.append(_exponential(f"{error}_offset", law.log_offset, series))

@@ -82,6 +82,11 @@ class Law:
         value, slope = _logs(self.parameters, x)[0], _slopes(self.parameters, x)[0]
         return Estimate(float(value), slope @ self.influence, of_one_fit=True)
 
+    def log_of_more(self, n_train: float, times: float) -> Estimate:
+        """Return the logarithm of the factor on the error that so many times the structures bring."""
+        one, more = self.log_at(n_train), self.log_at(times * n_train)
+        return Estimate(more.value - one.value, more.weights - one.weights)
+
 
 @dataclass(frozen=True)
 class Series:

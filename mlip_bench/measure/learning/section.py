@@ -87,10 +87,10 @@ class _Learnt:
         return rows.assign(what=rows["metric"].str.removeprefix(f"{metric}_")).set_index("what")
 
     def today(self, name: str, metric: str) -> float:
-        """Return the error of the fit to all of the data, the geometric mean over seeds; NaN without one."""
+        """Return the error of the fit to all of the data, the mean over seeds; NaN without one."""
         rows = self.evidence.of(ERRORS.name)
         own = rows[(rows["potential"] == name) & (rows["metric"] == metric) & (rows["split"] == TEST)]
-        return float(np.exp(np.log(own["value"]).mean())) if len(own) else np.nan
+        return float(own["value"].mean()) if len(own) else np.nan
 
     def series(self, name: str, metric: str) -> Series | None:
         """Return the errors by structure that the law of a potential was fitted to."""
@@ -119,17 +119,18 @@ def _sentence(found: _Learnt, axis: Axis, name: str) -> str:
         return f"{name}: no law through {len(numbers)} points{few}; give more fractions."
     if np.isnan(now):
         return f"{name}: no {axis.quantity} error of a fit to all of the data."
-    then = law.loc["at_twice"]
-    exponent = law.loc["exponent"]
-    said = f"from {_short(now)} to {_with_ends(then)} {then['unit']}"
-    if pd.isna(exponent["low"]):
-        begin = f"twice the data would bring {axis.quantity} {axis.statistic} {said}, nobody knows how surely"
-    elif exponent["low"] > 0:
-        begin = f"twice the data would bring {axis.quantity} {axis.statistic} {said}"
-    else:
+    then, factor = law.loc["at_twice"], law.loc["twice_over_all"]
+    what = f"{axis.quantity} {axis.statistic}"
+    begin = (
+        f"twice the data would bring {what} from {_short(now)} to {_with_ends(then)} {then['unit']}, "
+        f"by a factor of {_with_ends(factor)}"
+    )
+    if pd.isna(factor["high"]):
+        begin += ", and nobody knows how surely"
+    elif factor["high"] >= 1:
         begin = (
-            f"whether twice the data would help is not distinguishable: {axis.quantity} {axis.statistic} is "
-            f"{_short(now)} {then['unit']}, and the law gives {_with_ends(then)}"
+            f"whether twice the data would help is not distinguishable: {what} is {_short(now)} "
+            f"{then['unit']}, and the law gives {_with_ends(then)}, a factor of {_with_ends(factor)}"
         )
     return f"{name}: {begin}; {_beside_best(found, axis, name)}."
 
@@ -169,8 +170,7 @@ def _against(found: _Learnt, axis: Axis, name: str, other: str) -> tuple[float, 
     of_all = beside.sums[beside.n_train == whole]
     if not len(of_all):
         return None
-    # Over seeds the mean of the logarithms is the logarithm of this one, up to its own scale.
-    return own.interval(own.law.log_at(TIMES * float(whole)), np.exp(np.log(of_all).mean(axis=0)))
+    return own.interval(own.law.log_at(TIMES * float(whole)), of_all.mean(axis=0))
 
 
 # -- as a table ------------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def _against(found: _Learnt, axis: Axis, name: str, other: str) -> tuple[float, 
 
 def table(found: _Learnt, axis: Axis) -> Table:
     """The law of each potential: error today, exponent, offset, and what twice the data would bring."""
-    columns = ("exponent", "offset", "at_twice")
+    columns = ("exponent", "offset", "at_twice", "twice_over_all")
     rows = []
     for name in found.names.values():
         law, own = found.law(name, axis.metric), found.points(axis.metric)
@@ -197,6 +197,7 @@ def table(found: _Learnt, axis: Axis) -> Table:
         "exponent b",
         f"offset c ({unit})",
         f"with twice the data ({unit})",
+        "factor by it",
     ]
     note = (
         "Error = a N^-b, or a N^-b + c where the points level off. In brackets: 95 % intervals, of the test "
