@@ -133,20 +133,17 @@ def test_a_law_with_an_offset_is_that_of_scipy():
 
 
 def test_a_hard_structure_that_all_fits_share_makes_no_exponent_unsure():
-    generator = np.random.default_rng(5)
-    found = series(generator, (20, 40, 100, 200), scatter=0.0, alone=0.001)
-    harder = Series(
-        found.n_train,
-        found.numbers,
-        found.groups,
-        found.counts,
-        found.sums * np.exp(generator.normal(0, 1, N_TEST)),
-        0.5,
-    )
-    low, high = harder.interval(harder.law.exponent)
-    assert high - low < 0.15
-    low, high = harder.interval(harder.law.log_at(400))
-    assert high - low > 0.5  # but of the error itself
+    """The same structures are hard for every fit: how hard is in the error, and cancels in the exponent."""
+    widths = []
+    for seed in range(6):
+        generator = np.random.default_rng(seed)
+        found = series(generator, (20, 40, 100, 200), scatter=0.0, alone=0.001)
+        sums = found.sums * np.exp(generator.normal(0, 1, N_TEST))
+        harder = Series(found.n_train, found.numbers, found.groups, found.counts, sums, 0.5)
+        ends = [harder.interval(one) for one in (harder.law.exponent, harder.law.log_at(400))]
+        widths.append([high - low for low, high in ends])
+    of_exponent, of_error = np.median(widths, axis=0)
+    assert of_exponent < 0.3 * of_error
 
 
 def test_structures_that_one_fit_could_not_predict_are_left_out_of_all(embedded):
