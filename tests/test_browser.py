@@ -1,37 +1,19 @@
 """The report as a reader sees it, in headless Chromium: what a page does, and how it looks on a phone."""
 
-import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
+from browser import CHROMIUM, probe
 
 from mlip_bench.report import build
 
 EXAMPLE = Path(__file__).parents[1] / "reports" / "example"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium here: the report was not opened in a browser"
 )
-
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-    "--enable-logging=stderr",
-    "--virtual-time-budget=4000",
-]
-
-# What a probe finds goes into this element, which --dump-dom prints.
-RESULT = "probe-result"
 
 
 @pytest.fixture(scope="module")
@@ -41,34 +23,6 @@ def page(tmp_path_factory):
     shutil.copytree(EXAMPLE, folder, dirs_exist_ok=True)
     build(folder)
     return folder / "report.html"
-
-
-def probe(page, script, width, folder):
-    """Run the body of a function in the page; return its result and Chromium's log."""
-    probed = folder / "probed.html"
-    end = f"""<script>window.addEventListener("load", () => {{
-      const found = (() => {{ {script} }})();
-      const element = document.createElement("pre");
-      element.id = "{RESULT}";
-      element.textContent = JSON.stringify(found);
-      document.body.append(element);
-    }});</script></body>"""
-    probed.write_text(page.read_text().replace("</body>", end))
-    done = subprocess.run(
-        [
-            CHROMIUM,
-            *FLAGS,
-            f"--user-data-dir={folder / 'profile'}",
-            f"--window-size={width},2000",
-            "--dump-dom",
-            probed.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    (found,) = re.findall(rf'<pre id="{RESULT}">(.*?)</pre>', done.stdout, re.DOTALL)
-    return json.loads(found.replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">")), done.stderr
 
 
 def test_no_error_and_no_request(page, tmp_path):

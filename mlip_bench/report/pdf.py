@@ -9,7 +9,7 @@ import matplotlib as mpl
 from fpdf import FPDF
 from fpdf.fonts import FontFace
 
-from mlip_bench.report import tables
+from mlip_bench.report import tables, verdict
 from mlip_bench.report.content import Content
 from mlip_bench.report.figures import FRONT
 from mlip_bench.section.drawing import Figure
@@ -149,6 +149,8 @@ def write(content: Content, figures: list[Figure], path: Path) -> None:
     document.set_title(content.title)
     document.add_page()
     document.heading(content.title, size=18)
+    document.paragraph(verdict.sentence(content.evidence, content.verdict), size=10.5)
+    document.show(verdict.table(content.verdict))
     _bullets(document, content.findings)
     _bullets(document, [f"Note: {warning}" for warning in content.warnings])
     if FRONT in by_name:

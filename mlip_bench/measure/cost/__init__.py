@@ -180,5 +180,6 @@ MEASURE = Measure(
     costs=(ranking.RATIO,),
     columns=ranking.COLUMNS,
     note=beside(__name__, "note"),
+    terms=beside(__name__, "terms"),
     adjusted=beside(__name__, "adjusted"),
 )

@@ -1,6 +1,6 @@
 """Errors in the report: training against test, parity, groups of structures, extrapolation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,12 +9,14 @@ from matplotlib.axes import Axes
 
 from mlip_bench.measure.errors import MEASURE, intervals, ranking
 from mlip_bench.measure.errors.standing import Kept, standing, sums_of
-from mlip_bench.results import HELD_OUT
+from mlip_bench.measure.errors.sums import of_split, structure_of_each
+from mlip_bench.results import HELD_OUT, TEST
 from mlip_bench.section import against, tables
 from mlip_bench.section.drawing import Sketch, label_points, new_sketch, scales
 from mlip_bench.section.evidence import Evidence, wide
 from mlip_bench.section.looks import GUIDE
-from mlip_bench.section.parts import MISSING, Axis, Part, Plot, Section, Table
+from mlip_bench.section.parts import MISSING, Axis, Chart, Part, Plot, Section, Table, Term
+from mlip_bench.section.terms import of_ranking
 
 # More points than this per parity panel only make the file large; a fixed random choice is drawn.
 MOST_PARITY_POINTS = 1500
@@ -55,6 +57,45 @@ def compared(evidence: Evidence) -> pd.DataFrame:
     """Return the place of each potential by the first error, and what sets it beside the best."""
     names = evidence.ranking.dropna(subset=[ranking.FORCE.metric]).index
     return standing(_kept(evidence), list(map(str, names)), evidence.split)
+
+
+# Errors below these are those of first principles themselves.
+FLOORS = {"energy": 0.1, "force": 1.0, "stress": 0.01}
+
+
+def terms(evidence: Evidence) -> list[Term]:
+    """Return the errors of the split that decides, and those on the test data, which only axes have."""
+    found = []
+    for column in ranking.COLUMNS:
+        quantity, statistic = column.key.split("_")
+        what = f"{quantity} error ({statistic.upper()})"
+        floor, spec = FLOORS[quantity], column.spec
+        note = _on_unfitted(evidence) if column.mark is not None else ""
+        if evidence.split == TEST and evidence.is_sweep:
+            note += " Test errors of sizes that were chosen by them flatter what was chosen."
+        found.append(
+            of_ranking(
+                evidence,
+                column.key,
+                what,
+                f"{evidence.split} {column.heading}",
+                spec=spec,
+                floor=floor,
+                note=note,
+            )
+        )
+        if evidence.split != TEST:
+            key, label = f"{column.key}_{TEST}", f"{TEST} {column.heading}"
+            found.append(
+                of_ranking(evidence, key, f"{TEST} {what}", label, spec=spec, floor=floor, decides=False)
+            )
+    return found
+
+
+def _on_unfitted(evidence: Evidence) -> str:
+    """Say whose stress error is of a stress that was not fitted."""
+    names = evidence.ranked(pd.Index(sorted(ranking.without_stress(evidence))))
+    return f"Not fitted to stress: {tables.several(names)}." if names else ""
 
 
 def _kept(evidence: Evidence) -> Kept:
@@ -336,6 +377,76 @@ def _draw_pairs(axes: Axes, pairs: np.ndarray, color: str, relative: bool) -> No
     axes.plot([low, high], [low, high], color=GUIDE, linewidth=1, zorder=1)
     axes.scatter(pairs[:, 0], pairs[:, 1], s=7, color=color, alpha=0.5, linewidths=0, rasterized=True)
     axes.locator_params(nbins=4)
+
+
+# -- of one potential ------------------------------------------------------------------------------------
+
+# Points of a chart: the largest deviations, and others by chance.
+MOST_OPENED = 700
+LARGEST = 100
+
+
+def charts(evidence: Evidence, name: str) -> list[Chart]:
+    """Return the parity of a potential, each point with its structure: of the test data, or else held out."""
+    for split, kept in ((TEST, evidence.predictions), (HELD_OUT, evidence.curves(HELD_OUT))):
+        table = of_split(kept.get(name, {}), split)
+        found = [_opened(table, key, label, split) for key, label in QUANTITIES if key in table]
+        if any(one is not None for one in found):
+            return [one for one in found if one is not None]
+    return []
+
+
+def _opened(table: Mapping[str, np.ndarray], key: str, label: str, split: str) -> Chart | None:
+    """Return the parity of one quantity; None without finite numbers."""
+    pairs = table[key]
+    places = np.flatnonzero(np.isfinite(pairs).all(axis=1))
+    if not len(places):
+        return None
+    n_all = len(places)
+    if n_all > MOST_OPENED:
+        order = places[np.argsort(-np.abs(np.diff(pairs[places], axis=1)[:, 0]), kind="stable")]
+        others = np.random.default_rng(0).choice(order[LARGEST:], MOST_OPENED - LARGEST, replace=False)
+        places = np.sort(np.concatenate([order[:LARGEST], others]))
+    zero = pairs[:, 0][np.isfinite(pairs[:, 0])].mean() if key == "energy" else 0.0
+    note = f"{split.capitalize()} data."
+    if key == "energy":
+        note += " Energies relative to the mean reference."
+    if len(places) < n_all:
+        note += (
+            f" {len(places)} of {n_all} are drawn: the {LARGEST} largest deviations, and others by chance."
+        )
+    reference, predicted = (pairs[places] - zero).T
+    return Chart(
+        f"Parity: {label}",
+        f"reference {label}",
+        f"predicted {label}",
+        reference,
+        predicted,
+        _tips(table, key, places),
+        equal=True,
+        note=note,
+    )
+
+
+def _tips(table: Mapping[str, np.ndarray], key: str, places: np.ndarray) -> list[str]:
+    """Say of each point which structure and group it is of, and of a force which atom and component."""
+    numbers, groups = structure_of_each(table, key), table[f"{key}_group"]
+    if numbers is None or len(numbers) != len(table[key]):
+        return [f"group {groups[place]}" if groups[place] else "" for place in places]
+    _, first, which = np.unique(numbers, return_index=True, return_inverse=True)
+    within = np.arange(len(numbers)) - first[which]
+    components = {"force": "xyz", "stress": ("xx", "yy", "zz", "yz", "xz", "xy")}.get(key)
+    found = []
+    for place in places:
+        said = [f"frame {numbers[place]}"]
+        if groups[place]:
+            said[0] += f" ({groups[place]})"
+        if components is not None:
+            atom, component = divmod(int(within[place]), len(components))
+            said += [f"atom {atom}"] if key == "force" else []
+            said.append(components[component])
+        found.append(", ".join(said))
+    return found
 
 
 # -- groups of structures --------------------------------------------------------------------------------

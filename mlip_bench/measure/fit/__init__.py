@@ -80,4 +80,4 @@ class _Clock:
             write_atomically(self._file, repr(self.seconds()))
 
 
-REPORTED = Reported("fit", METRICS, sections=beside(__name__), ranked=True)
+REPORTED = Reported("fit", METRICS, sections=beside(__name__), terms=beside(__name__, "terms"), ranked=True)
