@@ -180,6 +180,8 @@ class Reported:
         default=lambda evidence, potential: [], kw_only=True
     )
     """What is drawn of one potential, by its name, when a reader opens it."""
+    treated: Callable[["Evidence", str], str] = field(default=lambda evidence, family: "", kw_only=True)
+    """What it did with the potentials of a family, in plain words: others may have been treated otherwise."""
     compared: Callable[["Evidence"], "pd.DataFrame"] | None = field(default=None, kw_only=True)
     """What sets potentials against each other: columns more for the ranking, a row per potential."""
     adjusted: Callable[["pd.DataFrame"], "pd.DataFrame"] = field(default=lambda rows: rows, kw_only=True)

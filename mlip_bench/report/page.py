@@ -50,7 +50,7 @@ def _data(content: Content) -> dict[str, Any]:
         "x": evidence.costs[0].metric,
         "y": evidence.errors[0].metric,
         "said": [verdict.numbers(evidence, name) for name in names],
-        "treatment": {},
+        "treatment": tables.treatment(content),
         "missing": MISSING,
         "mostNamed": MOST_NAMED,
     }

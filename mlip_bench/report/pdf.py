@@ -159,7 +159,7 @@ def write(content: Content, figures: list[Figure], path: Path) -> None:
         _section(document, "Families", [tables.families(content)])
     _section(document, "Ranking", [tables.ranking(content)])
     facts = [list(pair) for pair in tables.facts(content)]
-    _section(document, "What was run", [Table([], facts, widths=(1, 5), text=True)])
+    _section(document, "About this run", [Table([], facts, widths=(1, 5), text=True)])
     for section in content.sections:
         _section(document, section.heading, [_drawn(part, by_name) for part in section.parts])
     if not content.failures.empty:

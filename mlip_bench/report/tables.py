@@ -88,7 +88,17 @@ def facts(content: Content) -> list[tuple[str, str]]:
         ("Preset and seed", f"{run['preset']}, seed {run['seed']}"),
         ("Hardware", f"{run['hardware']['cpu']}, {run['hardware']['cores']} cores; {run['device']}"),
         ("Versions", versions),
+        *((f"How {family} was treated", text) for family, text in treatment(content).items()),
     ]
+
+
+def treatment(content: Content) -> dict[str, str]:
+    """Say in plain words what was done with the potentials of each family."""
+    said = {
+        family: " ".join(filter(None, (one.treated(content.evidence, family) for one in reported())))
+        for family in sorted(content.ranking["family"].unique())
+    }
+    return {family: text for family, text in said.items() if text}
 
 
 def hypers(content: Content) -> Table:

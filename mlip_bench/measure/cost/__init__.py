@@ -181,5 +181,6 @@ MEASURE = Measure(
     columns=ranking.COLUMNS,
     note=beside(__name__, "note"),
     terms=beside(__name__, "terms"),
+    treated=beside(__name__, "treated"),
     adjusted=beside(__name__, "adjusted"),
 )

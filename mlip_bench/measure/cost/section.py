@@ -3,7 +3,7 @@
 import pandas as pd
 
 from mlip_bench.measure.cost import MEASURE, ranking, ruler_time
-from mlip_bench.results import LAMMPS
+from mlip_bench.results import KERNELS, LAMMPS
 from mlip_bench.section import tables
 from mlip_bench.section.evidence import Evidence
 from mlip_bench.section.parts import Section, Term
@@ -48,6 +48,19 @@ def terms(evidence: Evidence) -> list[Term]:
             )
         )
     return found
+
+
+def treated(evidence: Evidence, family: str) -> str:
+    """Say whose code was timed."""
+    rows = evidence.of(MEASURE.name)
+    own = rows[(rows["family"] == family) & rows["metric"].str.startswith(ranking.METRIC)]
+    names = [name for name in (LAMMPS, KERNELS) if name in set(own["implementation"])]
+    if not names:
+        return ""
+    if len(names) > 1:
+        return f"Timed {ranking.CALLED[LAMMPS]} and {ranking.CALLED[KERNELS]}: the cheaper counts."
+    through = ", driven by LAMMPS" if names == [KERNELS] else ""
+    return f"Timed {ranking.CALLED[names[0]]}{through}."
 
 
 def adjusted(rows: pd.DataFrame) -> pd.DataFrame:
