@@ -25,7 +25,7 @@ from mlip_bench.measure import reported
 from mlip_bench.report.profiles import Profile, check, is_shipped
 from mlip_bench.section.evidence import Evidence
 from mlip_bench.section.parts import MISSING, Table, Term
-from mlip_bench.section.tables import several
+from mlip_bench.section.tables import MOST_NAMED, several
 
 # A table on paper has no more potentials than this.
 MOST_SHOWN = 12
@@ -138,10 +138,16 @@ def sentence(evidence: Evidence, verdict: Verdict) -> str:
     if verdict.table.empty:
         return f"By {name}: no verdict, no potential has all that is weighed."
     first, *others = verdict.first
-    said = [f"{one} ({_factor(verdict.table.loc[one])})" for one in others]
-    equal = f" Not told from it: {several(said)}." if said else ""
+    said = [f"{one}, {_factor(verdict.table.loc[one])}" for one in others]
+    equal = f" Not told from it: {_list(said)}." if said else ""
     score = _factor(verdict.table.loc[first])
     return f"Best by {name}: {first}, {numbers(evidence, first)}; score {score}.{equal}"
+
+
+def _list(items: list[str]) -> str:
+    """Join what has commas of its own, of many only the first."""
+    more = len(items) - MOST_NAMED
+    return "; ".join(items[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def remarks(verdict: Verdict) -> list[str]:
@@ -172,16 +178,16 @@ def _by_lack(verdict: Verdict) -> dict[str, list[str]]:
 
 def _factor(row: pd.Series) -> str:
     factor, low, high = (math.exp(row[key]) for key in ("score", "low", "high"))
-    return f"{factor:.2f}" if low == high else f"{factor:.2f}, {low:.2f} to {high:.2f}"
+    return f"{factor:.2f}" if low == high else f"{factor:.2f} ({low:.2f} to {high:.2f})"
 
 
 def table(verdict: Verdict) -> Table:
     """The places with every term: its ratio to the best."""
     rows = [
-        [str(row["place"]), str(name), _factor(row), *(f"{row[term.metric]:.2f}" for term in verdict.terms)]
+        [str(name), str(row["place"]), _factor(row), *(f"{row[term.metric]:.2f}" for term in verdict.terms)]
         for name, row in verdict.table.head(MOST_SHOWN).iterrows()
     ]
-    headings = ["place", "potential", "score"]
+    headings = ["potential", "place", "score"]
     headings += [f"{term.quantity} × {verdict.profile.weights[term.metric]:g}" for term in verdict.terms]
     more = len(verdict.table) - len(rows)
     note = " ".join([*remarks(verdict), *([f"{more} more have a score."] if more > 0 else [])])

@@ -21,6 +21,13 @@ from mlip_bench.section.terms import of_ranking
 # More points than this per parity panel only make the file large; a fixed random choice is drawn.
 MOST_PARITY_POINTS = 1500
 
+# Potentials in one figure of parity: more would not be readable on a page.
+ROWS_OF_PARITY = 3
+
+# Height (in) of a bar, and of a figure of bars at most.
+BAR = 0.16
+TALLEST = 7.0
+
 # Extrapolating structures listed for each potential, those with the largest share of atoms.
 STRUCTURES_SHOWN = 10
 
@@ -42,7 +49,7 @@ def sections(evidence: Evidence) -> list[Section]:
         parts: list[Part] = [*_parameters(evidence), train_errors(evidence)]
         found.append(Section(f"Training against {evidence.split} error", parts, place=10))
     if quantities := _with_parity(evidence):
-        found.append(Section("Parity", [_parity(evidence, quantities)], place=30))
+        found.append(Section("Parity", _parity(evidence, quantities), place=30))
     frame = errors_by_group(evidence)
     if not frame.empty:
         parts = [*_groups(evidence, frame), groups(evidence)]
@@ -332,16 +339,23 @@ def _with_parity(evidence: Evidence) -> Quantities:
     return [(key, label) for key, label in QUANTITIES if key in there]
 
 
-def _parity(evidence: Evidence, quantities: Quantities) -> Plot:
-    """Predicted against reference values of the test data, one row per potential."""
-    marked = any(_is_marked(evidence, name) for name in evidence.shown if name in evidence.predictions)
+def _parity(evidence: Evidence, quantities: Quantities) -> list[Part]:
+    """Predicted against reference values of the test data, one row per potential, a few in each figure."""
+    names = [name for name in evidence.shown if name in evidence.predictions]
+    shares = np.array_split(np.array(names, dtype=object), -(-len(names) // ROWS_OF_PARITY))
+    return [_parity_of(evidence, quantities, own.tolist(), number) for number, own in enumerate(shares)]
+
+
+def _parity_of(evidence: Evidence, quantities: Quantities, names: Sequence[str], number: int) -> Plot:
+    marked = any(_is_marked(evidence, name) for name in names)
     note = f" {ranking.stress_note(evidence)}" if marked else ""
     caption = (
         "Prediction against reference on the test data; energies relative to the mean reference. The line is "
         f"perfect agreement. At most {MOST_PARITY_POINTS} points per panel are drawn, chosen at random.{note}"
         f"{ranking.on_shift(evidence)}"
     )
-    return Plot("parity", caption, lambda: _draw_parity(evidence, quantities))
+    own_name = f"parity-{number + 1}" if number else "parity"
+    return Plot(own_name, caption, lambda: _draw_parity(evidence, quantities, names, own_name))
 
 
 def _is_marked(evidence: Evidence, name: str) -> bool:
@@ -349,9 +363,8 @@ def _is_marked(evidence: Evidence, name: str) -> bool:
     return name in ranking.without_stress(evidence) and bool(np.isfinite(stress).all(axis=1).any())
 
 
-def _draw_parity(evidence: Evidence, quantities: Quantities) -> Sketch:
-    names = [name for name in evidence.shown if name in evidence.predictions]
-    sketch = new_sketch("parity", 2.45 * len(quantities) + 0.1, 2.45 * len(names) + 0.1)
+def _draw_parity(evidence: Evidence, quantities: Quantities, names: Sequence[str], own_name: str) -> Sketch:
+    sketch = new_sketch(own_name, 7.4, 2.3 * len(names) + 0.1)
     grid = sketch.canvas.subplots(len(names), len(quantities), squeeze=False)
     for row, name in zip(grid, names, strict=True):
         color = evidence.color(evidence.ranking.at[name, "family"])
@@ -457,13 +470,20 @@ def _groups(evidence: Evidence, frame: pd.DataFrame) -> list[Plot]:
     if frame.index.get_level_values("group").nunique() < 2:
         return []
     caption = f"Test errors of each group of structures.{ranking.on_shift(evidence)}"
-    return [Plot("groups", caption, lambda: _draw_groups(evidence, frame))]
-
-
-def _draw_groups(evidence: Evidence, frame: pd.DataFrame) -> Sketch:
     in_groups = list(frame.index.get_level_values("group").unique())
+    n_figures = int(np.ceil(BAR * len(evidence.shown) * len(in_groups) / TALLEST))
+
+    def plot(number: int, own: Sequence[str]) -> Plot:
+        name = f"groups-{number}" if number > 1 else "groups"
+        return Plot(name, caption, lambda: _draw_groups(evidence, frame, own, name))
+
+    shares = np.array_split(np.array(in_groups, dtype=object), n_figures)
+    return [plot(number, own.tolist()) for number, own in enumerate(shares, 1) if len(own)]
+
+
+def _draw_groups(evidence: Evidence, frame: pd.DataFrame, in_groups: Sequence[str], own_name: str) -> Sketch:
     names = evidence.shown
-    sketch = new_sketch("groups", 7.4, 0.9 + 0.25 * len(in_groups) * len(names))
+    sketch = new_sketch(own_name, 7.4, 0.9 + max(0.25, BAR * len(names)) * len(in_groups))
     panels = _panels(frame)
     grid = sketch.canvas.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, error in zip(grid, panels, strict=True):

@@ -44,7 +44,7 @@ function verdictOf(weights) {
 
 function factorOf(row) {
   const [factor, low, high] = [row.score, row.low, row.high].map((log) => Math.exp(log).toFixed(2));
-  return row.low === row.high ? factor : `${factor}, ${low} to ${high}`;
+  return row.low === row.high ? factor : `${factor} (${low} to ${high})`;
 }
 
 function severalOf(names) {
@@ -52,10 +52,16 @@ function severalOf(names) {
   return more <= 1 ? names.join(", ") : `${names.slice(0, DATA.mostNamed).join(", ")} and ${more} more`;
 }
 
+// Join what has commas of its own, of many only the first.
+function listOf(items) {
+  const more = items.length - DATA.mostNamed;
+  return more > 0 ? `${items.slice(0, DATA.mostNamed).join("; ")} and ${more} more` : items.join("; ");
+}
+
 function sentenceOf(verdict, name) {
   if (!verdict.rows.length) return `By ${name}: no verdict, no potential has all that is weighed.`;
   const [first, ...others] = verdict.rows.filter((row) => row.best === 1);
-  const equal = others.length ? ` Not told from it: ${severalOf(others.map((row) => `${row.name} (${factorOf(row)})`))}.` : "";
+  const equal = others.length ? ` Not told from it: ${listOf(others.map((row) => `${row.name}, ${factorOf(row)}`))}.` : "";
   return `Best by ${name}: ${first.name}, ${DATA.said[first.index]}; score ${factorOf(first)}.${equal}`;
 }
 
@@ -134,18 +140,18 @@ function showVerdict() {
 
 function showPlaces(verdict) {
   const table = document.querySelector("#places table"), head = table.tHead, body = table.tBodies[0];
-  const headings = ["place", "potential", "score (95 % interval)", ...verdict.terms.map((term) => `${term.quantity} × ${verdict.weights[term.metric]}`)];
+  const headings = ["potential", "place", "score (95 % interval)", ...verdict.terms.map((term) => `${term.quantity} × ${verdict.weights[term.metric]}`)];
   const line = document.createElement("tr");
   for (const heading of headings) line.append(Object.assign(document.createElement("th"), { textContent: heading }));
   head.replaceChildren(line);
   body.replaceChildren();
   const all = document.getElementById("all-places").checked;
   for (const row of all ? verdict.rows : verdict.rows.slice(0, SHOWN_FIRST)) {
-    const cells = [row.place, row.name, factorOf(row), ...verdict.terms.map((term) => row.ratios[term.metric].toFixed(2))];
+    const cells = [row.name, row.place, factorOf(row), ...verdict.terms.map((term) => row.ratios[term.metric].toFixed(2))];
     const tr = document.createElement("tr");
     for (const cell of cells) tr.append(Object.assign(document.createElement("td"), { textContent: cell }));
     tr.dataset.family = DATA.families[row.index];
-    opens(tr.cells[1], row.name);
+    opens(tr.cells[0], row.name);
     body.append(tr);
   }
   document.getElementById("all-places").parentElement.hidden = verdict.rows.length <= SHOWN_FIRST;
