@@ -31,7 +31,8 @@ def probe(page, script, width, folder, state=""):
     """
     probed = folder / "probed.html"
     end = f"""<script>window.addEventListener("load", async () => {{
-      const found = await (async () => {{ {script} }})();
+      let found;
+      try {{ found = await (async () => {{ {script} }})(); }} catch (error) {{ found = String(error); }}
       const element = document.createElement("pre");
       element.id = "{RESULT}";
       element.textContent = JSON.stringify(found);

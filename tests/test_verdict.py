@@ -226,7 +226,7 @@ def test_the_page_and_python_give_the_same_verdict(with_intervals, tmp_path):
     weights = [dict(profiles.shipped(name).weights) for name in profiles.names()] + OTHERS
     script = f"""return {json.dumps(weights)}.map((weights) => {{
       const found = verdictOf(weights), lacking = found.lacking.map((what, i) => [DATA.potentials[i], what]);
-      return {{ sentence: sentenceOf(found, "own"), leftOut: found.leftOut,
+      return {{ sentence: sentenceOf(found, "own"), leftOut: found.leftOut, remarks: remarksOf(found),
         lacking: Object.fromEntries(lacking.filter(([, what]) => what.length)),
         rows: found.rows.map((row) => [row.name, row.place, row.score, row.low, row.high, row.ratios]) }};
     }});"""
@@ -237,6 +237,7 @@ def test_the_page_and_python_give_the_same_verdict(with_intervals, tmp_path):
     for own, of_page in zip(weights, pages, strict=True):
         expected = verdict.of(read.evidence, Profile("own", "", own))
         assert of_page["sentence"] == verdict.sentence(read.evidence, expected)
+        assert of_page["remarks"] == verdict.remarks(expected)
         assert of_page["leftOut"] == expected.left_out
         assert of_page["lacking"] == expected.lacking
         assert [row[0] for row in of_page["rows"]] == list(expected.table.index)

@@ -316,8 +316,10 @@ def _aspect(png: bytes) -> float:
 def write(content: Content, figures: list[Figure], path: Path) -> None:
     """Lay the content out and write it: once to find the pages of the sections, and once with them."""
     expected = dict.fromkeys([title for title, _ in _sections(content, figures)] + [REPEAT, APPENDIX], 1)
-    found = _document(content, figures, expected, draws=False).pages_of
-    document = _document(content, figures, {title: found[title] for title in expected}, draws=True)
+    first = _document(content, figures, expected, draws=False)
+    first.output()  # closes the fonts
+    pages = {title: first.pages_of[title] for title in expected}
+    document = _document(content, figures, pages, draws=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     document.output(str(partial))
     partial.replace(path)
@@ -340,12 +342,12 @@ def _document(content: Content, figures: list[Figure], pages: Mapping[str, int],
     document.contents(pages)
     for title, parts in _sections(content, figures):
         document.section(title, parts)
-    document.flush()
     document.heading(REPEAT)
     document.paragraph(tables.repeat(content), size=8, mono=True)
     document.paragraph(tables.footer(), size=7.5, soft=True)
     document.heading(APPENDIX)
     document.show(tables.hypers(content), (SMALL_PRINT,))
+    document.flush()
     return document
 
 

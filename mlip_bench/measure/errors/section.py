@@ -401,7 +401,8 @@ LARGEST = 100
 
 def charts(evidence: Evidence, name: str) -> list[Chart]:
     """Return the parity of a potential, each point with its structure: of the test data, or else held out."""
-    for split, kept in ((TEST, evidence.predictions), (HELD_OUT, evidence.curves(HELD_OUT))):
+    for split in (TEST, HELD_OUT):
+        kept = evidence.predictions if split == TEST else evidence.curves(HELD_OUT)
         table = of_split(kept.get(name, {}), split)
         found = [_opened(table, key, label, split) for key, label in QUANTITIES if key in table]
         if any(one is not None for one in found):

@@ -65,17 +65,23 @@ function sentenceOf(verdict, name) {
   return `Best by ${name}: ${first.name}, ${DATA.said[first.index]}; score ${factorOf(first)}.${equal}`;
 }
 
-function remarkOf(verdict) {
-  const found = [];
+// What is weighed, what is left out, and who has no score.
+function remarksOf(verdict) {
+  const weights = verdict.terms.map((term) => `${term.quantity} ${verdict.weights[term.metric]}`).join(", ");
+  const found = [`Score: weighted geometric mean of the ratios to the best (${weights}); 1 is the best in everything. ` +
+    "In brackets: where all numbers lie at the low, and at the high, ends of their 95 % intervals."];
+  const certain = verdict.terms.some((term) => term.ends);
+  const exact = verdict.terms.filter((term) => !term.ends).map((term) => term.quantity);
+  if (certain && exact.length) found.push(`Taken as exact, they have no interval: ${exact.join(", ")}.`);
+  if (!certain && verdict.terms.length) found.push("No number that is weighed has an interval, so nobody knows which places are ties.");
   if (verdict.leftOut.length) found.push(`Weighed, but measured of no potential, so left out: ${verdict.leftOut.join(", ")}.`);
   const byLack = new Map();
   verdict.lacking.forEach((what, index) => {
     if (what.length) byLack.set(what.join(", "), [...(byLack.get(what.join(", ")) ?? []), DATA.potentials[index]]);
   });
   for (const [what, names] of byLack) found.push(`No score, it lacks ${what}: ${severalOf(names)}.`);
-  if (!verdict.terms.some((term) => term.ends)) found.push("No number that is weighed has an interval, so nobody knows which places are ties.");
-  for (const term of verdict.terms) if (term.note && !found.includes(term.note)) found.push(term.note);
-  return found.join(" ");
+  for (const term of verdict.terms) if (term.note) found.push(term.note);
+  return [...new Set(found)];
 }
 
 // -- what the reader chooses ----------------------------------------------------------------------------------
@@ -134,7 +140,9 @@ function showVerdict() {
     slider.nextElementSibling.textContent = weight ? weight.toFixed(2) : "–";
   }
   document.getElementById("verdict-said").textContent = sentenceOf(verdict, profile.name);
-  document.getElementById("verdict-remark").textContent = remarkOf(verdict);
+  const [score, ...others] = remarksOf(verdict);
+  document.querySelector("#places .note").textContent = score;
+  document.getElementById("verdict-remark").textContent = others.join(" ");
   showPlaces(verdict);
 }
 
