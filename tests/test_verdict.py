@@ -116,6 +116,26 @@ def test_what_decides_nothing_cannot_be_weighed(judge):
         judge([term("x", {"a": 1.0}), term("x_test", {"a": 1.0}, decides=False)], x_test=1.0)
 
 
+def test_cost_on_several_devices_has_an_axis_each_and_one_weight(tmp_path):
+    """Of two runs side by side, on a CPU and on a GPU."""
+    shutil.copytree(EXAMPLE, tmp_path / "run")
+    rows = [
+        dataclasses.replace(row, device="cuda:H200") if "snap" in row.potential else row
+        for row in read_rows(EXAMPLE / RESULTS)
+    ]
+    write_rows(tmp_path / "run" / RESULTS, rows)
+    evidence = content.read(tmp_path / "run").evidence
+    found = {one.metric: one for one in verdict.terms_of(evidence) if one.metric.startswith("cost_ratio")}
+    assert {metric: one.decides for metric, one in found.items()} == {
+        "cost_ratio": True,
+        "cost_ratio_cpu": False,
+        "cost_ratio_cuda:H200": False,
+    }
+    on_gpu = {name for name in evidence.ranking.index if "snap" in name}
+    assert set(found["cost_ratio_cuda:H200"].values.index) == on_gpu
+    assert set(found["cost_ratio_cpu"].values.index) == set(evidence.ranking.index) - on_gpu
+
+
 # -- profiles --------------------------------------------------------------------------------------------
 
 

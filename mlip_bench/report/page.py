@@ -137,4 +137,4 @@ def _plain(content: Any) -> Markup:
 def _packed(content: Any) -> str:
     """Return JSON, packed with gzip, as letters; the same content gives the same letters."""
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+    return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()

@@ -55,9 +55,9 @@ async function showPotential() {
   inside.replaceChildren();
   const title = part(inside, "h2", name);
   title.style.borderColor = color;
+  part(inside, "p", DATA.treatment[DATA.families[index]] ?? "", "note");
   const charts = part(inside, "div", undefined, "charts");
   const known = DATA.terms.filter((term) => term.values[index] !== null);
-  part(inside, "p", DATA.treatment[DATA.families[index]] ?? "", "note");
   part(inside, "h3", "Numbers");
   const numbers = part(inside, "div", undefined, "numbers");
   tableOf(numbers, ["number", "value", "95 % interval"], known.map((term) => [term.label, plainNumber(term.values[index]),
