@@ -10,10 +10,12 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import matplotlib as mpl
 import numpy as np
 from fpdf import FPDF
+from fpdf.enums import MethodReturnValue
 from fpdf.fonts import FontFace
 
 from mlip_bench.report import tables, verdict
@@ -97,8 +99,14 @@ class Document(FPDF):
         self.set_font(FONT, size=9)
 
     def paragraph(self, text: str, size: float = 9, soft: bool = False, mono: bool = False) -> None:
-        """Write a paragraph."""
-        self.set_font("Mono" if mono else FONT, size=size)
+        """Write a paragraph, one of a few lines whole on one page."""
+        font = "Mono" if mono else FONT
+        self.set_font(font, size=size)
+        found = self.multi_cell(0, size * 0.52, text, dry_run=True, output=MethodReturnValue.LINES)
+        height = size * 0.52 * len(cast("list[str]", found))
+        if height < BELOW and self.will_page_break(height):
+            self.add_page()
+            self.set_font(font, size=size)
         self.set_text_color(*(SOFT if soft else INK))
         self.multi_cell(0, size * 0.52, text, align="L", new_x="LMARGIN", new_y="NEXT")
         self.set_text_color(*INK)
