@@ -524,13 +524,15 @@ def say_learnt(folder: Path) -> None:
 
 
 def recommend(folder: Path) -> None:
-    """Leave the potential that the report recommends ready for LAMMPS in the folder of a sweep."""
+    """Leave the potential that the verdict puts first ready for LAMMPS in the folder of a sweep."""
     from mlip_bench.export import to_lammps
     from mlip_bench.potentials import load
-    from mlip_bench.report import content, fronts
+    from mlip_bench.report import content, verdict
     from mlip_bench.results import POTENTIALS, file_name
 
-    name = fronts.recommended(content.read(folder).ranking)
+    read = content.read(folder)
+    name = next(iter(read.verdict.first), None)
+    say(verdict.sentence(read.evidence, read.verdict))
     shutil.rmtree(folder / RECOMMENDED, ignore_errors=True)  # of an earlier choice nothing may stay
     if name is not None:
         to_lammps(load(folder / POTENTIALS / file_name(name)), folder / RECOMMENDED)

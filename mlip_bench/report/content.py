@@ -13,7 +13,8 @@ import pandas as pd
 from mlip_bench.errors import UserError
 from mlip_bench.measure import cost_axes, error_axes, reported
 from mlip_bench.potentials import family, family_names
-from mlip_bench.report import findings
+from mlip_bench.report import findings, verdict
+from mlip_bench.report.profiles import DEFAULT, Profile, shipped
 from mlip_bench.results import BY_GROUP, DESCRIPTION, HELD_OUT, RESULTS, TEST, read_rows, table
 from mlip_bench.section.evidence import Evidence, wide
 from mlip_bench.section.fronts import on_front
@@ -35,6 +36,14 @@ class Content:
     """One row per failed task, or part of one: potential, measure, error."""
     findings: list[str]
     warnings: list[str]
+    verdict: verdict.Verdict
+    rows: pd.DataFrame
+    """All rows of the run as they were measured, failures too."""
+
+    @property
+    def n_rows(self) -> int:
+        """How many there are."""
+        return len(self.rows)
 
     @property
     def run(self) -> Mapping[str, Any]:
@@ -77,8 +86,8 @@ class Content:
         return f"Interatomic potentials for {self.run['dataset']['system']}"
 
 
-def read(folder: Path) -> Content:
-    """Read a run folder; one without results is a :class:`UserError`."""
+def read(folder: Path, profile: Profile | None = None) -> Content:
+    """Read a run folder; one without results, and a profile that weighs nothing known, is a UserError."""
     rows = table(read_rows(folder / RESULTS))
     if rows.empty:
         raise UserError(f"{folder / RESULTS}: no rows yet; let the run finish a task first")
@@ -112,7 +121,8 @@ def read(folder: Path) -> Content:
         *foreign,
     ]
     shown = [section for section in sections if section.parts]
-    return Content(evidence, shown, failures, findings.of(evidence), warnings)
+    judged = verdict.of(evidence, profile or shipped(DEFAULT))
+    return Content(evidence, shown, failures, findings.of(evidence), warnings, judged, rows)
 
 
 def _known(errors: tuple[Axis, ...], ranking: pd.DataFrame) -> tuple[Axis, ...]:
@@ -183,7 +193,10 @@ def _ranking(good: pd.DataFrame, split: str) -> pd.DataFrame:
         ends = wide(rows[rows[end].notna()], ["potential"], end)
         frame = frame.join(ends.add_suffix(f"_{end}"))
     if split != TEST:
-        frame = frame.join(wide(ranked[ranked["split"] == TEST], ["potential"]).add_suffix(f"_{TEST}"))
+        tested = ranked[ranked["split"] == TEST]
+        for values, ending in (("value", ""), ("low", "_low"), ("high", "_high")):
+            beside = wide(tested[tested[values].notna()], ["potential"], values)
+            frame = frame.join(beside.add_suffix(f"_{TEST}{ending}"))
     frame["on_front"] = on_front(frame[costs[0].metric], frame[errors[0].metric])
     return frame.sort_values(errors[0].metric)
 

@@ -78,10 +78,17 @@ class Evidence:
 
     def curves(self, measure: str) -> Mapping[str, Mapping[str, np.ndarray]]:
         """Return what a measure left to be drawn, by potential, in the order of the ranking."""
-        # A file without rows is of an earlier crystal.
-        plain = self.rows["measure"].str.removesuffix(BY_GROUP)
-        names = self.ranked(self.rows.loc[plain == measure, "potential"])
-        return self._arrays(DRAWN, {name: f"{name}-{measure}" for name in names})
+        if measure not in self._read:
+            # A file without rows is of an earlier crystal.
+            plain = self.rows["measure"].str.removesuffix(BY_GROUP)
+            names = self.ranked(self.rows.loc[plain == measure, "potential"])
+            self._read[measure] = self._arrays(DRAWN, {name: f"{name}-{measure}" for name in names})
+        return self._read[measure]
+
+    @cached_property
+    def _read(self) -> dict[str, Mapping[str, Mapping[str, np.ndarray]]]:
+        """The curves that were read, by measure: each is wanted once for each potential."""
+        return {}
 
     def _arrays(self, kind: str, stems: Mapping[str, str]) -> dict[str, dict[str, np.ndarray]]:
         found = {}
