@@ -35,6 +35,9 @@ MM_PER_INCH = 25.4
 TABLE_SIZES = (7.5, 7.0, 6.5, 6.0, 5.5)
 SMALL_PRINT = 5.5
 
+# Of longer tables paper has so many rows, and those that are emphasised; the page has all.
+MOST_ROWS = 100
+
 # Room (mm) beside the text of a table's cell.
 PADDING = 3.4
 
@@ -190,6 +193,7 @@ class Document(FPDF):
         """Write a table; one that is too wide in parts, each with the first column."""
         if not table.rows:
             return
+        table = _on_paper(table)
         if table.text:
             self._write(table, sizes[0], table.widths or self._column_widths(table, sizes[0]))
         else:
@@ -300,6 +304,23 @@ class Document(FPDF):
                 self.show(part)
             else:
                 self.bullets(part.sentences)
+
+
+def _on_paper(table: Table) -> Table:
+    """Return the rows of a table that paper has, and say how many are left out."""
+    kept = sorted({*range(min(MOST_ROWS, len(table.rows))), *table.emphasised})
+    if len(kept) == len(table.rows):
+        return table
+    places = {row: place for place, row in enumerate(kept)}
+    left = f"{len(table.rows) - len(kept)} more rows are in the HTML report."
+    return dataclasses.replace(
+        table,
+        rows=[table.rows[row] for row in kept],
+        emphasised=frozenset(places[row] for row in table.emphasised),
+        note=f"{table.note} {left}".strip(),
+        families=tuple(table.families[row] for row in kept) if table.families else (),
+        shades={(places[row], c): shade for (row, c), shade in table.shades.items() if row in places},
+    )
 
 
 def _of_columns(table: Table, columns: Sequence[int]) -> Table:
