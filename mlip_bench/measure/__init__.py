@@ -13,6 +13,7 @@ from mlip_bench.measure import (
     fit,
     held_out,
     phonons,
+    physicality,
     scaling,
     stability,
 )
@@ -41,7 +42,20 @@ __all__ = [
 
 FIT_METRICS = fit.REPORTED.metrics
 
-MODULES = (errors, held_out, cost, scaling, stability, direct, phonons, elastic, eos, defects, conductivity)
+MODULES = (
+    errors,
+    held_out,
+    cost,
+    scaling,
+    stability,
+    direct,
+    phonons,
+    elastic,
+    eos,
+    defects,
+    physicality,
+    conductivity,
+)
 MEASURES = {module.MEASURE.name: module.MEASURE for module in MODULES}
 
 # Properties of a crystal, which a reference from first principles can have, too.

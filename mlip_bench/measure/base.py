@@ -210,6 +210,8 @@ class Measure(Reported):
     """True where the preset decides how thoroughly it is done."""
     of_training: bool = False
     """True where the training data alone is read, and decides the result."""
+    of_sample: bool = False
+    """True where, of what reads the training data, the structure that dynamics run on is measured, too."""
     of_crystal: bool = False
     """True where a property of the dataset's crystal is measured, which decides the result."""
     options: Callable[[str, Options], Options] = field(default=lambda preset, given: {})

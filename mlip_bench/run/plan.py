@@ -536,6 +536,8 @@ class Measurement(PotentialTask):
             decides |= {"sample": data.sample}
         elif measure.of_training:
             decides |= {"train": data.train}
+            if measure.of_sample:
+                decides |= {"sample": data.sample}
         else:
             decides |= {"train": data.train, "test": data.test}
         if self.alone:
