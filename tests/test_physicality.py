@@ -76,21 +76,21 @@ class Attractive(Pairwise):
 
 
 class Kinked(Pairwise):
-    """A slope that jumps at 2.9 Å, by twice ``SLOPE``."""
+    """A slope that jumps at 2.75 Å, by twice ``SLOPE``."""
 
-    SLOPE = 0.5
+    SLOPE = 1.0
 
     def of_pair(self, distances, first, second):
-        return lennard_jones(distances) + self.SLOPE * (2.9 - distances).abs()
+        return lennard_jones(distances) + self.SLOPE * (2.75 - distances).abs()
 
 
 class Stepped(Pairwise):
-    """An energy that jumps at 2.9 Å, of which the forces see nothing."""
+    """An energy that jumps at 2.75 Å, of which the forces see nothing."""
 
     STEP = 0.05
 
     def of_pair(self, distances, first, second):
-        return lennard_jones(distances) + self.STEP * (distances > 2.9)
+        return lennard_jones(distances) + self.STEP * (distances > 2.75)
 
 
 class Bumped(Pairwise):
@@ -211,7 +211,7 @@ def test_a_lennard_jones_crystal(sound, copper):
     assert own == pytest.approx(COHESION * EPSILON, rel=0.08)
     assert found["quench_energy", None].value > 0
     assert found["quench_distance", None].value > 1
-    assert found["work_mismatch", None].value < 1e-4
+    assert found["work_mismatch", None].value < 0.01
     for group in ("cell", "clusters"):
         assert found["copy_energy", group].value < 1e-9
         assert found["copy_force", group].value < 1e-6
@@ -349,7 +349,7 @@ def test_a_jump_of_the_energy_is_found(measured):
     found, _ = measured(Stepped)
     # Several pairs of the path's atoms cross the distance.
     assert found["work_mismatch", None].value > 1e3 * Stepped.STEP / 32
-    assert found["roughness", "path"].value < 0.1
+    assert not limits.LIMITS["roughness"].is_passed(found["roughness", "path"].value)
 
 
 def test_a_hill_on_the_way_apart_is_found(measured):
@@ -384,7 +384,7 @@ def test_elements_that_part_are_found(measured):
     # An atom of copper has 4 neighbours of its own and 8 others: 1.5 times ε for half of the atoms.
     energy = COHESION * EPSILON
     expected = (energy + 2 * energy) / 2 - (energy + energy * (1 + 4 / 12)) / 2
-    assert found["decomposition_energy", None].value == pytest.approx(expected, rel=0.15)
+    assert found["decomposition_energy", None].value == pytest.approx(expected, rel=0.2)
     assert any("its elements apart are" in sentence for sentence in sentences)
 
 

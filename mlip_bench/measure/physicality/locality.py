@@ -12,9 +12,9 @@ MEV = 1e3
 
 # All atoms move along one line in the space of their positions: step and half the length (Å, root mean
 # square of the atoms).
-PATH_STEP = 0.01
-PATH_LENGTH = 0.4
-PATH_ATOMS = 12
+PATH_STEP = 0.005
+PATH_LENGTH = 0.2
+PATH_ATOMS = 8
 
 # Two copies stand so far from each other (Å), beyond what any two atoms feel.
 APART = 60.0
@@ -103,8 +103,9 @@ def response(potential: Potential, crystal: Atoms) -> Found:
     bar move; distances are to the nearest of them.
     """
     limit = _influence(potential)
-    axis = int(np.argmax(1 / np.linalg.norm(crystal.cell.reciprocal(), axis=1)))
-    height = 1 / np.linalg.norm(crystal.cell.reciprocal()[axis])
+    heights = 1 / np.linalg.norm(crystal.cell.reciprocal(), axis=1)
+    axis = int(np.argmax(np.round(heights, 6)))  # rounding does not decide between equal axes
+    height = heights[axis]
     n_cells = int(min(np.ceil(2 * (limit + MARGIN) / height), max(1, MOST_ATOMS // len(crystal))))
     bar = boxes.rattled(crystal.repeat(tuple(n_cells if one == axis else 1 for one in range(3))))
     moved = bar.copy()
