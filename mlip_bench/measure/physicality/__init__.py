@@ -109,7 +109,7 @@ def _of_crystal(subject: Subject, shortest: Mapping[pairs.Pair, float], progress
     answered = locality.response(potential, crystal)
     values = [*strained.values, *answered.values]
     progress(0.6, "compression and locality")
-    own = strains.crystal_energy(potential, crystal)
+    own = strains.crystal_energy(potential, crystal) if potential.predicts_energy else np.nan
     if potential.predicts_energy and len(set(crystal.numbers)) > 1:
         values += strains.other_compositions(potential, crystal, shortest)
     if shortest:

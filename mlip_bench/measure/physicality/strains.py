@@ -74,7 +74,7 @@ def _minimum(energies: np.ndarray, start: int) -> int:
     while True:
         neighbours = [place for place in (start - 1, start + 1) if 0 <= place < len(energies)]
         best = min(neighbours, key=lambda place: energies[place])
-        if energies[best] >= energies[start]:
+        if not energies[best] < energies[start]:  # NaN is no way down
             return start
         start = best
 
