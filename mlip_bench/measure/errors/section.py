@@ -69,6 +69,11 @@ def _warnings(evidence: Evidence) -> list[str]:
 def _on_places(evidence: Evidence) -> list[str]:
     """Say which potentials have no place, because nobody knows their errors by structure."""
     known = evidence.ranking.dropna(subset=[ranking.FORCE.metric])
+    if "place" in known and (n_without := int(known["place"].isna().sum())):
+        return [
+            f"Only the {len(known) - n_without} potentials with the least errors have places; the "
+            f"{n_without} others were compared with the best alone."
+        ]
     if "place" in known or len(known) < 2:
         return []
     kept = _kept(evidence)
