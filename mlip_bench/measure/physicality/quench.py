@@ -5,17 +5,19 @@ nearer to another than a share of the shortest distance in training, and brought
 al., Phys. Rev. Lett. 97, 170201 (2006), doi:10.1103/PhysRevLett.97.170201).
 """
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import Calculator
 from ase.optimize import FIRE
 from matscipy.neighbours import neighbour_list
 
 from mlip_bench.errors import NotFinite
 from mlip_bench.measure.base import Value
 from mlip_bench.measure.physicality.pairs import Pair, pairs_of
-from mlip_bench.potentials.base import Potential
+from mlip_bench.potentials.base import Potential, PotentialCalculator
 
 # The box has at least so many atoms.
 N_ATOMS = 32
@@ -81,7 +83,7 @@ def quenched(
     for start in range(n_starts):
         nearest = {pair: START * distance for pair, distance in shortest.items()}
         atoms = random_start(crystal, nearest, SEED + start)
-        atoms.calc = potential.calculator()
+        atoms.calc = _calculator(potential)
         try:
             FIRE(atoms, logfile=None, maxstep=LONGEST_STEP).run(fmax=REST, steps=MOST_STEPS)
         except NotFinite as failure:
@@ -95,6 +97,16 @@ def quenched(
     if energies:
         return [*values, Value("quench_energy", min(energies))]
     return [*values, Value("quench_energy", np.nan, error=f"{potential.family} predicts no energy")]
+
+
+def _calculator(potential: Potential) -> Calculator:
+    """Return a calculator that FIRE can ask for an energy, which it does only to print it."""
+    if potential.predicts_energy:
+        return potential.calculator()
+    predicted = frozenset({"energy", "forces"})
+    return PotentialCalculator(
+        lambda atoms: dataclasses.replace(potential.predict([atoms])[0], energy=0.0), predicted
+    )
 
 
 def nearest_ratio(atoms: Atoms, shortest: Mapping[Pair, float]) -> float:
