@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from mlip_bench.report import fronts
+from mlip_bench.report import cautions, fronts
 from mlip_bench.results import HELD_OUT, TEST
 from mlip_bench.section.evidence import Evidence
 from mlip_bench.section.parts import Axis
@@ -27,6 +27,8 @@ def of(evidence: Evidence) -> list[str]:
             f"Cheapest within {100 * fronts.WITHIN:.0f} % of the best {first.quantity} error: {choice}, "
             f"{errors} at {price.say(chosen)}{_on_test(evidence, chosen)}."
         )
+    if choice is not None and (against := cautions.of(evidence, choice)):
+        sentences.append(f"Caution with {choice}: {'; '.join(against)}.")
     front = known[known["on_front"]].sort_values(price.metric)
     if len(front) > 1 and pd.notna(best[price.metric]):
         sentences.append(_on_cheapest(first, price, front.iloc[0], best))

@@ -171,6 +171,8 @@ class Plan:
     """What the user chose of measures, by their names; the preset decides the rest."""
     timed_on: tuple[str, str] | None = None
     """Processor and device of timings, where they are not made on this machine."""
+    limited: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By measure: the potentials that alone are measured, where these are not all."""
 
     def __post_init__(self) -> None:
         """Raise :class:`UserError` where two potentials have one name: their results would be mixed up.
@@ -199,6 +201,7 @@ class Plan:
             *(
                 Measurement(fit, measure, self.preset, options[measure], self.timed_on)
                 for measure in self.measures
+                if potential.name in self.limited.get(measure, (potential.name,))
             ),
         ]
 

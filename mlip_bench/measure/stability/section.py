@@ -20,7 +20,17 @@ def sections(evidence: Evidence) -> list[Section]:
     """Return the section, where dynamics were run."""
     if evidence.by_group(MEASURE.name).empty:
         return []
-    return [Section("Dynamics that hold", [table(evidence)], place=60)]
+    return [Section("Dynamics that hold", [table(evidence)], place=60, warnings=on_explosions(evidence))]
+
+
+def on_explosions(evidence: Evidence) -> list[str]:
+    """Say of which potentials dynamics exploded, and where."""
+    rows = evidence.by_group(MEASURE.name)
+    exploded = rows[(rows["metric"] == "exploded") & (rows["value"] > 0)]
+    return [
+        f"Dynamics of {name} exploded at {', '.join(own['group'])}."
+        for name, own in exploded.groupby("potential", sort=False)
+    ]
 
 
 def table(evidence: Evidence) -> Table:
