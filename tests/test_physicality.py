@@ -500,6 +500,11 @@ def test_a_published_file_is_measured_from_the_command_line(tmp_path):
     assert any(row["metric"] == "quench_distance" and row["value"] > 1 for row in rows)
     again = mlip_bench("run", *arguments, *data, folder=tmp_path)
     assert "nothing had to be done" in again.stdout
+    printed = mlip_bench("measure", ruler, "--measure", "physicality", "--json", folder=tmp_path)
+    document = json.loads(printed.stdout)
+    numbers = {(one["metric"], one["group"]): one for one in document["properties"]}
+    assert numbers["quench_distance", None]["value"] > 0.7
+    assert "training data is not known" in numbers["unphysical", None]["note"]
     refused = mlip_bench("run", "--measure", "errors", "--starts", "2", *data, folder=tmp_path)
     assert refused.returncode == 2
     assert "--starts: only with --measure physicality" in refused.stderr

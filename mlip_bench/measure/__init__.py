@@ -1,5 +1,7 @@
 """Measurements of fitted potentials; each is one folder, with its section of the report."""
 
+from collections.abc import Callable
+
 from ase import Atoms
 
 from mlip_bench.measure import (
@@ -17,15 +19,15 @@ from mlip_bench.measure import (
     scaling,
     stability,
 )
-from mlip_bench.measure.base import Found, Measure, Metric, Reported, Subject, Value
-from mlip_bench.potentials.base import Potential, silent
+from mlip_bench.measure.base import Found, Measure, Metric, Options, Reported, Subject, Value
+from mlip_bench.potentials.base import Potential, Progress, silent
 from mlip_bench.results import BY_GROUP
 from mlip_bench.section.parts import Axis
 
 __all__ = [
     "BY_GROUP",
+    "BY_NAME",
     "FIT_METRICS",
-    "FROM_DYNAMICS",
     "MEASURES",
     "PROPERTIES",
     "Measure",
@@ -67,8 +69,11 @@ PROPERTIES = {
 }
 
 
-# Properties of a structure that take long dynamics: measured where they are asked for by name.
-FROM_DYNAMICS = {conductivity.MEASURE.name: conductivity.compute}
+# Measured of a structure where they are asked for by name: they take long dynamics, or are no property of it.
+BY_NAME: dict[str, Callable[[Potential, Atoms, Options, Progress], Found]] = {
+    physicality.MEASURE.name: physicality.compute,
+    conductivity.MEASURE.name: conductivity.compute,
+}
 
 
 def reported() -> list[Reported]:

@@ -7,17 +7,19 @@ places (``strains``), random starts that come to rest (``quench``), smoothness, 
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 
+from mlip_bench.data.geometry import in_periodic_box
 from mlip_bench.errors import UserError
 from mlip_bench.md import boxes
 from mlip_bench.measure import crystals
-from mlip_bench.measure.base import Curves, Found, Measure, Metric, Subject, Value, beside
+from mlip_bench.measure.base import ROOM, Found, Measure, Metric, Options, Subject, Value, beside
 from mlip_bench.measure.physicality import limits, locality, pairs, quench, strains
-from mlip_bench.potentials.base import Progress
+from mlip_bench.potentials.base import Potential, Progress
 
 # Random starts of each preset.
 STARTS = {"quick": 1, "standard": 2, "paper": 4, "tuned": 2}
@@ -49,6 +51,8 @@ METRICS = {
     "decomposition_energy": Metric("eV/atom", "energy of its elements apart, face-centred cubic", None),
 }
 
+UNKNOWN_TRAINING = "the training data is not known, so distances are compared with those of the structure"
+
 # What needs a crystal.
 OF_CRYSTAL = (
     "compression_turn",
@@ -69,29 +73,38 @@ def options(preset: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def run(subject: Subject, progress: Progress) -> list[Value]:
-    """Measure a potential; what needs a crystal is left out where there is none, with a sentence."""
-    potential, sample = subject.potential, subject.sample("physicality")
-    shortest = pairs.shortest_distances(subject.dataset.train, potential.elements_)
+def compute(
+    potential: Potential,
+    atoms: Atoms,
+    chosen: Options,
+    progress: Progress,
+    train: Sequence[Atoms] | None = None,
+) -> Found:
+    """Measure a potential on a structure; what needs a crystal is left out of another, with a sentence.
+
+    Without ``train``, distances are compared with those of the structure, which is said.
+    """
+    of_training = pairs.shortest_distances([atoms] if train is None else train, potential.elements_)
+    box = in_periodic_box(atoms, ROOM)
     found = [
-        Found([Value("shortest", value, group=pairs.name_of(pair)) for pair, value in shortest.items()]),
-        pairs.dimers(potential, shortest),
+        Found([Value("shortest", value, group=pairs.name_of(pair)) for pair, value in of_training.items()]),
+        pairs.dimers(potential, of_training),
     ]
     progress(0.3, "dimers")
-    found.append(pairs.pushed(potential, boxes.repeated_to(sample, PUSHED_ATOMS), shortest))
-    found.append(locality.path(potential, sample))
-    found.append(Found(locality.extensive(potential, sample)))
-    progress(0.5, "pushed, smoothness and extensivity")
-    if subject.dataset.crystal is None:
+    found.append(pairs.pushed(potential, boxes.repeated_to(box, PUSHED_ATOMS), of_training))
+    found.append(locality.path(potential, box))
+    found.append(Found(locality.extensive(potential, box)))
+    progress(0.5, "pushed together, smoothness and extensivity")
+    if atoms.pbc.all():
+        found.append(_of_crystal(potential, atoms, of_training, chosen["starts"], progress))
+    else:
         reason = "needs a crystal, periodic in three directions, and there is none"
         found.append(Found([Value(metric, np.nan, error=f"{metric} {reason}") for metric in OF_CRYSTAL]))
-    else:
-        found.append(_of_crystal(subject, shortest, progress))
     values = [_finite(value) for one in found for value in one.values]
-    curves: Curves = {key: array for one in found for key, array in one.curves.items()}
     sentences = limits.passed(values)
-    note = "; ".join(sentences) or None
-    return subject.keep(Found([Value("unphysical", len(sentences), note=note), *values], curves))
+    said = [*sentences, *([UNKNOWN_TRAINING] if train is None else [])]
+    values.insert(0, Value("unphysical", len(sentences), note="; ".join(said) or None))
+    return Found(values, {key: array for one in found for key, array in one.curves.items()})
 
 
 def _finite(value: Value) -> Value:
@@ -101,20 +114,34 @@ def _finite(value: Value) -> Value:
     return dataclasses.replace(value, value=np.nan, error=f"{value.metric} is not finite")
 
 
-def _of_crystal(subject: Subject, shortest: Mapping[pairs.Pair, float], progress: Progress) -> Found:
-    """Return what is measured of the crystal alone."""
-    potential = subject.potential
-    crystal = crystals.standard(subject.crystal("physicality"), "physicality").primitive
+def _of_crystal(
+    potential: Potential,
+    atoms: Atoms,
+    of_training: Mapping[pairs.Pair, float],
+    n_starts: int,
+    progress: Progress,
+) -> Found:
+    """Return what is measured of a crystal alone."""
+    crystal = crystals.standard(atoms, "physicality").primitive
     strained = strains.compressed(potential, crystal)
     answered = locality.response(potential, crystal)
     values = [*strained.values, *answered.values]
     progress(0.6, "compression and locality")
     own = strains.crystal_energy(potential, crystal) if potential.predicts_energy else np.nan
     if potential.predicts_energy and len(set(crystal.numbers)) > 1:
-        values += strains.other_compositions(potential, crystal, shortest)
-    if shortest:
-        values += quench.quenched(potential, crystal, own, shortest, subject.options["starts"])
+        values += strains.other_compositions(potential, crystal, of_training)
+    if of_training:
+        values += quench.quenched(potential, crystal, own, of_training, n_starts)
     return Found(values, {**strained.curves, **answered.curves})
+
+
+def run(subject: Subject, progress: Progress) -> list[Value]:
+    """Measure a fitted potential."""
+    data = subject.dataset
+    atoms = data.sample if data.crystal is None else data.crystal
+    if atoms is None:
+        raise UserError("physicality: the data has isolated atoms only; give a structure with --crystal")
+    return subject.keep(compute(subject.potential, atoms, subject.options, progress, data.train))
 
 
 MEASURE = Measure(
