@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from mlip_bench.measure import properties
 from mlip_bench.measure.physicality import MEASURE
@@ -20,7 +21,7 @@ from mlip_bench.section.parts import MISSING, Part, Plot, Section, Sentences, Ta
 MOST_PAIRS = 5
 
 # What is drawn of energies: of dimers (eV), and of the crystal (eV/atom).
-DIMER_ENERGIES = (-12.0, 25.0)
+DIMER_ENERGIES = (-8.0, 16.0)
 CRYSTAL_ENERGIES = (-2.0, 12.0)
 
 # Changes of forces (meV/Å) from here up are drawn.
@@ -167,6 +168,8 @@ def _response(evidence: Evidence, axes: Axes) -> None:
             look = properties.line(evidence, name)
             axes.plot(curves["response distance"][order], changes, label=name, marker=".", **look)
     axes.set(yscale="log", xlabel="distance from the atom (Å)", ylabel="change of forces (meV/Å)")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _lines(evidence: Evidence, axes: Axes, x: str, y: str) -> None:
