@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from mlip_bench.data import reference
 from mlip_bench.data.geometry import in_periodic_box
 from mlip_bench.errors import UserError
 from mlip_bench.md import boxes
@@ -84,11 +85,13 @@ def compute(
 
     Without ``train``, distances are compared with those of the structure, which is said.
     """
-    of_training = pairs.shortest_distances([atoms] if train is None else train, potential.elements_)
+    of_data = [atoms, *(train or [])]
+    elements = [symbol for symbol in reference.elements(of_data) if symbol in potential.elements_]
+    of_training = pairs.shortest_distances([atoms] if train is None else train, elements)
     box = in_periodic_box(atoms, ROOM)
     found = [
         Found([Value("shortest", value, group=pairs.name_of(pair)) for pair, value in of_training.items()]),
-        pairs.dimers(potential, of_training),
+        pairs.dimers(potential, elements, of_training),
     ]
     progress(0.3, "dimers")
     found.append(pairs.pushed(potential, boxes.repeated_to(box, PUSHED_ATOMS), of_training))

@@ -35,6 +35,7 @@ LIMITS = {
     "quench_energy": Limit("random starts end {value:+.2f} eV/atom from the crystal's energy", least=-0.05),
     # Fits to molybdenum are at 0.001 to 0.02; a pair whose slope jumps by 2 eV/Å is at 0.1.
     "roughness": Limit("the energy is not smooth: curvature ({group}) changes by {value:.2g}", most=0.05),
+    "work_mismatch": Limit("energy and work of forces differ by {value:.2g} meV/atom on a path", most=1.0),
     # Rounding of single precision is a thousand times less.
     "copy_energy": Limit("two copies ({group}) have {value:.2g} meV/atom more or less than one", most=0.1),
     "copy_force": Limit("a copy far away ({group}) changes forces by {value:.2g} meV/Å", most=0.5),

@@ -6,7 +6,7 @@ in Solids (1985). Data seldom has such distances, so nothing but the form of a p
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from ase import Atoms
@@ -105,11 +105,11 @@ def _signs(forces: np.ndarray) -> np.ndarray:
     return np.where(np.abs(forces) < NO_FORCE, 0, np.sign(forces))
 
 
-def dimers(potential: Potential, shortest: dict[Pair, float]) -> Found:
-    """Return what two atoms far from all others do, for each pair of elements."""
+def dimers(potential: Potential, elements: Sequence[str], shortest: Mapping[Pair, float]) -> Found:
+    """Return what two atoms far from all others do, for each pair of these elements."""
     end = min(potential.reach or FARTHEST, FARTHEST)
     distances = np.arange(NEAREST, end + 4 * DIMER_STEP, DIMER_STEP)
-    found = [_dimer(potential, pair, distances, shortest.get(pair)) for pair in pairs_of(potential.elements_)]
+    found = [_dimer(potential, pair, distances, shortest.get(pair)) for pair in pairs_of(elements)]
     curves = {f"dimer {key}": array for one in found for key, array in one.curves.items()}
     return Found([value for one in found for value in one.values], curves)
 
@@ -151,7 +151,7 @@ def _turn(
     return [Value(metric, turning_point(distances, forces, shortest), group=name)]
 
 
-def pushed(potential: Potential, atoms: Atoms, shortest: dict[Pair, float]) -> Found:
+def pushed(potential: Potential, atoms: Atoms, shortest: Mapping[Pair, float]) -> Found:
     """Return at which distance an atom of a structure attracts a neighbour that is pushed onto it.
 
     For each pair of elements the two atoms that are nearest to each other; all others stay where they are.

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
+from ase.data import atomic_numbers, covalent_radii
 from ase.optimize import FIRE
 from matscipy.neighbours import neighbour_list
 
@@ -81,8 +82,7 @@ def quenched(
     """Return the worst of several random starts: nearest atoms, and the energy above the crystal's."""
     ratios, energies = [], []
     for start in range(n_starts):
-        nearest = {pair: START * distance for pair, distance in shortest.items()}
-        atoms = random_start(crystal, nearest, SEED + start)
+        atoms = random_start(crystal, _room(crystal, shortest), SEED + start)
         atoms.calc = _calculator(potential)
         try:
             FIRE(atoms, logfile=None, maxstep=LONGEST_STEP).run(fmax=REST, steps=MOST_STEPS)
@@ -97,6 +97,13 @@ def quenched(
     if energies:
         return [*values, Value("quench_energy", min(energies))]
     return [*values, Value("quench_energy", np.nan, error=f"{potential.family} predicts no energy")]
+
+
+def _room(crystal: Atoms, shortest: Mapping[Pair, float]) -> dict[Pair, float]:
+    """Return how far from each other (Å) atoms begin; those never near in training by their radii."""
+    pairs = pairs_of(sorted(set(crystal.get_chemical_symbols())))
+    radii = {pair: sum(covalent_radii[atomic_numbers[symbol]] for symbol in pair) for pair in pairs}
+    return {pair: START * shortest.get(pair, radii[pair]) for pair in pairs}
 
 
 def _calculator(potential: Potential) -> Calculator:
