@@ -22,7 +22,7 @@ Pair = tuple[str, str]
 
 # Distances (Å) of two atoms: the first, and the steps of a dimer and of atoms pushed together.
 NEAREST = 0.5
-DIMER_STEP = 0.02
+DIMER_STEP = 0.01
 PUSHED_STEP = 0.05
 
 # A dimer is taken apart as far as its potential reaches, or so far (Å).
