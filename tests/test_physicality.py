@@ -10,9 +10,11 @@ from ase.build import bulk
 from ase.calculators.lj import LennardJones as ASELennardJones
 from ase.units import GPa
 from command import mlip_bench
+from conftest import needs_mlearn
 from scipy.optimize import brentq
 from test_samples import molecules, written
 
+from mlip_bench.data import records
 from mlip_bench.data.base import Dataset
 from mlip_bench.data.dataset import own_data
 from mlip_bench.data.reference import labelled
@@ -506,3 +508,16 @@ def test_a_published_file_is_measured_from_the_command_line(tmp_path):
     refused = mlip_bench("run", "--measure", "errors", "--starts", "2", *data, folder=tmp_path)
     assert refused.returncode == 2
     assert "--starts: only with --measure physicality" in refused.stderr
+
+
+@needs_mlearn
+def test_published_quadratic_potentials_have_holes_that_linear_ones_have_not(tmp_path):
+    """The table of docs/physicality."""
+    data = records.load("mlearn", "Mo")
+    turns = {}
+    for suffix in ("", ".quadratic"):
+        potential = load(potentials_folder() / f"Mo_Zuo_JPCA2020{suffix}.snapcoeff")
+        found = physicality.compute(potential, data.crystal, {"starts": 1}, silent, data.train)
+        turns[suffix] = (found.value("dimer_turn", "Mo-Mo"), found.value("unphysical"))
+    assert turns[""] == (0.0, 0.0)
+    assert turns[".quadratic"][0] == pytest.approx(1.09, abs=0.03)
