@@ -129,10 +129,11 @@ def certainty(evidence: Evidence) -> Table | None:
             f"{evidence.split} structures to decide",
         ]
     rows = []
+    marked = {column.key: column.mark.of(evidence) for column in having if column.mark is not None}
     for name, row in ranked.iterrows():
         cells = [str(name)]
         for column in having:
-            mark = column.mark.sign if column.mark and column.mark.of(evidence, str(name)) else ""
+            mark = column.mark.sign if column.mark and str(name) in marked[column.key] else ""
             cells.append(_with_ends(row, column.key, column.spec, mark))
         rows.append([*cells, *([_with_ends(row, "over_best", ".2f"), _needed(row)] if compares else [])])
     note = (
