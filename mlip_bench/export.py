@@ -124,8 +124,12 @@ HEAT_FLUX = f"""\
             print("step", done, "heat flux (eV Å/fs):", *recorder.fluxes[done - 1])"""
 
 
-def to_lammps(potential: Potential, folder: Path) -> None:
-    """Write the potential, an input that runs, and a README into ``folder``."""
+def to_lammps(potential: Potential, folder: Path, caution: str = "") -> None:
+    """Write the potential, an input that runs, and a README into ``folder``.
+
+    ``caution`` is its first line, where there is anything to be said against the potential.
+    """
+    first = f"{caution}\n\n" if caution else ""
     folder.mkdir(parents=True, exist_ok=True)
     style = potential.lammps()
     words = {
@@ -140,7 +144,7 @@ def to_lammps(potential: Potential, folder: Path) -> None:
     if style is None:
         title = "100 steps of molecular dynamics in LAMMPS with the potential of this folder."
         _write_script(potential, folder, SCRIPT, title, DYNAMICS)
-        (folder / "README.md").write_text(BRIDGED_README.format(**words))
+        (folder / "README.md").write_text(first + BRIDGED_README.format(**words))
         return
     style.write_files(folder)
     ase.io.write(
@@ -154,7 +158,7 @@ def to_lammps(potential: Potential, folder: Path) -> None:
     )
     (folder / INPUT).write_text(_input(potential, style))
     commands = "\n".join(f"    {line}" for line in style.commands(potential.elements_))
-    (folder / "README.md").write_text(NATIVE_README.format(**words, commands=commands))
+    (folder / "README.md").write_text(first + NATIVE_README.format(**words, commands=commands))
 
 
 def _crystal(element: str) -> tuple[str, float]:

@@ -110,7 +110,7 @@ def completed(line, folder):
         ("mlip-bench run --system S", ["Si"]),
         ("mlip-bench run --dataset emb", ["embedded"]),
         ("mlip-bench data fetch ml", ["mlearn"]),
-        ("mlip-bench run --measure errors,ph", ["errors,phonons"]),
+        ("mlip-bench run --measure errors,ph", ["errors,phonons", "errors,physicality"]),
         ("mlip-bench measure pot --measure el", ["elastic"]),
         ("mlip-bench run --preset st", ["standard"]),
         ("mlip-bench fit snap --device c", ["cpu", "cuda"]),

@@ -42,8 +42,8 @@ NOT_WITH = {
 TIMED = {"cost", "scaling", "direct-vs-conservative"}
 ON_NETWORKS = {"leignn", "leignn-gradient", "sevennet", "sevennet-dfs"}
 ON_EDGES = {"gap", "mtp", "nnff", "nnp", "qsnap", "snap"} | ON_NETWORKS | TIMED
-ON_CRYSTALS = {"conductivity", "defects", "elastic", "eos", "phonons"}
-ON_BOXES = {"conductivity", "stability"} | TIMED
+ON_CRYSTALS = {"conductivity", "defects", "elastic", "eos", "phonons", "physicality"}
+ON_BOXES = {"conductivity", "physicality", "stability"} | TIMED
 
 # Of a measure's own are these layers; what the layers below decide is in the keys of potential and dataset.
 LAYERS_OF_MEASURES = ("mlip_bench.measure.", "mlip_bench.md.", "mlip_bench.lammps.")

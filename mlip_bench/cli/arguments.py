@@ -182,6 +182,9 @@ OF_MEASURES: Mapping[str, Mapping[str, tuple[Any, str]]] = {
             "Take cell and positions as given, as of a liquid, or a crystal's at its temperature.",
         ),
     },
+    "physicality": {
+        "starts": (int | None, "Random starts that come to rest; quick 1, standard 2, paper 4."),
+    },
 }
 
 

@@ -66,9 +66,9 @@ def measures() -> list[str]:
 
 def properties() -> list[str]:
     """Return the names of the properties of a crystal."""
-    from mlip_bench.measure import FROM_DYNAMICS, PROPERTIES
+    from mlip_bench.measure import BY_NAME, PROPERTIES
 
-    return ["all", *PROPERTIES, *FROM_DYNAMICS]
+    return ["all", *PROPERTIES, *BY_NAME]
 
 
 def presets() -> tuple[str, ...]:

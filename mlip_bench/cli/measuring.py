@@ -125,7 +125,8 @@ def measure(
         str,
         typer.Option(
             "--measure",
-            help="Properties, separated by commas: eos, elastic, phonons, defects (all), conductivity.",
+            help="Properties, separated by commas: eos, elastic, phonons, defects (all), physicality, "
+            "conductivity.",
             autocompletion=completion.some_of(completion.properties),
         ),
     ] = "all",
@@ -139,10 +140,10 @@ def measure(
     """Print properties of a saved or published potential beside those of first principles."""
     from mlip_bench.data import records
     from mlip_bench.data.files import read_crystal
-    from mlip_bench.measure import FROM_DYNAMICS, MEASURES, PROPERTIES, first_principles, properties
+    from mlip_bench.measure import BY_NAME, MEASURES, PROPERTIES, first_principles, properties
     from mlip_bench.run.plan import options_of
 
-    known = [*PROPERTIES, *FROM_DYNAMICS]
+    known = [*PROPERTIES, *BY_NAME]
     names = list(PROPERTIES) if measures == "all" else chosen(measures, known, "property")
     options = options_of(names, "standard", given)
     potential = read_potential(path, settings or [], trust)
@@ -188,11 +189,13 @@ def measure(
 
 def _found(potential: "Potential", title: str, atoms: "Atoms", options: "Options") -> "Found":
     """Return a property; of one that takes long, say how far it has come."""
-    from mlip_bench.measure import FROM_DYNAMICS, property_of
+    from mlip_bench.measure import BY_NAME, MEASURES, property_of
 
-    if title not in FROM_DYNAMICS:
+    if title not in BY_NAME:
         return property_of(potential, title, atoms)
-    say(f"{title}: not kept if it is ended; run --potential file:... --measure {title} goes on, side by side")
+    if MEASURES[title].parts is not None:
+        again = f"run --potential file:... --measure {title}"
+        say(f"{title}: not kept if it is ended; {again} goes on, side by side")
     tenths: set[int] = set()
 
     def progress(share: float, message: str) -> None:
@@ -200,7 +203,7 @@ def _found(potential: "Potential", title: str, atoms: "Atoms", options: "Options
             tenths.add(tenth)
             say(f"{title}: {100 * share:.0f} %, {message}")
 
-    found = FROM_DYNAMICS[title](potential, atoms, options, progress)
+    found = BY_NAME[title](potential, atoms, options, progress)
     for note in dict.fromkeys(value.note for value in found.values if value.note):
         say(f"{title}: {note}")
     return found

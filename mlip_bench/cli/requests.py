@@ -81,6 +81,7 @@ def repeated(path: Path, trust: bool, here: bool) -> tuple[DataRequest, Plan, li
         measures = chosen(",".join(content["measures"]), list(MEASURES), "measure")
         presets.with_sources(next(iter(content["potentials"].values()))["family"], options["preset"], "")
         given = {name: dict(chosen_of) for name, chosen_of in content.get("options", {}).items()}
+        limited = {name: list(names) for name, names in content.get("limited", {}).items()}
         sha256, then = content["dataset"]["sha256"], dict(content["versions"])
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not the description of a run that can be repeated ({error})") from error
@@ -90,7 +91,16 @@ def repeated(path: Path, trust: bool, here: bool) -> tuple[DataRequest, Plan, li
         raise UserError(
             f"{path}: the data has changed since that run ({data.origin}); repeat it with its options instead"
         )
-    plan = Plan(data, potentials, tuple(measures), **options, trust=trust, given=given, split=request.split)
+    plan = Plan(
+        data,
+        potentials,
+        tuple(measures),
+        **options,
+        trust=trust,
+        given=given,
+        split=request.split,
+        limited=limited,
+    )
     return request, plan, _changes(then)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mlip_bench.cli import completion
 from mlip_bench.cli.arguments import (
     LOCAL,
     RANDOM,
@@ -55,6 +56,7 @@ from mlip_bench.errors import UserError
 
 if TYPE_CHECKING:  # what takes long to import, ``--help`` does without
     from mlip_bench.cli.requests import DataRequest
+    from mlip_bench.data.dataset import Dataset
     from mlip_bench.data.reading import ReadingOptions
     from mlip_bench.run.dask_cluster import Cluster
     from mlip_bench.run.executor import Executor
@@ -202,6 +204,14 @@ def sweep(
     budget: Annotated[str, typer.Option(help="Time that the sweep may take: 30min, 2h.")] = "2h",
     seeds: Annotated[int, typer.Option(min=1, help="Fits of each size of a family with random choices.")] = 1,
     folds: Annotated[int, Folds] = 5,
+    finalists: Annotated[
+        str,
+        typer.Option(
+            help="Measurements, separated by commas, of what is on the front and of the best of each family, "
+            "e.g. phonons,stability; a quarter of the budget is kept for them.",
+            autocompletion=completion.some_of(completion.measures),
+        ),
+    ] = "",
     vary: Annotated[
         list[str] | None, typer.Option(help="Sizes of your own: snap.twojmax=2,4,6; repeatable.")
     ] = None,
@@ -226,6 +236,7 @@ def sweep(
     from mlip_bench.run.plan import Plan
     from mlip_bench.run.sweep import MEASURES, in_order, ladder
 
+    wanted = of_finalists(finalists)
     names = with_device(chosen(potential, family_names(), "potential"), device, scheduler == LOCAL)
     overrides, varied = parse_settings(settings or [], names), parse_varied(vary or [], names)
     budget_s, limit = parse_duration(budget, "--budget"), parse_duration(timeout, "--timeout")
@@ -235,13 +246,40 @@ def sweep(
     data = request.read()
     ladders = [ladder(name, data.system, overrides[name], varied[name]) for name in names]
     chosen_by = {held_out.NAME: {"folds": folds, "split": split}}
-    plan = Plan(data, (), MEASURES, seed, device, trust=trust, given=chosen_by)
+    measures = (*MEASURES, *measurable(wanted, data))
+    plan = Plan(data, (), measures, seed, device, trust=trust, given=chosen_by)
     held_out.places_of(data.train, plan.options[held_out.NAME])  # before any fit: are there enough?
     folder = out or Path("reports") / f"{data.system}-sweep"
     say_of(plan)
     with prepared(folder, store) as kept, scheduled(scheduler, jobs, kept, plan) as (cluster, plan):
         sizes = in_order(ladders, seeds, seed)
         perform_sweep(plan, sizes, request, folder, kept, fresh, jobs, limit, budget_s, cluster)
+
+
+def of_finalists(text: str) -> list[str]:
+    """Return the measures that finalists are asked for; raises UserError for others."""
+    from mlip_bench.measure import MEASURES
+    from mlip_bench.run.sweep import MEASURES as OF_SWEEP
+
+    if not text.strip():
+        return []
+    known = [name for name in MEASURES if name not in OF_SWEEP]
+    of_all = [name for name in map(str.strip, text.split(",")) if name in OF_SWEEP]
+    if of_all:
+        raise UserError(f"--finalists {text}: {', '.join(of_all)} is measured in every sweep; leave it out")
+    return chosen(text, known, "measure")
+
+
+def measurable(measures: "Sequence[str]", data: "Dataset") -> list[str]:
+    """Return the measures that the data allows, and say which need a crystal that it has not."""
+    from mlip_bench.measure import MEASURES
+
+    if data.crystal is not None:
+        return list(measures)
+    without = [name for name in measures if MEASURES[name].of_crystal]
+    if without:
+        say(f"finalists: no crystal in the data (give one with --crystal), so no {', '.join(without)}")
+    return [name for name in measures if name not in without]
 
 
 def perform_sweep(
@@ -261,15 +299,16 @@ def perform_sweep(
     from mlip_bench.run.folder import describe
     from mlip_bench.run.plan import Data
     from mlip_bench.run.schedule import Results
-    from mlip_bench.run.sweep import Sweep
+    from mlip_bench.run.sweep import Sweep, before_choice
 
     data = Data.of(plan.dataset, store.put_structures)
-    tasks = [task for size in sizes for task in plan.tasks_of(size.potential, data)]
+    first = before_choice(plan)
+    tasks = [task for size in sizes for task in first.tasks_of(size.potential, data)]
     with working(store, tasks, jobs, timeout_s, fresh, cluster) as executor:
         one = Sweep(plan, data, executor, Results(folder), budget_s, say)
         one.refuse_too_small(sizes)
         # Until it is known how far the budget goes: the rows of a sweep that is ended can be shown, too.
-        every = dataclasses.replace(plan, potentials=tuple(size.potential for size in sizes))
+        every = dataclasses.replace(first, potentials=tuple(size.potential for size in sizes))
         describe(every, folder, command_line(), request.as_table())
         done = one.run(sizes)
     describe(done.plan, folder, command_line(), request.as_table(), done.notes)
@@ -527,7 +566,7 @@ def recommend(folder: Path) -> None:
     """Leave the potential that the verdict puts first ready for LAMMPS in the folder of a sweep."""
     from mlip_bench.export import to_lammps
     from mlip_bench.potentials import load
-    from mlip_bench.report import content, verdict
+    from mlip_bench.report import cautions, content, verdict
     from mlip_bench.results import POTENTIALS, file_name
 
     read = content.read(folder)
@@ -535,8 +574,11 @@ def recommend(folder: Path) -> None:
     say(verdict.sentence(read.evidence, read.verdict))
     shutil.rmtree(folder / RECOMMENDED, ignore_errors=True)  # of an earlier choice nothing may stay
     if name is not None:
-        to_lammps(load(folder / POTENTIALS / file_name(name)), folder / RECOMMENDED)
-        say(f"recommended, for LAMMPS: {name}, {folder / RECOMMENDED}")
+        against = "; ".join(cautions.of(read.evidence, name))
+        caution = f"Caution with {name}: {against}." if against else ""
+        to_lammps(load(folder / POTENTIALS / file_name(name)), folder / RECOMMENDED, caution)
+        said = f"; but {against}" if against else ""
+        say(f"recommended, for LAMMPS: {name}, {folder / RECOMMENDED}{said}")
 
 
 def say_notes(folder: Path, potentials: "Iterable[PotentialPlan]") -> None:

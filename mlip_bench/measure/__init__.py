@@ -1,5 +1,7 @@
 """Measurements of fitted potentials; each is one folder, with its section of the report."""
 
+from collections.abc import Callable
+
 from ase import Atoms
 
 from mlip_bench.measure import (
@@ -14,16 +16,18 @@ from mlip_bench.measure import (
     held_out,
     learning,
     phonons,
+    physicality,
     scaling,
     stability,
 )
-from mlip_bench.measure.base import Found, Measure, Metric, Reported, Subject, Value
-from mlip_bench.potentials.base import Potential, silent
+from mlip_bench.measure.base import Found, Measure, Metric, Options, Reported, Subject, Value
+from mlip_bench.potentials.base import Potential, Progress, silent
 from mlip_bench.results import BY_GROUP
 from mlip_bench.section.parts import Axis
 
 __all__ = [
     "BY_GROUP",
+    "BY_NAME",
     "FROM_DYNAMICS",
     "MEASURES",
     "PROPERTIES",
@@ -42,7 +46,20 @@ __all__ = [
 # What is told of beside the measures: rows that other tasks leave.
 OTHERS = {one.name: one for one in (fit.REPORTED, learning.REPORTED)}
 
-MODULES = (errors, held_out, cost, scaling, stability, direct, phonons, elastic, eos, defects, conductivity)
+MODULES = (
+    errors,
+    held_out,
+    cost,
+    scaling,
+    stability,
+    direct,
+    phonons,
+    elastic,
+    eos,
+    defects,
+    physicality,
+    conductivity,
+)
 MEASURES = {module.MEASURE.name: module.MEASURE for module in MODULES}
 
 # Properties of a crystal, which a reference from first principles can have, too.
@@ -54,8 +71,11 @@ PROPERTIES = {
 }
 
 
-# Properties of a structure that take long dynamics: measured where they are asked for by name.
-FROM_DYNAMICS = {conductivity.MEASURE.name: conductivity.compute}
+# Measured of a structure where they are asked for by name: they take long dynamics, or are no property of it.
+BY_NAME: dict[str, Callable[[Potential, Atoms, Options, Progress], Found]] = {
+    physicality.MEASURE.name: physicality.compute,
+    conductivity.MEASURE.name: conductivity.compute,
+}
 
 
 def reported() -> list[Reported]:

@@ -182,6 +182,10 @@ class Reported:
     """What is drawn of one potential, by its name, when a reader opens it."""
     treated: Callable[["Evidence", str], str] = field(default=lambda evidence, family: "", kw_only=True)
     """What it did with the potentials of a family, in plain words: others may have been treated otherwise."""
+    cautions: Callable[["Evidence", str], list[str]] = field(
+        default=lambda evidence, potential: [], kw_only=True
+    )
+    """What speaks against a potential, by its name, and must be said before anybody takes it."""
     compared: Callable[["Evidence"], "pd.DataFrame"] | None = field(default=None, kw_only=True)
     """What sets potentials against each other: columns more for the ranking, a row per potential."""
     adjusted: Callable[["pd.DataFrame"], "pd.DataFrame"] = field(default=lambda rows: rows, kw_only=True)
@@ -219,6 +223,8 @@ class Measure(Reported):
     """True where the preset decides how thoroughly it is done."""
     of_training: bool = False
     """True where the training data alone is read, and decides the result."""
+    of_sample: bool = False
+    """True where, of what reads the training data, the structure that dynamics run on is measured, too."""
     of_crystal: bool = False
     """True where a property of the dataset's crystal is measured, which decides the result."""
     options: Callable[[str, Options], Options] = field(default=lambda preset, given: {})

@@ -7,8 +7,16 @@ total energy; in a harmonic crystal the lattice takes as much again.
 """
 
 import numpy as np
+import pandas as pd
 
 MEV = 1e3
+
+# A total energy that changes faster (meV/atom/ps) in NVE drifts, where that is more than so many standard
+# errors of its slope.
+LARGE = 1.0
+STANDARD_ERRORS = 3.0
+
+METRIC = "energy_drift"
 
 
 def drift(picoseconds: np.ndarray, energies: np.ndarray) -> tuple[float, float]:
@@ -20,3 +28,14 @@ def drift(picoseconds: np.ndarray, energies: np.ndarray) -> tuple[float, float]:
         return float("nan"), float("nan")
     (slope, _), covariance = np.polyfit(picoseconds, energies, 1, cov=True)
     return MEV * float(slope), MEV * float(np.sqrt(covariance[0, 0]))
+
+
+def cautions(rows: pd.DataFrame) -> list[str]:
+    """Return a sentence for each row of :data:`METRIC` that says that an energy drifts."""
+    own = rows[rows["metric"] == METRIC]
+    sure = own["value"].abs() > STANDARD_ERRORS * own["spread"].fillna(0.0)
+    found = []
+    for row in own[sure & (own["value"].abs() > LARGE)].itertuples():
+        at = f" at {row.group}" if pd.notna(row.group) else ""
+        found.append(f"the energy of NVE dynamics{at} drifts by {row.value:+.2g} meV/atom/ps")
+    return found

@@ -151,6 +151,15 @@ class Potential(ABC):
         """Whether a fit with these hyper-parameters uses the stress of the training data."""
         return True
 
+    @property
+    def reach(self) -> float | None:
+        """How far (Å) the surroundings go that decide the energy of an atom, or a force predicted directly.
+
+        The cutoff, times the layers of a network that passes messages; infinite where all atoms of a
+        structure act on each other; None where the family does not say.
+        """
+        return None
+
     def _stepper(self) -> Callable[[Atoms], Prediction]:
         """Return a function as :meth:`_predict` for one structure after the other, as in dynamics.
 

@@ -122,7 +122,8 @@ def read(folder: Path, profile: Profile | None = None) -> Content:
     ]
     shown = [section for section in sections if section.parts]
     judged = verdict.of(evidence, profile or shipped(DEFAULT))
-    return Content(evidence, shown, failures, findings.of(evidence), warnings, judged, rows)
+    first = next(iter(judged.first), None)
+    return Content(evidence, shown, failures, findings.of(evidence, first), warnings, judged, rows)
 
 
 def _known(errors: tuple[Axis, ...], ranking: pd.DataFrame) -> tuple[Axis, ...]:

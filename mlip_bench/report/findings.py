@@ -4,15 +4,18 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from mlip_bench.report import fronts
+from mlip_bench.report import cautions, fronts
 from mlip_bench.results import HELD_OUT, TEST
 from mlip_bench.section.evidence import Evidence
 from mlip_bench.section.parts import Axis
 from mlip_bench.section.tables import about, several
 
 
-def of(evidence: Evidence) -> list[str]:
-    """Say which potential is best, which to take, which is cheapest, and which are on the front."""
+def of(evidence: Evidence, first_by_verdict: str | None) -> list[str]:
+    """Say which potential is best, which to take, which is cheapest, and which are on the front.
+
+    What speaks against the one that a verdict puts first is said, too.
+    """
     first, price = evidence.errors[0], evidence.costs[0]
     known = evidence.ranking.dropna(subset=[first.metric])
     if known.empty:
@@ -27,6 +30,9 @@ def of(evidence: Evidence) -> list[str]:
             f"Cheapest within {100 * fronts.WITHIN:.0f} % of the best {first.quantity} error: {choice}, "
             f"{errors} at {price.say(chosen)}{_on_test(evidence, chosen)}."
         )
+    for name in dict.fromkeys(filter(None, [first_by_verdict, choice])):
+        if against := cautions.of(evidence, name):
+            sentences.append(f"Caution with {name}: {'; '.join(against)}.")
     front = known[known["on_front"]].sort_values(price.metric)
     if len(front) > 1 and pd.notna(best[price.metric]):
         sentences.append(_on_cheapest(first, price, front.iloc[0], best))

@@ -124,6 +124,7 @@ def describe(
         "device": plan.device,
         "measures": list(plan.measures),
         "options": {measure: options for measure, options in plan.options.items() if options},
+        "limited": {measure: list(names) for measure, names in plan.limited.items()},
         "notes": list(notes),
         "dataset": {
             "name": dataset.name,

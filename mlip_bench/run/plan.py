@@ -198,6 +198,8 @@ class Plan:
     """Processor and device of timings, where they are not made on this machine."""
     split: str = RANDOM
     """How shares of the training data are drawn."""
+    limited: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By measure: the potentials that alone are measured, where these are not all."""
 
     def __post_init__(self) -> None:
         """Raise :class:`UserError` where two potentials have one name: their results would be mixed up.
@@ -243,6 +245,7 @@ class Plan:
             *(
                 Measurement(fit, measure, self.preset, options[measure], self.timed_on)
                 for measure in self.measures
+                if potential.name in self.limited.get(measure, (potential.name,))
             ),
         ]
 
@@ -592,6 +595,8 @@ class Measurement(PotentialTask):
             decides |= {"sample": data.sample}
         elif measure.of_training:
             decides |= {"train": data.train}
+            if measure.of_sample:
+                decides |= {"sample": data.sample}
         else:
             decides |= {"train": data.train, "test": data.test}
         if self.alone:

@@ -6,7 +6,8 @@ these estimates; a size whose estimate exceeds what is left of the budget is lef
 paid for as a whole, one after the other, so that none is fitted that is not timed.
 
 What is chosen among sizes is chosen by errors on structures held out from training. The test data is read at
-the end, for what was chosen alone: the front of error and cost, and the best size of each family.
+the end, for what was chosen alone: the front of error and cost, and the best size of each family. So is what
+else is to be known of these: the physics of the finalists.
 """
 
 import dataclasses
@@ -29,8 +30,9 @@ from mlip_bench.run.plan import Data, Plan, PotentialPlan, PotentialTask
 from mlip_bench.run.schedule import Outcome, Results, do
 from mlip_bench.section.fronts import on_front
 
-# The last reads the test data.
-MEASURES = (held_out.NAME, "cost", errors.MEASURE.name)
+# What the choice rests on; and the last, which reads the test data.
+FOR_ALL = (held_out.NAME, "cost")
+MEASURES = (*FOR_ALL, errors.MEASURE.name)
 
 # A fit to all folds but one takes as much of a whole one, about.
 SHARE_OF_A_FIT = 0.8
@@ -38,6 +40,9 @@ SHARE_OF_A_FIT = 0.8
 # Atoms in the training structures of mlearn Mo, which the seconds of the ladders belong to: fits take longer
 # with more of them.
 ATOMS_OF_LADDERS = 10087
+
+# This share of the budget is kept for what is measured of what was chosen, beside test errors.
+SHARE_OF_FINALISTS = 0.25
 
 # The measured seconds over the estimated ones of this many last sizes correct the next estimates.
 LAST = 3
@@ -61,8 +66,8 @@ class Swept:
     """Sizes that the budget did not pay for."""
     cut_off: list[Size] = field(default_factory=list)
     """Sizes that were not whole when the budget was spent."""
-    untested: list[str] = field(default_factory=list)
-    """What was chosen and has no test errors, because the budget was spent."""
+    unmeasured: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By measure of what was chosen: the potentials without it, because the budget was spent."""
 
     @property
     def notes(self) -> list[str]:
@@ -76,9 +81,21 @@ class Swept:
             "Fitted, but without an error or a cost, so not on the front": list(dict.fromkeys(untimed)),
             "Left out, the budget does not pay for them": [size.potential.name for size in self.left_out],
             "Not finished when the budget was spent": [size.potential.name for size in self.cut_off],
-            "Chosen, but without test errors when the budget was spent": self.untested,
         }
+        for measure, names in self.unmeasured.items():
+            what = "test errors" if measure == errors.MEASURE.name else measure
+            found[f"Chosen, but without {what} when the budget was spent"] = list(names)
         return [f"{what}: {', '.join(names)}." for what, names in found.items() if names]
+
+
+def of_chosen(plan: Plan) -> list[str]:
+    """Return the measures of a sweep's plan that are for what was chosen alone: test errors, then others."""
+    return [measure for measure in plan.measures if measure not in FOR_ALL]
+
+
+def before_choice(plan: Plan) -> Plan:
+    """Return the plan as long as nothing is chosen, and nothing is measured that is for what is."""
+    return dataclasses.replace(plan, limited=dict.fromkeys(of_chosen(plan), ()))
 
 
 def ladder(
@@ -215,18 +232,19 @@ class Sweep:
                 n_next = self._executor.jobs  # on a cluster it is another number each time
                 self._do(self.affordable(to_do[:n_next]), tasks)
                 to_do = to_do[n_next:]
-            untested = self._test(self._chosen(tasks))
+            chosen = self._chosen(tasks)
+            unmeasured = {measure: self._measure(measure, chosen) for measure in of_chosen(self._plan)}
         finally:
             deadline.cancel()
-        return dataclasses.replace(self._swept(tasks), untested=untested)
+        swept = self._swept(tasks)
+        limited = {measure: [size.potential.name for size in chosen] for measure in unmeasured}
+        return dataclasses.replace(
+            swept, plan=dataclasses.replace(swept.plan, limited=limited), unmeasured=unmeasured
+        )
 
     def _first_of(self, size: Size) -> list[PotentialTask]:
-        """Return the tasks of a size but the one that reads the test data."""
-        return [
-            task
-            for task in self._plan.tasks_of(size.potential, self._data)
-            if task.kind != errors.MEASURE.name
-        ]
+        """Return the tasks of a size but those that are for what is chosen."""
+        return before_choice(self._plan).tasks_of(size.potential, self._data)
 
     def _chosen(self, tasks: Mapping[str, Sequence[PotentialTask]]) -> list[Size]:
         """Return the sizes on the front of held-out error and cost, and the best of each family."""
@@ -234,13 +252,13 @@ class Sweep:
         chosen = finalists(rows)
         return [size for size in self._followed if (size.potential.family, size.potential.sha256) in chosen]
 
-    def _test(self, sizes: Sequence[Size]) -> list[str]:
-        """Measure test errors; return the names of the potentials that the budget left without."""
+    def _measure(self, measure: str, sizes: Sequence[Size]) -> list[str]:
+        """Measure what was chosen; return the names of the potentials that the budget left without."""
         wanted = [
             task
             for size in sizes
             for task in self._plan.tasks_of(size.potential, self._data)
-            if task.kind == errors.MEASURE.name
+            if task.kind == measure
         ]
         self._results.expect(wanted)
         do(wanted, self._executor, self._results)
@@ -251,11 +269,17 @@ class Sweep:
     def _left_s(self) -> float:
         return self._budget_s - (time.monotonic() - self._start)
 
+    @property
+    def _left_for_sizes_s(self) -> float:
+        """What is left (s) for sizes, without what is kept for finalists where any are asked for."""
+        share = SHARE_OF_FINALISTS if len(of_chosen(self._plan)) > 1 else 0.0
+        return self._left_s - share * self._budget_s
+
     def affordable(self, sizes: Sequence[Size]) -> list[Size]:
         """Return the sizes that what is left of the budget pays for: their timings follow each other."""
         chosen: list[Size] = []
         for size in sizes:
-            if sum(map(self._estimates.of, [*chosen, size])) <= self._left_s:
+            if sum(map(self._estimates.of, [*chosen, size])) <= self._left_for_sizes_s:
                 chosen.append(size)
             else:
                 self._left_out.append(size)
@@ -270,7 +294,7 @@ class Sweep:
         if self._kept(sizes):
             return
         cheapest = min(sizes, key=self._estimates.of)
-        if self._estimates.of(cheapest) > self._left_s:
+        if self._estimates.of(cheapest) > self._left_for_sizes_s:
             raise UserError(
                 f"the budget of {self._budget_s:.0f} s is too small: {cheapest.potential.name}, the "
                 f"cheapest, takes about {self._estimates.of(cheapest):.0f} s"

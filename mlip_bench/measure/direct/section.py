@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from mlip_bench.measure import drift
 from mlip_bench.measure.direct import MEASURE
 from mlip_bench.measure.errors import ranking
 from mlip_bench.potentials import family, family_names
@@ -77,6 +78,12 @@ class Pair:
     conservative: str
     direct: str
     on_slide: bool
+
+
+def cautions(evidence: Evidence, potential: str) -> list[str]:
+    """Say that the energy of a potential drifts."""
+    rows = evidence.of(MEASURE.name)
+    return drift.cautions(rows[rows["potential"] == potential])
 
 
 def sections(evidence: Evidence) -> list[Section]:

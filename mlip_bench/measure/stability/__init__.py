@@ -170,5 +170,6 @@ MEASURE = Measure(
     alone=True,
     by_preset=True,
     sections=beside(__name__),
+    cautions=beside(__name__, "cautions"),
     terms=beside(__name__, "terms"),
 )

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from mlip_bench.measure import drift
 from mlip_bench.measure.stability import MEASURE
 from mlip_bench.section import tables
 from mlip_bench.section.evidence import Evidence, wide
@@ -23,7 +24,32 @@ def sections(evidence: Evidence) -> list[Section]:
     """Return the section, where dynamics were run."""
     if evidence.by_group(MEASURE.name).empty:
         return []
-    return [Section("Dynamics that hold", [table(evidence)], place=60)]
+    return [Section("Dynamics that hold", [table(evidence)], place=60, warnings=on_explosions(evidence))]
+
+
+def cautions(evidence: Evidence, potential: str) -> list[str]:
+    """Say where dynamics of a potential exploded, or its energy drifts."""
+    rows = evidence.by_group(MEASURE.name)
+    rows = rows[rows["potential"] == potential]
+    values = rows.pivot_table(index="group", columns="metric", values="value", sort=False)
+    exploded = values[values["exploded"] > 0] if "exploded" in values else values[:0]
+    return [
+        *(
+            f"dynamics exploded at {group} after {row['held_ps']:.3g} ps"
+            for group, row in exploded.iterrows()
+        ),
+        *drift.cautions(rows),
+    ]
+
+
+def on_explosions(evidence: Evidence) -> list[str]:
+    """Say of which potentials dynamics exploded, and where."""
+    rows = evidence.by_group(MEASURE.name)
+    exploded = rows[(rows["metric"] == "exploded") & (rows["value"] > 0)]
+    return [
+        f"Dynamics of {name} exploded at {', '.join(own['group'])}."
+        for name, own in exploded.groupby("potential", sort=False)
+    ]
 
 
 # A share below this counts as this much.

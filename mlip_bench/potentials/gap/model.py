@@ -146,6 +146,13 @@ class GAP(Potential):
         """The number of sparse points, each with one coefficient."""
         return sum(1 for _ in files.parse(self.files_[XML], XML).iter("sparseX"))
 
+    @property
+    def reach(self) -> float | None:
+        """The largest cutoff (Å) of its terms; None where some are for QUIP alone."""
+        if self.parts_ is None:
+            return None
+        return max(part.cutoff if isinstance(part, files.Pair) else part.soap.cutoff for part in self.parts_)
+
     def _stepper(self) -> Callable[[Atoms], Prediction]:
         return self._by_quip() if self.parts_ is None else Evaluator(self.parts_, SKIN)
 

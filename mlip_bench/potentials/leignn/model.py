@@ -1,5 +1,6 @@
 """LEIGNN as a family: direct forces, or forces that are the gradient of the energy (``network``)."""
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -80,6 +81,12 @@ class LEIGNNGradient(NetworkPotential):
         return Shape(
             hypers.cutoff, hypers.channels, hypers.layers, hypers.radial, hypers.update, hypers.global_node
         )
+
+    @property
+    def reach(self) -> float:
+        """The cutoff (Å) times the layers; infinite with a global node."""
+        hypers = self.hypers
+        return math.inf if hypers.global_node else float(hypers.cutoff * hypers.layers)
 
     def _bytes_per_edge_of_a_step(self) -> float:
         return float(4 * NUMBERS_PER_CHANNEL * self.hypers.channels * self.hypers.layers)

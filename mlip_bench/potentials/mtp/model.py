@@ -222,6 +222,11 @@ class MTP(Potential):
 
     # -- files -----------------------------------------------------------------------------------------
 
+    @property
+    def reach(self) -> float:
+        """The cutoff (Å)."""
+        return self.hypers.cutoff
+
     def _write(self, folder: Path) -> None:
         assert self.tables_ is not None
         mlip.write(folder / FILE, self.tables_, self.radial_, self.linear_, self.zero_, self.elements_)

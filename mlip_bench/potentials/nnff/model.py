@@ -316,6 +316,11 @@ class NNFF(Potential):
             "nnff.two_sided=false",
         )
 
+    @property
+    def reach(self) -> float:
+        """The cutoff (Å)."""
+        return self.hypers.cutoff
+
     # -- files -----------------------------------------------------------------------------------------
 
     def _write(self, folder: Path) -> None:

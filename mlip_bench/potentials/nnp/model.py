@@ -301,6 +301,11 @@ class NNP(Potential):
         )
         return fitting.Trainer(samples, held_out, networks, schedule, kalman, generator)
 
+    @property
+    def reach(self) -> float:
+        """The largest cutoff (Å) of the symmetry functions."""
+        return float(self.functions_.cutoffs[-1])
+
     # -- files -----------------------------------------------------------------------------------------
 
     def _write(self, folder: Path) -> None:

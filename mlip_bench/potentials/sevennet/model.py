@@ -192,6 +192,14 @@ class SevenNet(NetworkPotential):
     def _cutoff(self) -> float:
         return float(self.config_["cutoff"]) if self.config_ else float(self.hypers.cutoff)
 
+    @property
+    def reach(self) -> float:
+        """The cutoff (Å) times the layers of messages."""
+        from mlip_bench.potentials.sevennet.package import keys
+
+        layers = self.config_[keys.NUM_CONVOLUTION] if self.config_ else self.hypers.layers
+        return self._cutoff * float(layers)
+
     # -- predicting ------------------------------------------------------------------------------------
 
     def _network_to_predict(self) -> "Network":

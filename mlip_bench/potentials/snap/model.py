@@ -178,6 +178,11 @@ class SNAP(Potential):
         """The number of coefficients of all elements, β0 included."""
         return self.coefficients_.size + self.zero_.size
 
+    @property
+    def reach(self) -> float:
+        """The largest cutoff (Å) of any two elements."""
+        return self._largest_cutoff()
+
     def lammps(self) -> LammpsStyle:
         """Return ``pair_style snap`` with its two files, as ``hybrid/overlay`` on ZBL where there is one."""
         self._refuse_unfitted()
