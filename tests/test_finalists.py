@@ -197,7 +197,10 @@ def test_explosions_and_drift_are_said(with_dynamics):
 
 def test_a_drift_within_its_error_is_none(with_dynamics):
     read = with_dynamics(
-        "snap-twojmax4", ("energy_drift", "300 K", 5.0, 4.0), ("exploded", "300 K", 0.0, None)
+        "snap-twojmax4",
+        ("energy_drift", "300 K", 5.0, 4.0),
+        ("exploded", "300 K", 0.0, None),
+        ("held_ps", "300 K", 12.0, None),
     )
     assert cautions.of(read.evidence, "snap-twojmax4") == []
 
