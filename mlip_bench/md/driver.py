@@ -7,7 +7,6 @@ calculator.
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator
 
 from mlip_bench.errors import LammpsError, NotFinite, UserError
 from mlip_bench.lammps.session import LammpsSession
@@ -32,6 +31,9 @@ BAROSTAT_PS = 1.0
 
 # Neighbour skin (Å) of native pair styles; LAMMPS's default for metal units.
 SKIN = 2.0
+
+# When LAMMPS builds its lists anew: once an atom has moved by half the skin, or at every step.
+REBUILDING = "neigh_modify every 1 delay 0 check {check}"
 
 # With the bridge, LAMMPS needs no neighbours itself: as little as it accepts (Å).
 BRIDGE_CUTOFF = 1.0
@@ -131,7 +133,7 @@ class Simulation:
                 self._bridge = Bridge(self.session, atoms, potential.calculator())
                 self._callbacks.append(self._bridge)
             else:
-                self.session.command(f"neighbor {SKIN} bin")
+                self._commands(f"neighbor {SKIN} bin", REBUILDING.format(check="yes"))
                 self.session.interact(style)
             self._commands(
                 f"timestep {timestep * 1e-3}",
@@ -157,6 +159,33 @@ class Simulation:
         """
         self._commands("thermo_style custom step", "uncompute thermo_pe")
         self._run("run 0 post no")
+
+    def set_skin(self, skin: float) -> None:
+        """Keep neighbour lists with this skin (Å) from now on, LAMMPS's or those of the family."""
+        if self._bridge is None:
+            self._commands(f"neighbor {skin} bin")
+        else:
+            self._bridge.calculator.stepping.skin = skin
+        self._run("run 0 post no")
+
+    def rebuild_always(self, always: bool) -> None:
+        """Build neighbour lists anew at every step from now on, or only where the skin is used up."""
+        if self._bridge is None:
+            self._commands(REBUILDING.format(check="no" if always else "yes"))
+        else:
+            self._bridge.calculator.stepping.always = always
+        # LAMMPS forgets, while it does not check, where atoms were.
+        self._run("run 0 post no")
+
+    @property
+    def n_builds(self) -> int:
+        """How many neighbour lists steps have built; only steps of :meth:`run` make differences of it count.
+
+        A set-up, as of any other method, may begin to count anew.
+        """
+        if self._bridge is None:
+            return int(self.thermo("nbuild"))
+        return int(self._bridge.calculator.stepping.n_builds)
 
     def switch(self, ensemble: str, temperature: float = TEMPERATURE_K) -> None:
         """Go on in another ensemble, from the positions and velocities as they are."""
@@ -290,7 +319,7 @@ def _motion(ensemble: str, temperature: float) -> str:
 class Bridge(ExternalFix):
     """Energy, forces and virial of an ASE calculator, what it has of them, as LAMMPS's interaction."""
 
-    def __init__(self, session: LammpsSession, atoms: Atoms, calculator: Calculator):
+    def __init__(self, session: LammpsSession, atoms: Atoms, calculator: PotentialCalculator):
         self.calculator = calculator
         session.command(f"pair_style zero {BRIDGE_CUTOFF}")
         session.command("pair_coeff * *")

@@ -19,6 +19,7 @@ from mlip_bench.md import boxes
 from mlip_bench.md.driver import STILL_FS, Simulation, implementations
 from mlip_bench.measure import cost
 from mlip_bench.measure.base import Measure, Metric, Subject, Value, beside
+from mlip_bench.measure.cost import timing
 from mlip_bench.measure.memory import available_mib, peak_of
 from mlip_bench.potentials.base import Potential, Progress
 from mlip_bench.results import LAMMPS
@@ -80,7 +81,7 @@ def _sizes(potential: Potential, sample: Atoms, implementation: str, progress: P
 def _reason_to_stop(device: str, n_atoms: int, s_per_atom: float, kib_per_atom: float) -> Value | None:
     """Estimate from the size before whether this one is too large."""
     step = s_per_atom * n_atoms
-    seconds = STEPS_BEFORE * step + max(FEW_BLOCKS * step, cost.SECONDS)
+    seconds = STEPS_BEFORE * step + max(FEW_BLOCKS * step, timing.SECONDS)
     if seconds > SIZE_SECONDS:
         return Value("stopped_by_time", seconds, n_atoms=n_atoms)
     mib = kib_per_atom * n_atoms / 1024
@@ -114,7 +115,7 @@ MEASURE = Measure(
     "scaling",
     METRICS,
     run,
-    revision=2,
+    revision=3,
     packages=("ase", "lammps", "numpy"),
     alone=True,
     sections=beside(__name__),

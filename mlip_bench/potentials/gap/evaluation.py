@@ -16,6 +16,7 @@ from mlip_bench.potentials.edges import Edges
 from mlip_bench.potentials.gap import kernel
 from mlip_bench.potentials.gap.files import Pair, Part
 from mlip_bench.potentials.heat_flux import EdgeGradients
+from mlip_bench.potentials.stepping import Stepping
 
 # Atoms at once: their kernels with all sparse points should stay in the cache.
 BATCH = 256
@@ -36,7 +37,7 @@ class _Sums(NamedTuple):
 class Evaluator:
     """Predicts one structure after the other; keeps its neighbour list while the skin (Å) allows."""
 
-    def __init__(self, parts: Sequence[Part | Pair], skin: float):
+    def __init__(self, parts: Sequence[Part | Pair], skin: float | Stepping):
         self._parts = [part for part in parts if isinstance(part, Part)]
         self._pairs = [part for part in parts if isinstance(part, Pair)]
         reach = max([part.soap.cutoff for part in self._parts] + [pair.cutoff for pair in self._pairs])

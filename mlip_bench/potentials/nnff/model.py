@@ -40,6 +40,7 @@ from mlip_bench.potentials.nnff.covariant_axes import (
     Ranked,
 )
 from mlip_bench.potentials.nnff.networks import Network, in_units
+from mlip_bench.potentials.stepping import Stepping
 from mlip_bench.potentials.symmetry_functions import choice
 from mlip_bench.potentials.symmetry_functions.descriptors import Scaling
 from mlip_bench.potentials.symmetry_functions.functions import Angular, Radial, Switch, SymmetryFunctions
@@ -49,8 +50,6 @@ from mlip_bench.potentials.symmetry_functions.kernel import RANGE_TOLERANCE
 if TYPE_CHECKING:
     from mlip_bench.potentials.nnff import samples, training
 
-# Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
-SKIN = 0.5
 
 # Copies of the axes of all atoms that a fit holds at a time.
 COPIES = 3
@@ -194,8 +193,8 @@ class NNFF(Potential):
         """Whether neighbours pull by their own fingerprints."""
         return self.hypers.two_sided and self.hypers.axes == MOMENTS
 
-    def _stepper(self) -> Callable[[Atoms], Prediction]:
-        return super()._stepper() if self.device == "cuda" else Evaluator(self, SKIN)
+    def _stepper(self, stepping: Stepping) -> Callable[[Atoms], Prediction]:
+        return super()._stepper(stepping) if self.device == "cuda" else Evaluator(self, stepping)
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
         if self.device == "cuda":
@@ -370,7 +369,7 @@ def forces_only(forces: np.ndarray, n_extrapolating: int, remove_net_force: bool
 class Evaluator:
     """Forces of one structure after the other, by the kernels and small matrix products."""
 
-    def __init__(self, potential: NNFF, skin: float):
+    def __init__(self, potential: NNFF, skin: float | Stepping):
         self._axes, self._hypers = potential.axes_, potential.hypers
         self._around = covariant_axes.Surroundings(potential.elements_, self._axes.layout.cutoff, skin)
         self._ranges = list(zip(potential.ranges_.low, potential.ranges_.factors, strict=True))

@@ -31,6 +31,7 @@ from mlip_bench.potentials.nnp import fitting, n2p2
 from mlip_bench.potentials.nnp.blocks import IN_MEMORY, Stored, cut
 from mlip_bench.potentials.nnp.samples import Samples, join
 from mlip_bench.potentials.nnp.training import ACTIVATIONS, Kalman, Network
+from mlip_bench.potentials.stepping import Stepping
 from mlip_bench.potentials.symmetry_functions import choice, kernel
 from mlip_bench.potentials.symmetry_functions.descriptors import Scaling, descriptors
 from mlip_bench.potentials.symmetry_functions.functions import SymmetryFunctions
@@ -39,8 +40,6 @@ from mlip_bench.potentials.symmetry_functions.geometry import Neighbourhood, tab
 if TYPE_CHECKING:
     from mlip_bench.potentials.nnp.on_torch import BatchEvaluator
 
-# Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
-SKIN = 0.5
 
 # For the estimate of a fit's memory: neighbours of an atom, and copies of the large arrays at a time.
 EDGES_PER_ATOM = 100
@@ -160,12 +159,14 @@ class NNP(Potential):
         """The number of weights and biases of all networks."""
         return sum(network.n_weights for network in self.networks_)
 
-    def _stepper(self) -> Callable[[Atoms], Prediction]:
-        return super()._stepper() if self.device == "cuda" else Evaluator(self, SKIN)
+    def _stepper(self, stepping: Stepping) -> Callable[[Atoms], Prediction]:
+        return super()._stepper(stepping) if self.device == "cuda" else Evaluator(self, stepping)
 
     def _edge_stepper(self) -> Callable[[Atoms], EdgeGradients]:
         return (
-            self._on_torch("cuda").with_edges if self.device == "cuda" else Evaluator(self, SKIN).with_edges
+            self._on_torch("cuda").with_edges
+            if self.device == "cuda"
+            else Evaluator(self, Stepping()).with_edges
         )
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
@@ -337,7 +338,7 @@ class NNP(Potential):
 class Evaluator:
     """Energy, forces and stress of one structure after the other, by the kernels."""
 
-    def __init__(self, potential: NNP, skin: float):
+    def __init__(self, potential: NNP, skin: float | Stepping):
         self._layout = tables(potential.functions_, potential.elements_)
         self._around = Neighbourhood(potential.elements_, self._layout.cutoff, skin, self._layout.wide)
         self._offsets = tuple(potential.ranges_.low)

@@ -15,6 +15,7 @@ from mlip_bench.potentials.snap.components import triples
 from mlip_bench.potentials.snap.kernel import Energy, Neighbourhood
 from mlip_bench.potentials.snap.repulsion import Repulsion, add_repulsion, repulsion
 from mlip_bench.potentials.snap.tables import Tables
+from mlip_bench.potentials.stepping import Stepping
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def isolated(twojmax: int, n_elements: int, chemical: bool, normalised: bool, in
 class Evaluator:
     """Predicts one structure after the other; keeps its neighbour list while the skin (Å) allows."""
 
-    def __init__(self, model: Model, energy: Energy, skin: float):
+    def __init__(self, model: Model, energy: Energy, skin: float | Stepping):
         self._model, self._energy = model, energy
         self._edges = Edges(model.elements, model.cutoff, skin)
 
