@@ -14,6 +14,7 @@ import typer
 from mlip_bench.cli.arguments import (
     LOCAL,
     RANDOM,
+    Cores,
     CrystalFile,
     DatasetName,
     Device,
@@ -41,6 +42,7 @@ from mlip_bench.cli.choices import (
     apart,
     chosen,
     fit_for,
+    parse_cores,
     parse_duration,
     parse_settings,
     parse_varied,
@@ -84,6 +86,7 @@ def run(
     split: Split = RANDOM,
     preset: Preset = "standard",
     measure: Measures = "errors,cost",
+    cores: Cores = "1",
     settings: Settings = None,
     device: Device = "cpu",
     seed: Seed = 0,
@@ -118,6 +121,7 @@ def run(
         names = chosen(potential, family_names(), "potential") if potential else []
         names = with_device(names, device, scheduler == LOCAL) if names else []
         measures = chosen(measure, list(MEASURES), "measure")
+        on_cores = parse_cores(cores, measures, scheduler == LOCAL)
         if "all" not in (potential, measure):
             refuse_impossible(names, measures)
         of_files = [kind_of(path).family for path in files]
@@ -128,7 +132,9 @@ def run(
         data = request.read()
         names = fit_for(names, data, potential == "all")
         fitted = plan_potentials(names, preset, data.system, overrides)
-        plan = Plan(data, fitted + published, tuple(measures), seed, device, preset, trust, given)
+        plan = Plan(
+            data, fitted + published, tuple(measures), seed, device, preset, trust, given, cores=on_cores
+        )
     folder = out or Path("reports") / plan.dataset.system
     say_of(plan)
     limit = parse_duration(timeout, "--timeout")

@@ -102,6 +102,7 @@ class Simulation:
     temperature : of the initial velocities and of the thermostat (K).
     timestep : in fs; with ``STILL_FS`` the atoms stay where they are.
     native : False runs a family through the bridge even where LAMMPS has a pair style of it.
+    cores : ranks of MPI for a native pair style, threads of the kernels for others.
 
     Raises :class:`DynamicsFailed` at the start, or in a later run, where the dynamics do not hold, and
     :class:`UserError` for ``npt`` with a potential that predicts no stress. Where it predicts no energy,
@@ -117,20 +118,22 @@ class Simulation:
         temperature: float = TEMPERATURE_K,
         timestep: float = TIMESTEP_FS,
         native: bool = True,
+        cores: int = 1,
     ):
         ensemble = ensemble or natural_ensemble(potential)
         self._potential = potential
         self._refuse_without_stress(ensemble)
-        self.session = LammpsSession(potential.elements_)
+        style = potential.lammps() if native else None
+        self.session = LammpsSession(potential.elements_, 1 if style is None else cores)
         self._ensemble = ensemble
         self._atoms = atoms
         self._callbacks: list[ExternalFix] = []
         self._bridge: Bridge | None = None
         try:
             self.session.place(atoms)
-            style = potential.lammps() if native else None
             if style is None:
                 self._bridge = Bridge(self.session, atoms, potential.calculator())
+                self._bridge.calculator.stepping.threads = cores
                 self._callbacks.append(self._bridge)
             else:
                 self._commands(f"neighbor {SKIN} bin", REBUILDING.format(check="yes"))

@@ -1,7 +1,8 @@
 """Cost of one molecular dynamics step, against the ruler.
 
-A step is NPT at 300 K and 1 fs with forces and stress, in LAMMPS, on one pinned core. Machines differ and
-are noisy, so beside every timing the ruler is timed in the same process: the published linear SNAP of Mo
+A step is NPT at 300 K and 1 fs with forces and stress, in LAMMPS, on one pinned core, or on as many as are
+asked for: kernels have a thread on each, LAMMPS's pair styles a rank of MPI. Machines differ and are noisy,
+so beside every timing the ruler is timed in the same process, on one core: the published linear SNAP of Mo
 (``Mo_Zuo_JPCA2020``, 2Jmax = 6) on as many atoms of bcc Mo. Blocks of steps of the two alternate, and the
 ratio is taken pair by pair; blocks that scatter are timed once more. Rebuilding neighbour lists is charged to
 all alike, each with the skin that makes it cheapest: see :mod:`mlip_bench.measure.cost.timing`. Native pair
@@ -62,7 +63,9 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     potential, sample = subject.potential, subject.sample("cost")
     values: list[Value] = []
     for implementation in implementations(potential):
-        values += timed(potential, sample, N_ATOMS, progress, implementation=implementation)
+        values += timed(
+            potential, sample, N_ATOMS, progress, implementation=implementation, cores=subject.cores
+        )
     return subject.of_sample(values)
 
 
@@ -74,6 +77,7 @@ def timed(
     least: int = LEAST_BLOCKS,
     implementation: str = KERNELS,
     skin: float | None = None,
+    cores: int = 1,
 ) -> list[Value]:
     """Return the cost of a step with a skin (Å) or the cheapest; where dynamics do not hold, of a still one.
 
@@ -83,9 +87,9 @@ def timed(
     native = implementation == LAMMPS
     note = None if potential.predicts_stress else TIMED_NVT
     try:
-        blocks = timed_blocks(*given, native=native, skin=skin)
+        blocks = timed_blocks(*given, native=native, skin=skin, cores=cores)
     except DynamicsFailed as failure:
-        blocks = timed_blocks(*given, timestep=STILL_FS, native=native)
+        blocks = timed_blocks(*given, timestep=STILL_FS, native=native, cores=cores)
         note = "; ".join(filter(None, (note, str(failure), TIMED_STILL)))
     return [dataclasses.replace(value, implementation=implementation) for value in values_of(blocks, note)]
 
@@ -132,6 +136,7 @@ MEASURE = Measure(
     revision=3,
     packages=("ase", "lammps", "numpy"),
     alone=True,
+    on_cores=True,
     sections=beside(__name__),
     ranked=True,
     costs=(ranking.RATIO,),

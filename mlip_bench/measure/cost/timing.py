@@ -142,9 +142,11 @@ def timed_blocks(
     timestep: float = TIMESTEP_FS,
     native: bool = True,
     skin: float | None = None,
+    cores: int = 1,
 ) -> Blocks:
     """Time blocks of steps of a potential and of the ruler in turn, with the skin or the cheapest one.
 
+    The ruler is timed on one core, whatever the potential is, and the skin chosen on one.
     Raises :class:`UserError` where the GPU that is to be timed is busy.
     """
     if potential.device == "cuda":
@@ -154,7 +156,7 @@ def timed_blocks(
     ruler, ruler_start = _ruler(len(start.atoms))
     with (
         Simulation(ruler, ruler_start.atoms) as other,
-        Simulation(potential, start.atoms, timestep=timestep, native=native) as one,
+        Simulation(potential, start.atoms, timestep=timestep, native=native, cores=cores) as one,
     ):
         sides = _Side(one, start), _Side(other, ruler_start)
         for side in sides:

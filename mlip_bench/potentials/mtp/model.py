@@ -26,6 +26,7 @@ from threadpoolctl import threadpool_limits
 from mlip_bench.data import reference
 from mlip_bench.errors import UserError
 from mlip_bench.hardware import available_cores
+from mlip_bench.potentials.atom_ranges import over_atoms
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.edges import Edges
 from mlip_bench.potentials.heat_flux import EdgeGradients
@@ -279,17 +280,23 @@ class Evaluator:
 
     def _predict(self, atoms: Atoms, vectors: np.ndarray, gradients: np.ndarray) -> Prediction:
         tables, edges = self._tables, self._edges
-        energies, forces, virial, short = kernel.evaluate(
-            edges.first,
-            edges.neighbours,
-            edges.species,
-            vectors,
-            tables.scaling,
-            tables.least,
-            tables.cutoff,
-            self._radial,
-            self._linear,
-            gradients,
-            *tables.indices,
-        )
+
+        def of_range(begin: int, end: int) -> tuple[np.ndarray, ...]:
+            found: tuple[np.ndarray, ...] = kernel.evaluate(
+                (begin, end),
+                edges.first,
+                edges.neighbours,
+                edges.species,
+                vectors,
+                tables.scaling,
+                tables.least,
+                tables.cutoff,
+                self._radial,
+                self._linear,
+                gradients,
+                *tables.indices,
+            )
+            return found
+
+        energies, forces, virial, short = over_atoms(len(atoms), edges.stepping.threads, of_range)
         return Prediction.of_atoms(atoms, energies, forces, virial, int((short > 0).sum()))

@@ -27,6 +27,7 @@ from ase import Atoms
 
 from mlip_bench.data import reference
 from mlip_bench.errors import UserError
+from mlip_bench.potentials.atom_ranges import over_atoms
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.memory import DOUBLE, expected_edges, refuse_too_much
 from mlip_bench.potentials.nnff import covariant_axes, kernel
@@ -393,9 +394,15 @@ class Evaluator:
             forces[mine] = self._combined(own, axes[mine][:, network.kept])
             pulls[mine, : told.shape[1]] = told
         if self._two_sided:
-            kernel.add_pushes(
-                around.first, around.neighbours, around.species, edges, layout.radial, pulls, forces
-            )
+
+            def pushes(begin: int, end: int) -> tuple[np.ndarray, ...]:
+                given = around.first, around.neighbours, around.species, edges, layout.radial, pulls
+                found = np.zeros_like(forces)
+                kernel.add_pushes((begin, end), *given, found)
+                return (found,)
+
+            (of_neighbours,) = over_atoms(len(atoms), around.stepping.threads, pushes)
+            forces += of_neighbours
         return forces_only(forces, n_outside, self._hypers.remove_net_force)
 
     def _combined(self, outputs: np.ndarray, axes: np.ndarray) -> np.ndarray:

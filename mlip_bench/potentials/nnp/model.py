@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from mlip_bench.data import reference
 from mlip_bench.hardware import available_cores
+from mlip_bench.potentials.atom_ranges import over_atoms
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.heat_flux import EdgeGradients
 from mlip_bench.potentials.memory import DOUBLE, refuse_too_much
@@ -362,26 +363,32 @@ class Evaluator:
 
     def _predict(self, atoms: Atoms, vectors: np.ndarray, gradients: np.ndarray) -> Prediction:
         layout, around = self._layout, self._around
-        energies, forces, virial, outside = kernel.evaluate(
-            around.first,
-            around.neighbours,
-            around.species,
-            vectors,
-            around.start,
-            around.triples,
-            around.pair,
-            layout.cutoffs,
-            layout.switch,
-            layout.etas,
-            layout.shapes,
-            layout.radial,
-            layout.angular,
-            layout.blocks,
-            self._offsets,
-            self._factors,
-            self._layers,
-            gradients,
-        )
+
+        def of_range(begin: int, end: int) -> tuple[np.ndarray, ...]:
+            found: tuple[np.ndarray, ...] = kernel.evaluate(
+                (begin, end),
+                around.first,
+                around.neighbours,
+                around.species,
+                vectors,
+                around.start,
+                around.triples,
+                around.pair,
+                layout.cutoffs,
+                layout.switch,
+                layout.etas,
+                layout.shapes,
+                layout.radial,
+                layout.angular,
+                layout.blocks,
+                self._offsets,
+                self._factors,
+                self._layers,
+                gradients,
+            )
+            return found
+
+        energies, forces, virial, outside = over_atoms(len(atoms), around.stepping.threads, of_range)
         return Prediction.of_atoms(atoms, energies, forces, virial, int((outside > 0).sum()))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
+from mlip_bench.potentials.atom_ranges import over_atoms
 from mlip_bench.potentials.edges import Edges
 from mlip_bench.potentials.heat_flux import EdgeGradients
 from mlip_bench.potentials.prediction import Prediction
@@ -86,12 +87,17 @@ class Evaluator:
 
     def _predict(self, atoms: Atoms, vectors: np.ndarray, gradients: np.ndarray) -> Prediction:
         model, edges = self._model, self._edges
-        energies, forces, virial = np.zeros(len(atoms)), np.zeros((len(atoms), 3)), np.zeros((3, 3))
         around = edges.first, edges.neighbours, edges.species, vectors
-        sums = energies, forces, virial, gradients
-        kernel.evaluate(*around, model.neighbourhood, self._energy, model.tables, *sums)
-        if model.repulsion is not None:
-            add_repulsion(*around, model.repulsion, *sums)
+
+        def of_range(begin: int, end: int) -> tuple[np.ndarray, ...]:
+            sums = np.zeros(len(atoms)), np.zeros((len(atoms), 3)), np.zeros((3, 3))
+            of_model = model.neighbourhood, self._energy, model.tables
+            kernel.evaluate((begin, end), *around, *of_model, *sums, gradients)
+            if model.repulsion is not None:
+                add_repulsion((begin, end), *around, model.repulsion, *sums, gradients)
+            return sums
+
+        energies, forces, virial = over_atoms(len(atoms), edges.stepping.threads, of_range)
         return Prediction.of_atoms(atoms, energies, forces, virial)
 
 
@@ -124,7 +130,7 @@ def repulsion_of(elements: Sequence[str], cutoffs: Sequence[float]) -> Callable[
         if pairs is not None:
             vectors = edges.update(atoms)
             around = edges.first, edges.neighbours, edges.species, vectors
-            add_repulsion(*around, pairs, energies, forces, virial, np.empty((0, 3)))
+            add_repulsion((0, len(atoms)), *around, pairs, energies, forces, virial, np.empty((0, 3)))
         return Prediction.of_atoms(atoms, energies, forces, virial)
 
     return predict
