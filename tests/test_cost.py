@@ -157,5 +157,7 @@ def test_blocks_that_scatter_are_timed_once_more_and_marked(ruler, monkeypatch):
     assert blocks.repeated
     assert blocks.is_noisy
     notes = {value.metric: value.note for value in cost.values_of(blocks, "a note")}
-    assert notes["cost_ratio"].startswith(f"a note; {cost.NOISY}: the blocks' ratios scatter by ± ")
+    assert notes["cost_ratio"].startswith(
+        f"a note; {cost.NOISY}: the blocks' ratios scatter by more than ± 5 %"
+    )
     assert notes["s_per_step"] == "a note"

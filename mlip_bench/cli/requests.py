@@ -91,7 +91,7 @@ def repeated(path: Path, trust: bool, here: bool) -> tuple[DataRequest, Plan, li
         raise UserError(
             f"{path}: the data has changed since that run ({data.origin}); repeat it with its options instead"
         )
-    cores = parse_cores(on_cores, measures, here)
+    cores = parse_cores(on_cores, measures, options["device"], here)
     plan = Plan(data, potentials, tuple(measures), **options, trust=trust, given=given, cores=cores)
     return request, plan, _changes(then)
 

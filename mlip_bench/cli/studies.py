@@ -121,7 +121,7 @@ def run(
         names = chosen(potential, family_names(), "potential") if potential else []
         names = with_device(names, device, scheduler == LOCAL) if names else []
         measures = chosen(measure, list(MEASURES), "measure")
-        on_cores = parse_cores(cores, measures, scheduler == LOCAL)
+        on_cores = parse_cores(cores, measures, device, scheduler == LOCAL)
         if "all" not in (potential, measure):
             refuse_impossible(names, measures)
         of_files = [kind_of(path).family for path in files]

@@ -23,7 +23,7 @@ from ase import Atoms
 from mlip_bench.md.driver import STILL_FS, DynamicsFailed, implementations
 from mlip_bench.measure.base import Measure, Metric, Subject, Value, beside
 from mlip_bench.measure.cost import ranking
-from mlip_bench.measure.cost.timing import LEAST_BLOCKS, Blocks, half_interquartile, timed_blocks
+from mlip_bench.measure.cost.timing import LEAST_BLOCKS, LIMIT, Blocks, half_interquartile, timed_blocks
 from mlip_bench.potentials.base import Potential, Progress, silent
 from mlip_bench.results import KERNELS, LAMMPS
 
@@ -123,10 +123,12 @@ def values_of(blocks: Blocks, note: str | None = None) -> list[Value]:
 
 
 def noise(blocks: Blocks) -> str | None:
-    """Say how far the ratios of blocks scatter, where that is too much."""
+    """Say that the ratios of blocks scatter, where they do; how far, their spread tells."""
     if not blocks.is_noisy:
         return None
-    return f"{NOISY}: the blocks' ratios scatter by ± {100 * blocks.scatter:.0f} %, also when timed once more"
+    return (
+        f"{NOISY}: the blocks' ratios scatter by more than ± {100 * LIMIT:.0f} %, also when timed once more"
+    )
 
 
 MEASURE = Measure(

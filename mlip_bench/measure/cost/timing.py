@@ -37,7 +37,7 @@ SECONDS = 12.0
 LEAST_BLOCKS, MOST_BLOCKS = 7, 41
 
 # Ratios of blocks whose half interquartile range is a larger share of their median are timed once more.
-NOISY = 0.05
+LIMIT = 0.05
 
 # Until rebuilds are counted to this share of a step, or so long (s), steps go on after the blocks.
 REBUILDING_SHARE = 0.02
@@ -124,7 +124,7 @@ class Blocks:
     @property
     def is_noisy(self) -> bool:
         """Whether the ratio cannot be relied on."""
-        return self.scatter > NOISY
+        return self.scatter > LIMIT
 
 
 def half_interquartile(values: np.ndarray) -> float:
