@@ -157,7 +157,6 @@ def test_blocks_that_scatter_are_timed_once_more_and_marked(ruler, monkeypatch):
     assert blocks.repeated
     assert blocks.is_noisy
     notes = {value.metric: value.note for value in cost.values_of(blocks, "a note")}
-    assert notes["cost_ratio"].startswith(
-        f"a note; {cost.NOISY}: the blocks' ratios scatter by more than ± 5 %"
-    )
+    words = f"a note; {cost.NOISY}: ratios of blocks scatter by more than ± 5 %"
+    assert notes["cost_ratio"].startswith(words)
     assert notes["s_per_step"] == "a note"

@@ -175,10 +175,9 @@ def test_steps_without_the_energy_are_the_same_steps(ruler):
 
 def test_ratio_is_taken_per_atom():
     """Of other sizes, the ratio compares times per atom, pair by pair."""
+    one = Atoms("Mo", cell=[3, 3, 3])
     own, ruler = (
-        timing.Steps(
-            timing.Start(Atoms("Mo", cell=[3, 3, 3]).repeat((n, 1, 1)), 0.5), np.array(seconds), 0.0, 100, 0
-        )
+        timing.Steps(timing.Start(one.repeat((n, 1, 1)), 0.5), np.array(seconds), 0.0, 100, 0)
         for n, seconds in ((2000, [4.0, 8.0, 6.0]), (1000, [1.0, 2.0, 1.0]))
     )
     values = {value.metric: value.value for value in cost.values_of(timing.Blocks(own, ruler))}

@@ -61,3 +61,12 @@ def test_the_power_law_is_that_of_the_times():
     (exponent,) = scaling._power_law(values)
     assert exponent.value == pytest.approx(1.07)
     assert exponent.spread == pytest.approx(0, abs=1e-9)
+
+
+def test_several_cores_have_rows_of_both_implementations(ruler, embedded, tmp_path, monkeypatch):
+    monkeypatch.setattr(scaling, "SIZES", (54, 128))
+    values = scaling.run(Subject(ruler, embedded, tmp_path, cores=2), silent)
+    found = [(value.implementation, value.n_atoms) for value in values if value.metric == "s_per_step"]
+    assert found == [(name, size) for name in ("lammps", "mlip-bench") for size in (54, 128)]
+    skins = {(value.implementation, value.value) for value in values if value.metric == "skin"}
+    assert len(skins) == 2  # each has that of its smallest size

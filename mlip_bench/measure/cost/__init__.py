@@ -126,9 +126,7 @@ def noise(blocks: Blocks) -> str | None:
     """Say that the ratios of blocks scatter, where they do; how far, their spread tells."""
     if not blocks.is_noisy:
         return None
-    return (
-        f"{NOISY}: the blocks' ratios scatter by more than ± {100 * LIMIT:.0f} %, also when timed once more"
-    )
+    return f"{NOISY}: ratios of blocks scatter by more than ± {100 * LIMIT:.0f} %, also when timed once more"
 
 
 MEASURE = Measure(

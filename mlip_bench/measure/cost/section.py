@@ -36,8 +36,8 @@ def pieces(evidence: Evidence) -> Table | None:
         step, rebuild, steps, count, skin = found.loc[name]
         cells.append([name, f"{1e3 * step:.3g}", *_rebuilding(rebuild, steps, count, step), f"{skin:g}"])
     note = (
-        "Milliseconds as they were measured. Of several skins each potential has the one that makes it cheapest; a "
-        "rebuild is charged to each step by how many there are between two at equilibrium."
+        "Milliseconds as they were measured. Of several skins each potential has the one that makes it "
+        "cheapest; a rebuild is charged to each step by how many there are between two at equilibrium."
     )
     names = ["potential", "step without rebuild (ms)", "rebuild (ms)", "steps between", "charged", "skin (Å)"]
     return Table(names, cells, note=note, name="rebuilding") if cells else None
