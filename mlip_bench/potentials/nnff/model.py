@@ -195,7 +195,11 @@ class NNFF(Potential):
         return self.hypers.two_sided and self.hypers.axes == MOMENTS
 
     def _stepper(self, stepping: Stepping) -> Callable[[Atoms], Prediction]:
-        return super()._stepper(stepping) if self.device == "cuda" else Evaluator(self, stepping)
+        if self.device == "cuda":
+            from mlip_bench.potentials.nnff.on_torch import TorchEvaluator
+
+            return TorchEvaluator(self, "cuda", stepping)
+        return Evaluator(self, stepping)
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
         if self.device == "cuda":

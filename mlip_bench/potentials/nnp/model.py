@@ -161,7 +161,9 @@ class NNP(Potential):
         return sum(network.n_weights for network in self.networks_)
 
     def _stepper(self, stepping: Stepping) -> Callable[[Atoms], Prediction]:
-        return super()._stepper(stepping) if self.device == "cuda" else Evaluator(self, stepping)
+        if self.device == "cuda":
+            return self._on_torch("cuda").one_by_one(stepping)
+        return Evaluator(self, stepping)
 
     def _edge_stepper(self) -> Callable[[Atoms], EdgeGradients]:
         return (
