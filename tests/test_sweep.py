@@ -275,6 +275,11 @@ def test_a_sweep_keeps_to_its_sizes_and_is_resumed(tmp_path):
         (["--vary", "nnp.hidden=1"], "--vary nnp.hidden=1: 'nnp' is not in this run"),
         (["--vary", "twojmax"], "--vary twojmax: write it as"),
         (["--budget", "never"], "--budget never: write it as"),
+        (["--set", "snap.twojmax=8"], "--set snap.twojmax: a sweep varies it"),
+        (
+            ["--vary", "snap.cutoff=4,5", "--set", "snap.cutoff=4"],
+            "--set snap.cutoff: a sweep varies it",
+        ),
     ],
 )
 def test_bad_input_is_one_line(arguments, message, tmp_path):

@@ -67,6 +67,13 @@ if TYPE_CHECKING:  # what takes long to import, ``--help`` does without
 # The folder in which a sweep leaves the potential that it recommends.
 RECOMMENDED = "recommended"
 
+# Of a run and of a sweep.
+Folds = typer.Option(
+    "--folds",
+    min=1,
+    help="Folds of the training data for errors that are held out (measure held-out); 1: one fifth, once.",
+)
+
 # Where version 0.1 kept finished tasks, in the folder of a run.
 OLD_TASKS = "tasks"
 
@@ -87,6 +94,7 @@ def run(
     preset: Preset = "standard",
     measure: Measures = "errors,cost",
     cores: Cores = "1",
+    folds: Annotated[int | None, Folds] = None,
     settings: Settings = None,
     device: Device = "cpu",
     seed: Seed = 0,
@@ -132,14 +140,27 @@ def run(
         data = request.read()
         names = fit_for(names, data, potential == "all")
         fitted = plan_potentials(names, preset, data.system, overrides)
-        plan = Plan(
-            data, fitted + published, tuple(measures), seed, device, preset, trust, given, cores=on_cores
-        )
+        given |= of_held_out(measures, folds, split)
+        of_all = seed, device, preset, trust, given
+        plan = Plan(data, fitted + published, tuple(measures), *of_all, cores=on_cores)
     folder = out or Path("reports") / plan.dataset.system
     say_of(plan)
     limit = parse_duration(timeout, "--timeout")
     with prepared(folder, store) as kept, scheduled(scheduler, jobs, kept, plan) as (cluster, plan):
         perform(plan, request, folder, kept, fresh, jobs, limit, cluster)
+
+
+def of_held_out(measures: "Sequence[str]", folds: int | None, split: str) -> dict[str, dict[str, Any]]:
+    """Return what a run chooses of held-out errors; raises UserError where there are none to choose for."""
+    from mlip_bench.measure import held_out
+
+    if held_out.NAME in measures:
+        return {held_out.NAME: {"split": split} | ({} if folds is None else {"folds": folds})}
+    if folds is not None:
+        raise UserError(
+            f"--folds {folds}: only for held-out errors; name them with --measure {held_out.NAME}"
+        )
+    return {}
 
 
 def perform(
@@ -180,12 +201,7 @@ def sweep(
     split: Split = RANDOM,
     budget: Annotated[str, typer.Option(help="Time that the sweep may take: 30min, 2h.")] = "2h",
     seeds: Annotated[int, typer.Option(min=1, help="Fits of each size of a family with random choices.")] = 1,
-    folds: Annotated[
-        int,
-        typer.Option(
-            min=1, help="Folds of the training data that errors are held out in; 1: one fifth, once."
-        ),
-    ] = 5,
+    folds: Annotated[int, Folds] = 5,
     vary: Annotated[
         list[str] | None, typer.Option(help="Sizes of your own: snap.twojmax=2,4,6; repeatable.")
     ] = None,

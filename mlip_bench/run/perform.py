@@ -21,8 +21,10 @@ def perform(task: Task, work: Work, threads: int, progress: Progress) -> None:
     """Do a task, leaving its rows and files in the folder of ``work``."""
     # What backends leave in temporary files goes with the folder if this process is killed.
     tempfile.tempdir = str(work.folder)
-    do(task, work, threads, progress)
-    tempfile.tempdir = None
+    try:
+        do(task, work, threads, progress)
+    finally:
+        tempfile.tempdir = None
 
 
 @singledispatch

@@ -99,6 +99,12 @@ def ladder(
         seconds = float(np.median([rung["seconds"] for rung in rungs])) if rungs else 60.0
         grid = product(*varied.values())
         rungs = [dict(zip(varied, values, strict=True)) | {"seconds": seconds} for values in grid]
+    for key in overrides:
+        if any(key in rung for rung in rungs):
+            raise UserError(
+                f"--set {name}.{key}: a sweep varies it; leave it out, or name its values with "
+                f"--vary {name}.{key}=..."
+            )
     sizes = []
     for rung in rungs or [{"seconds": 60.0}]:
         sizing = {key: value for key, value in rung.items() if key != "seconds"}

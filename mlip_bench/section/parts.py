@@ -21,8 +21,8 @@ class Mark:
     """A sign beside a number that must be read with care."""
 
     sign: str
-    of: Callable[["Evidence", str], bool]
-    """Whether the number of a potential has the mark."""
+    of: Callable[["Evidence"], frozenset[str]]
+    """The potentials whose number has the mark."""
     note: Callable[["Evidence"], str]
     """What it means, below a table that has it."""
 

@@ -1,6 +1,6 @@
 """Tables of potentials: cells as text, with marks, and second rows where a number has a second reading."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import pandas as pd
@@ -40,16 +40,19 @@ def of_potentials(
     """
     having = _having(frame, columns)
     rows: list[list[str]] = []
-    emphasised, families = set(), list[str]()
+    emphasised, families, of_rows = set(), list[str](), _families(frame)
+    marked = {column.key: column.mark.of(evidence) for column in having if column.mark is not None}
+    records = frame.to_dict("records")
     names = frame.index if potentials is None else potentials
     for place, (label, potential) in enumerate(zip(frame.index, names, strict=True)):
-        row = frame.iloc[place]
+        row = records[place]
         if row.get("on_front", False):
             emphasised.add(len(rows))
-        cells = [str(label), *(_cell(evidence, str(potential), row, column) for column in having)]
+        own_marks = {key for key, having_it in marked.items() if str(potential) in having_it}
+        cells = [str(label), *(_cell(row[column.key], column, own_marks) for column in having)]
         own = _with_second(cells, having, row)
         rows += own
-        families += _families(frame)[place : place + 1] * len(own)
+        families += of_rows[place : place + 1] * len(own)
     readings = _readings(having) if len(rows) > len(frame) else []
     marks = [mark for mark in _marks(having) if any(c.endswith(mark.sign) for cells in rows for c in cells)]
     said = [*notes, *(one.note for one in readings[:1]), *(mark.note(evidence) for mark in marks)]
@@ -96,13 +99,12 @@ def _marks(columns: Sequence[Column]) -> list[Mark]:
     return list(dict.fromkeys(column.mark for column in columns if column.mark is not None))
 
 
-def _cell(evidence: Evidence, potential: str, row: pd.Series, column: Column) -> str:
-    value, mark = row[column.key], column.mark
-    marked = mark is not None and pd.notna(value) and mark.of(evidence, potential)
-    return number(value, column.spec) + (mark.sign if mark is not None and marked else "")
+def _cell(value: Any, column: Column, marked: Set[str]) -> str:
+    sign = column.mark.sign if column.mark is not None and column.key in marked and pd.notna(value) else ""
+    return number(value, column.spec) + sign
 
 
-def _with_second(cells: list[str], columns: Sequence[Column], row: pd.Series) -> list[list[str]]:
+def _with_second(cells: list[str], columns: Sequence[Column], row: Mapping[str, Any]) -> list[list[str]]:
     """Return the row of a potential, and a second one where a number of it has a second reading."""
     there = [one for one in _readings(columns) if pd.notna(row.get(one.key))]
     if not there:

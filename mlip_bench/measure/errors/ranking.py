@@ -61,7 +61,7 @@ def _shifted(key: str) -> Second:
     return Second(f"{key}_shifted", AS_IT_IS, AFTER_SHIFT, SHIFT_NOTE)
 
 
-NOT_FITTED = Mark(UNFITTED, lambda evidence, name: name in without_stress(evidence), stress_note)
+NOT_FITTED = Mark(UNFITTED, without_stress, stress_note)
 
 COLUMNS = (
     Column("energy MAE (meV/atom)", "energy_mae", ".2f", second=_shifted("energy_mae")),

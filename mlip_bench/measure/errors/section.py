@@ -69,6 +69,11 @@ def _warnings(evidence: Evidence) -> list[str]:
 def _on_places(evidence: Evidence) -> list[str]:
     """Say which potentials have no place, because nobody knows their errors by structure."""
     known = evidence.ranking.dropna(subset=[ranking.FORCE.metric])
+    if "place" in known and (n_without := int(known["place"].isna().sum())):
+        return [
+            f"Only the {len(known) - n_without} potentials with the least errors have places; the "
+            f"{n_without} others were compared with the best alone."
+        ]
     if "place" in known or len(known) < 2:
         return []
     kept = _kept(evidence)
@@ -124,10 +129,11 @@ def certainty(evidence: Evidence) -> Table | None:
             f"{evidence.split} structures to decide",
         ]
     rows = []
+    marked = {column.key: column.mark.of(evidence) for column in having if column.mark is not None}
     for name, row in ranked.iterrows():
         cells = [str(name)]
         for column in having:
-            mark = column.mark.sign if column.mark and column.mark.of(evidence, str(name)) else ""
+            mark = column.mark.sign if column.mark and str(name) in marked[column.key] else ""
             cells.append(_with_ends(row, column.key, column.spec, mark))
         rows.append([*cells, *([_with_ends(row, "over_best", ".2f"), _needed(row)] if compares else [])])
     note = (

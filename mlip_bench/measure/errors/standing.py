@@ -17,6 +17,9 @@ from mlip_bench.measure.errors.sums import Sums, of_split
 
 QUANTITY = "force"
 
+# So many of the best are compared with each other: pairs of more would take minutes.
+MOST_COMPARED = 100
+
 Kept = Mapping[str, Mapping[str, np.ndarray]]
 """The arrays that were kept of each potential, by its name."""
 
@@ -31,7 +34,9 @@ def between(one: Sums, other: Sums) -> Ratio:
 def standing(kept: Kept, names: Sequence[str], split: str) -> pd.DataFrame:
     """Return one row per potential of ``names``, which begin with the least RMSE of the force.
 
-    ``place`` says its place, or the range of those that it may have: ``1 to 3``. Beside the first of them:
+    ``place`` says its place, or the range of those that it may have: ``1 to 3``. Of more than
+    ``MOST_COMPARED`` potentials those with the least errors have places, and a range may end with ``or
+    later``: nobody looked at whether others can be told from them. Beside the first of all:
     ``over_best``, the factor on its RMSE, with ``over_best_low`` and ``over_best_high``, the probability
     ``p`` of one as far from 1 by chance, and ``needed``, the structures more that would tell both apart.
     Nothing where predictions of one were not kept by structure: its place would be anybody's.
@@ -39,22 +44,25 @@ def standing(kept: Kept, names: Sequence[str], split: str) -> pd.DataFrame:
     sums = {name: found for name in names if (found := sums_of(kept, name, split)) is not None}
     if len(sums) < len(names):
         return pd.DataFrame()
+    best, *others = sums or [""]
+    beside_best = {name: _beside_best(between(sums[name], sums[best])) for name in others}
+    places = _places({name: sums[name] for name in list(sums)[:MOST_COMPARED]}, len(sums))
+    frame = pd.DataFrame.from_dict(beside_best, orient="index").reindex(index=list(sums), columns=COLUMNS)
+    return frame.assign(place=pd.Series(places, dtype=object))
+
+
+def _places(sums: Mapping[str, Sums], n_potentials: int) -> dict[str, str]:
+    """Return the place of each of the best of so many potentials, or the range of those that it may have."""
     better = dict.fromkeys(sums, 0)
     worse = dict.fromkeys(sums, 0)
-    beside_best: dict[str, dict[str, float]] = {}
-    best = next(iter(sums), None)
     for first, second in combinations(sums, 2):
         ratio = between(sums[second], sums[first])
-        p = intervals.p_value(ratio)
-        if p <= 1 - CONFIDENCE:
+        if intervals.p_value(ratio) <= 1 - CONFIDENCE:
             low, high = (first, second) if ratio.log > 0 else (second, first)
             worse[low] += 1
             better[high] += 1
-        if first == best:
-            beside_best[second] = _beside_best(ratio, p)
-    places = {name: _range(1 + better[name], len(sums) - worse[name]) for name in sums}
-    frame = pd.DataFrame.from_dict(beside_best, orient="index").reindex(index=list(sums), columns=COLUMNS)
-    return frame.assign(place=pd.Series(places, dtype=object))
+    n_others = n_potentials - len(sums)
+    return {name: _range(1 + better[name], len(sums) - worse[name], len(sums), n_others) for name in sums}
 
 
 COLUMNS = ["over_best", "over_best_low", "over_best_high", "p", "needed"]
@@ -67,8 +75,9 @@ def sums_of(kept: Kept, name: str, split: str) -> Sums | None:
     return found if found is not None and len(found) else None
 
 
-def _beside_best(ratio: Ratio, p: float) -> dict[str, float]:
+def _beside_best(ratio: Ratio) -> dict[str, float]:
     """Return what is said of an RMSE beside the best; squares are in the ratio, so half its logarithm."""
+    p = intervals.p_value(ratio)
     ends = intervals.interval(ratio) or (np.nan, np.nan)
     low, high = (float(np.exp(0.5 * end)) for end in ends)
     return {
@@ -80,5 +89,7 @@ def _beside_best(ratio: Ratio, p: float) -> dict[str, float]:
     }
 
 
-def _range(first: int, last: int) -> str:
+def _range(first: int, last: int, n_compared: int, n_others: int) -> str:
+    if last == n_compared and n_others:
+        return f"{first} or later"
     return str(first) if first == last else f"{first} to {last}"

@@ -57,7 +57,13 @@ def parts(chosen: Options, kind: type[Potential]) -> list[dict[str, Any]]:
     """Return the options of each part: a fold, or all of them where the family fits them together."""
     places = list(range(chosen["folds"]))
     shares = [places] if kind.fits_folds_together else [[place] for place in places]
-    return [dict(chosen) | {"places": share} for share in shares]
+    # What one share alone leaves is the first of all folds, if they are asked for later.
+    return [dict(chosen) | {"folds": n_folds(chosen), "places": share} for share in shares]
+
+
+def n_folds(chosen: Options) -> int:
+    """Return the number of folds that the data is cut into, whether all are held out or one."""
+    return int(chosen["folds"]) if chosen["folds"] > 1 else FOLDS
 
 
 def name_of(chosen: Options) -> str:
@@ -68,8 +74,7 @@ def name_of(chosen: Options) -> str:
 
 def places_of(train: Sequence[Atoms], chosen: Options) -> list[int]:
     """Return the fold of each training structure; raises UserError where there are too few."""
-    n_folds = chosen["folds"] if chosen["folds"] > 1 else FOLDS
-    return folds(train, n_folds, SEED, chosen["split"])
+    return folds(train, n_folds(chosen), SEED, chosen["split"])
 
 
 def run_part(subject: Subject, progress: Progress) -> None:

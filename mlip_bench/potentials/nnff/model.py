@@ -238,7 +238,8 @@ class NNFF(Potential):
         held_out[reference.held_out(structures, hypers.validation_fraction, seed)] = True
         trainer = training.Trainer(data, held_out, n_inputs, n_axes, n_pulls, self._schedule(), seed)
         trainer.train(
-            lambda share, what, error: progress(min(1.0, share), f"{what}: {1e3 * unit * error:.0f} meV/Å")
+            self._checkpoint,
+            lambda share, what, error: progress(min(1.0, share), f"{what}: {1e3 * unit * error:.0f} meV/Å"),
         )
         self.networks_ = [
             self._in_units(trainer.network(kind, which), kind, scale, unit) for kind, which in enumerate(kept)

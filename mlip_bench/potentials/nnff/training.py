@@ -8,14 +8,19 @@ over the first steps and falls along a cosine; L-BFGS takes all at once, in roun
 does. What is kept has the least error on the structures held out, where there are such.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import json
+import pickle
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from mlip_bench.errors import UserError
 from mlip_bench.potentials.nnff.networks import Network
 
 # Share of the steps over which the learning rate rises, and its last value, relative to the largest.
@@ -25,6 +30,9 @@ LAST_RATE = 1e-3
 # L-BFGS starts afresh after so many iterations, and errors are looked at.
 ITERATIONS_PER_ROUND = 25
 LBFGS_MEMORY = 40
+
+# A killed training goes on from a state that is at most so old.
+CHECKPOINT_SECONDS = 20
 
 # Edges whose terms are taken at once by L-BFGS and where errors are taken.
 EDGES_AT_ONCE = 200_000
@@ -89,6 +97,24 @@ class Batch(NamedTuple):
     neighbours: torch.Tensor
 
 
+@dataclass
+class State:
+    """How far a training is, and the best of it, but for networks and optimiser."""
+
+    epochs: int = 0
+    steps: int = 0
+    """Of Adam."""
+    iterations: int = 0
+    """Of L-BFGS."""
+    error: float = np.inf
+    """The last one."""
+    unimproved: int = 0
+    """Rounds of L-BFGS since the error was last improved."""
+    best_error: float = np.inf
+    best: list[torch.Tensor] = field(default_factory=list)
+    """The weights with the least error so far; none before the second stage."""
+
+
 class Trainer:
     """The networks of all elements, and the samples that they learn from.
 
@@ -118,7 +144,8 @@ class Trainer:
         self._learning = np.flatnonzero(~held_out) if not held_out.all() else np.arange(len(held_out))
         watched = np.flatnonzero(held_out) if not held_out.all() else np.array([], int)
         self._watched = watched if len(watched) else self._learning
-        self._best = (np.inf, self._state())
+        self._optimiser = torch.optim.Adam(self.networks.parameters(), lr=schedule.learning_rate)
+        self._state = State()
 
     # -- what the networks say -------------------------------------------------------------------------
 
@@ -186,51 +213,83 @@ class Trainer:
 
     # -- learning --------------------------------------------------------------------------------------
 
-    def train(self, tell: Callable[[float, str, float], None]) -> None:
-        """Train as scheduled; ``tell`` is told the share that is done, what was done, and the error."""
-        schedule = self._schedule
-        total = schedule.invariant_epochs + schedule.epochs + schedule.lbfgs_iterations
-        done = 0
-        for done, error in enumerate(self._by_adam(), start=1):
-            self._look(error, is_final=done > schedule.invariant_epochs)
-            tell(done / total, f"epoch {done}", error)
-        if schedule.epochs:
-            self._restore(self._best[1])
-        unimproved = 0
-        for iterations in range(0, schedule.lbfgs_iterations, ITERATIONS_PER_ROUND):
-            self._round(min(ITERATIONS_PER_ROUND, schedule.lbfgs_iterations - iterations))
-            error = self.error()
-            unimproved = 0 if self._look(error, is_final=True) else unimproved + 1
-            tell((done + iterations) / total, f"L-BFGS {iterations + ITERATIONS_PER_ROUND}", error)
-            if unimproved * ITERATIONS_PER_ROUND >= schedule.patience or not np.isfinite(error):
-                break
-        self._restore(self._best[1])
+    def train(self, checkpoint: Path | None, tell: Callable[[float, str, float], None]) -> None:
+        """Train as scheduled; a killed training goes on from the folder ``checkpoint`` to the same result.
 
-    def _look(self, error: float, is_final: bool) -> bool:
+        ``tell`` is told the share that is done, what was done, and the error. Raises :class:`UserError` where
+        errors are not finite from the start.
+        """
+        self._restore(checkpoint)
+        schedule, state, kept = self._schedule, self._state, time.monotonic()
+        n_epochs = schedule.invariant_epochs + schedule.epochs
+        total = n_epochs + schedule.lbfgs_iterations
+        while not self._is_done():
+            if state.epochs < n_epochs:
+                self._epoch()
+                self._look(is_final=state.epochs > schedule.invariant_epochs)
+                what = f"epoch {state.epochs}"
+            else:
+                if state.iterations == 0:
+                    self._put_best()
+                self._round(min(ITERATIONS_PER_ROUND, schedule.lbfgs_iterations - state.iterations))
+                improved = self._look(is_final=True)
+                state.unimproved = 0 if improved else state.unimproved + 1
+                what = f"L-BFGS {state.iterations}"
+            tell((state.epochs + state.iterations) / total, what, state.error)
+            if checkpoint is not None and time.monotonic() - kept > CHECKPOINT_SECONDS:
+                self._keep(checkpoint)
+                kept = time.monotonic()
+        if not state.best:
+            raise UserError(
+                f"the errors of the training are not finite at a learning rate of {schedule.learning_rate:g};"
+                " look for structures with huge forces, or lower nnff.learning_rate"
+            )
+        self._put_best()
+
+    def _is_done(self) -> bool:
+        """Return whether nothing is left to do, or nothing helps."""
+        schedule, state = self._schedule, self._state
+        if state.epochs < schedule.invariant_epochs + schedule.epochs:
+            return False
+        return (
+            state.iterations >= schedule.lbfgs_iterations
+            or state.unimproved * ITERATIONS_PER_ROUND >= schedule.patience
+            or (state.iterations > 0 and not np.isfinite(state.error))
+        )
+
+    def _look(self, is_final: bool) -> bool:
         """Keep the networks where they are the best so far; the first stage alone is never kept."""
-        if is_final and error < self._best[0]:
-            self._best = (error, self._state())
-            return True
-        return False
+        state = self._state
+        state.error = self.error()
+        if not is_final or not state.error < state.best_error:
+            return False
+        state.best_error = state.error
+        state.best = [weight.detach().clone() for weight in self.networks.parameters()]
+        return True
 
-    def _by_adam(self) -> Iterator[float]:
-        """Go through all structures once and again; yield the error after each epoch."""
-        schedule = self._schedule
+    def _put_best(self) -> None:
+        """Give the networks the weights with the least error so far, if there are any."""
+        with torch.no_grad():
+            for weight, value in zip(self.networks.parameters(), self._state.best, strict=False):
+                weight.copy_(value)
+
+    def _epoch(self) -> None:
+        """Go through all structures once, in steps of Adam."""
+        schedule, epoch = self._schedule, self._state.epochs
         n_epochs = schedule.invariant_epochs + schedule.epochs
         sizes = np.diff(self._samples.first_atom)
         n_batches = max(1, len(_cut(self._learning, sizes, schedule.batch)))
-        optimiser = torch.optim.Adam(self.networks.parameters(), lr=schedule.learning_rate)
-        rate = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step / (n_epochs * n_batches)))
-        for epoch in range(n_epochs):
-            order = self._generator.permutation(self._learning)
-            for part in _cut(order, sizes, schedule.batch):
-                batch = self._batch(part)
-                optimiser.zero_grad()
-                loss = self._squares(batch, epoch < schedule.invariant_epochs) / (3 * len(batch.atoms))
-                loss.backward()
-                optimiser.step()
-                rate.step()
-            yield self.error()
+        order = self._generator.permutation(self._learning)
+        for part in _cut(order, sizes, schedule.batch):
+            for group in self._optimiser.param_groups:
+                group["lr"] = schedule.learning_rate * _rate(self._state.steps / (n_epochs * n_batches))
+            batch = self._batch(part)
+            self._optimiser.zero_grad()
+            loss = self._squares(batch, epoch < schedule.invariant_epochs) / (3 * len(batch.atoms))
+            loss.backward()
+            self._optimiser.step()
+            self._state.steps += 1
+        self._state.epochs += 1
 
     def _round(self, n_iterations: int) -> None:
         """Take some iterations of L-BFGS on all structures, from the weights of now."""
@@ -255,14 +314,35 @@ class Trainer:
             return total
 
         optimiser.step(loss)
+        self._state.iterations += n_iterations
 
-    def _state(self) -> list[torch.Tensor]:
-        return [weight.detach().clone() for weight in self.networks.parameters()]
+    # -- going on later --------------------------------------------------------------------------------
 
-    def _restore(self, state: list[torch.Tensor]) -> None:
-        with torch.no_grad():
-            for weight, value in zip(self.networks.parameters(), state, strict=True):
-                weight.copy_(value)
+    def _keep(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / "training.partial.pt"
+        content = {
+            "networks": self.networks.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "generator": json.dumps(self._generator.bit_generator.state),
+            "state": vars(self._state),
+        }
+        torch.save(content, partial)
+        partial.replace(folder / "training.pt")
+
+    def _restore(self, folder: Path | None) -> None:
+        """Bring everything back to what was kept, if anything was."""
+        if folder is None or not (folder / "training.pt").is_file():
+            return
+        path = folder / "training.pt"
+        try:
+            kept = torch.load(path, map_location=self._device, weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise UserError(f"{path}: not the state of a training; remove it to start over") from error
+        self.networks.load_state_dict(kept["networks"])
+        self._optimiser.load_state_dict(kept["optimiser"])
+        self._generator.bit_generator.state = json.loads(kept["generator"])
+        self._state = State(**kept["state"])
 
     def network(self, kind: int, kept: np.ndarray) -> Network:
         """Return the network of one element, whose own axes are ``kept``."""
