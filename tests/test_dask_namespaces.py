@@ -72,7 +72,8 @@ def network():
     if os.geteuid() != 0 or not shutil.which("ip") or not shutil.which("unshare"):
         pytest.skip("network namespaces are made by root, with ip and unshare")
     names = [f"{BRIDGE}{number}" for number in range(N_WORKERS)]
-    leave = [["ip", "link", "delete", BRIDGE], *(["ip", "netns", "delete", name] for name in names)]
+    leave = [["ip", "link", "delete", name] for name in (BRIDGE, *(f"{name}h" for name in names))]
+    leave += [["ip", "netns", "delete", name] for name in names]
     with contextlib.ExitStack() as stack:
         for words in leave:
             subprocess.run(words, capture_output=True)  # what a test that was killed left
