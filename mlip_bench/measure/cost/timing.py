@@ -123,8 +123,8 @@ class Blocks:
 
     @property
     def is_noisy(self) -> bool:
-        """Whether the ratio cannot be relied on."""
-        return self.scatter > LIMIT
+        """Whether the ratio cannot be relied on; noise of a rebuild's time can even make it negative."""
+        return not 0 <= self.scatter <= LIMIT
 
 
 def half_interquartile(values: np.ndarray) -> float:
