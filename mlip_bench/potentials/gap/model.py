@@ -61,7 +61,15 @@ class GAP(Potential):
 
     family: ClassVar[str] = "gap"
     revision: ClassVar[int] = 2
-    packages: ClassVar[tuple[str, ...]] = ("ase", "matscipy", "numba", "numpy", "quippy-ase", "scipy")
+    packages: ClassVar[tuple[str, ...]] = (
+        "ase",
+        "llvmlite",
+        "matscipy",
+        "numba",
+        "numpy",
+        "quippy-ase",
+        "scipy",
+    )
     look: ClassVar[tuple[str, str] | None] = ("#D55E00", "s")
     native_suffix: ClassVar[str] = ".xml"
     centred: ClassVar[bool] = False
