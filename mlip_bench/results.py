@@ -106,6 +106,9 @@ class Row:
     """Lower end of the value's 95 % interval, in its unit; None where it has none, or in older rows."""
     high: float | None = None
     """Upper end of it."""
+    n_train: int | None = None
+    """Structures that the potential was fitted to, isolated atoms not counted; None of one that was read, or
+    in older rows."""
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:

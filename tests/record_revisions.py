@@ -189,7 +189,7 @@ def words(node: object) -> Iterator[str]:
 
 def subjects() -> dict[str, Subject]:
     """Return our families and measures by name; families of other packages are theirs to watch."""
-    from mlip_bench.measure import MEASURES, fit
+    from mlip_bench.measure import MEASURES, fit, learning
     from mlip_bench.potentials import family, family_names
 
     families = {name: family(name) for name in family_names()}
@@ -199,7 +199,7 @@ def subjects() -> dict[str, Subject]:
             for name, kind in families.items()
             if kind.__module__.startswith(f"{PACKAGE}.")
         }
-        | {"fit": Subject(fit.REVISION, fit.PACKAGES, fit.__name__)}
+        | {one.REPORTED.name: Subject(one.REVISION, one.PACKAGES, one.__name__) for one in (fit, learning)}
         | {
             name: Subject(measure.revision, measure.packages, measure.run.__module__)
             for name, measure in MEASURES.items()

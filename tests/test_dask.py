@@ -15,7 +15,7 @@ from mlip_bench.errors import UserError
 from mlip_bench.potentials.base import DESCRIPTION
 from mlip_bench.potentials.sevennet import SevenNet
 from mlip_bench.results import read_rows
-from mlip_bench.run import schedule, sweep
+from mlip_bench.run import learning, schedule, sweep
 from mlip_bench.run.dask_cluster import Cluster
 from mlip_bench.run.dask_executor import DaskExecutor
 from mlip_bench.run.executor import LocalExecutor, TaskFailed
@@ -123,6 +123,26 @@ def test_rows_are_those_of_this_machine(shared, embedded, address, store, of_thi
     assert_equal(rows(tmp_path / "run"), of_this_machine[0])
     assert {row.measure for row in rows(tmp_path / "run")} >= {"fit", "held-out", "errors"}
     assert {row.family for row in rows(tmp_path / "run")} == {name for name, _ in TINY}
+
+
+def test_learning_curves_are_those_of_this_machine(cluster, embedded, store, tmp_path):
+    """The law is fitted to errors that other tasks left: workers that see no store are sent them."""
+    planned = [PotentialPlan("snap", "snap", {"twojmax": 2})]
+    shares = learning.potentials(planned, [0.2, 0.5, 1.0], [0], len(embedded.train))
+    plan = Plan(embedded, shares, ("errors",))
+
+    def done(executor, folder):
+        tasks = plan.tasks(plan.data(executor.store.put_structures))
+        outcome = schedule.run(tasks, executor, folder)
+        assert outcome.n_done == len(tasks) + 1
+        return rows(folder)
+
+    with Soon(store, cluster, []) as executor:
+        found = done(executor, tmp_path / "run")
+    with LocalExecutor(Store(tmp_path / "here" / STORE)) as executor:
+        assert_equal(found, done(executor, tmp_path / "here" / "run"))
+    assert {row.measure for row in found} >= {"errors", "learning"}
+    assert {row.n_train for row in found} == {11, 28, 55}
 
 
 def test_timings_are_of_the_processor_of_the_worker(cluster, embedded, store, tmp_path):

@@ -277,7 +277,7 @@ def test_a_sweep_reads_the_test_data_for_what_was_chosen_alone(tmp_path):
     assert tested == set(ranking.index[ranking["on_front"]])
     assert 0 < len(tested) < 3
     assert {row.potential for row in rows if row.measure == "held-out"} == set(ranking.index)
-    assert f"recommended, for LAMMPS: {fronts.recommended(ranking)}" in done.stdout
+    assert f"recommended, for LAMMPS: {read.verdict.first[0]}" in done.stdout
     assert fronts.recommended(ranking) in tested
 
 

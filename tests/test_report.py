@@ -2,8 +2,10 @@
 
 import dataclasses
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -93,6 +95,41 @@ def test_no_page_of_the_pdf_is_blank(run_folder):
         # Below the header and above the page number.
         body = page[len(page) // 20 : -len(page) // 12]
         assert np.mean(body.min(axis=2) < 200) > 0.01, f"page {number}"
+
+
+def test_the_pages_of_the_contents_are_those_of_the_sections(example_pdf):
+    text = [page.get_textpage().get_text_range() for page in example_pdf]
+    entries = re.findall(r"^(\D+?) (\d+)\r?$", text[0], re.MULTILINE)
+    listed = {title: int(page) for title, page in entries if title in ("Ranking", "Parity", "About this run")}
+    assert len(listed) == 3
+    assert any(title.startswith("Appendix") for title, _ in entries)
+    for title, page in listed.items():
+        assert re.search(rf"^{title}\r?$", text[page - 1], re.MULTILINE), title
+
+
+def test_no_page_of_the_pdf_is_half_empty(example_pdf):
+    """The last page aside, something stands in the last quarter of each."""
+    for number, page in enumerate(list(example_pdf)[:-1], 1):
+        body = page.render(scale=0.5).to_numpy()
+        body = body[: -len(body) // 12]
+        inked = np.flatnonzero(body.min(axis=(1, 2)) < 200)
+        assert inked.max() > 0.75 * len(body), f"page {number}"
+
+
+def test_no_unit_of_the_pdf_is_broken(example_pdf):
+    text = "\n".join(page.get_textpage().get_text_range() for page in example_pdf)
+    units = re.findall(r"\(meV[^)]*\)", text)
+    assert len(units) > 20
+    assert set(units) <= {"(meV/atom)", "(meV/Å)"}
+
+
+@pytest.fixture(scope="module")
+def example_pdf(tmp_path_factory):
+    """The PDF of the committed example, by this code."""
+    folder = tmp_path_factory.mktemp("example") / "run"
+    shutil.copytree(Path(__file__).parents[1] / "reports" / "example", folder)
+    build(folder)
+    return pdfium.PdfDocument(folder / "report.pdf")
 
 
 def test_the_pdf_begins_with_the_title(run_folder):

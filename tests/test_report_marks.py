@@ -27,10 +27,11 @@ from mlip_bench.measure.errors.section import groups, train_errors
 from mlip_bench.potentials import family, family_names
 from mlip_bench.potentials.base import Potential, Prediction, silent
 from mlip_bench.potentials.presets import hypers
-from mlip_bench.report import build, content, figures, tables
+from mlip_bench.report import build, content, figures, pdf, tables
 from mlip_bench.results import RESULTS, read_rows, table, write_rows
 from mlip_bench.run.folder import describe
 from mlip_bench.run.plan import Plan, PotentialPlan
+from mlip_bench.section.parts import Table
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "reports" / "example"
@@ -152,6 +153,18 @@ def test_no_word_of_a_table_is_broken(tmp_path):
     text = pages[1].get_textpage().get_text_range()
     for word in ("parameters", "(meV/atom)", "(µs/atom/step)", "sevennet-dfs-channels16-lmax4-layers3"):
         assert word in text
+
+
+def test_paper_has_the_first_rows_of_a_long_table_and_those_in_bold():
+    document = pdf.Document()
+    document.add_page()
+    rows = [[f"row{number}", str(number)] for number in range(150)]
+    document.show(Table(["potential", "value"], rows, frozenset({140}), shades={(140, 1): 2}))
+    pages = pdfium.PdfDocument(bytes(document.output()))
+    text = "".join(page.get_textpage().get_text_range() for page in pages)
+    assert all(f"row{number}" in text for number in (0, 99, 140))
+    assert not any(f"row{number}" in text for number in (100, 139, 149))
+    assert "49 more rows are in the HTML report." in " ".join(text.split())
 
 
 # -- µs by one time of the ruler -------------------------------------------------------------------------

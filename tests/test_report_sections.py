@@ -6,6 +6,7 @@ import shutil
 import tomllib
 from pathlib import Path
 
+import pypdfium2 as pdfium
 import pytest
 from PIL import Image
 
@@ -16,22 +17,58 @@ from mlip_bench.measure.stability.section import table as table_of_dynamics
 from mlip_bench.report import build, content, pair, pdf
 from mlip_bench.results import RESULTS, file_name, read_rows, write_rows
 from mlip_bench.section.drawing import Figure
+from mlip_bench.section.parts import Table
 
 ROOT = Path(__file__).parents[1]
 MO = ROOT / "docs" / "direct-vs-conservative" / "mo.jsonl"
 
 
+def picture(width, height):
+    image = io.BytesIO()
+    Image.new("RGB", (width, height)).save(image, "png")
+    return image.getvalue()
+
+
 def test_a_tall_figure_stays_with_its_heading():
     """A figure of a whole page, as parity plots of seven potentials, left a page with a heading only."""
-    image = io.BytesIO()
-    Image.new("RGB", (60, 300)).save(image, "png")
     document = pdf.Document()
     document.add_page()
-    pdf._section(document, "Parity", [Figure("parity", "A caption.", "", image.getvalue(), 7.0)])
+    for page in (1, 2):
+        document.section(f"Parity {page}", [Figure("parity", "A caption.", "", picture(60, 300), 7.0)])
+    document.flush()
+    assert document.pages_of == {"Parity 1": 1, "Parity 2": 2}
     assert document.page_no() == 2
-    pdf._section(document, "Parity", [Figure("parity", "A caption.", "", image.getvalue(), 7.0)])
-    assert document.page_no() == 3
     document.output()  # closes the fonts
+
+
+def test_a_figure_without_room_waits_while_the_text_goes_on():
+    document = pdf.Document()
+    document.add_page()
+    document.section("First", [Table(["a", "b"], [["x", "1"]] * 25)])
+    figure = Figure("f", "Drawn.", "", picture(100, 90), 7.0)
+    document.section(
+        "Figure first", [figure, Table(["a", "b"], [[f"row{index}", "2"] for index in range(20)])]
+    )
+    document.section("Alone", [figure])
+    document.flush()
+    assert document.pages_of == {"First": 1, "Figure first": 1, "Alone": 3}
+    text = [page.get_textpage().get_text_range() for page in pdfium.PdfDocument(bytes(document.output()))]
+    # The table goes on below the figure, which waited for the next page.
+    assert "row2" in text[0]
+    assert "Figure 1. Drawn." in text[1]
+    assert text[1].index("Figure 1. Drawn.") < text[1].index("row19")
+
+
+def test_a_table_that_is_too_wide_stands_in_parts_and_breaks_no_word():
+    document = pdf.Document()
+    document.add_page()
+    headings = ["potential", *(f"quantity{index} (meV/atom/step)" for index in range(12))]
+    document.show(Table(headings, [["name", *(f"{index}.5" for index in range(12))]]))
+    (page,) = pdfium.PdfDocument(bytes(document.output()))
+    text = page.get_textpage().get_text_range()
+    assert all(f"quantity{index}" in text and f"{index}.5" in text for index in range(12))
+    assert text.count("(meV/atom/step)") == 12
+    assert text.count("potential") > 1
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def strings_of(path):
     return [node.value for node in constants if isinstance(node.value, str)]
 
 
-FILES = [path for path in sorted(REPORT.rglob("*")) if path.suffix in (".py", ".jinja")]
+FILES = [path for path in sorted(REPORT.rglob("*")) if path.suffix in (".py", ".jinja", ".js")]
 
 # A plain word in sentences too: it is a name where the string is nothing else.
 WORDS = {"errors"}

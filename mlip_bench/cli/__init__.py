@@ -45,6 +45,7 @@ def options(
 for command in (
     studies.run,
     studies.sweep,
+    studies.learn,
     studies.tune,
     fitting.fit,
     measuring.evaluate,

@@ -70,6 +70,17 @@ System = Annotated[
         autocompletion=completion.one_of(completion.systems),
     ),
 ]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        help="What the verdict weighs: balanced, accuracy, md-speed, phonons, or your own FILE.toml.",
+        autocompletion=completion.one_of(completion.profiles),
+    ),
+]
+Weights = Annotated[
+    str | None, typer.Option("--weights", help="The same as weights: force_rmse=2,cost_ratio=1.")
+]
 DatasetName = Annotated[
     str,
     typer.Option(

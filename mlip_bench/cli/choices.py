@@ -112,6 +112,30 @@ def parse_varied(settings: list[str], names: list[str]) -> dict[str, dict[str, l
     }
 
 
+def parse_fractions(text: str) -> list[float]:
+    """Return shares of the training data, in ascending order, from ``0.1,0.2,0.5,1``."""
+    fractions: list[float] = []
+    for word in text.split(","):
+        try:
+            fraction = float(word)
+        except ValueError as error:
+            raise UserError(
+                f"--fractions {text}: '{word.strip()}' is no number; write them as 0.1,0.2,0.5,1"
+            ) from error
+        if not 0 < fraction <= 1:
+            raise UserError(f"--fractions {text}: {word.strip()} is not above 0 and at most 1")
+        if fraction in fractions:
+            raise UserError(f"--fractions {text}: {word.strip()} is there twice")
+        fractions.append(fraction)
+    if fractions == [1.0]:
+        raise UserError(f"--fractions {text}: all of the data alone is no curve; write them as 0.1,0.2,0.5,1")
+    if 1.0 not in fractions:
+        raise UserError(
+            f"--fractions {text}: 1, all of the data, must be among them: learning curves are told from there"
+        )
+    return sorted(fractions)
+
+
 def plan_potentials(
     names: list[str], preset: str, system: str, overrides: dict[str, dict[str, Any]]
 ) -> tuple["PotentialPlan", ...]:

@@ -78,6 +78,13 @@ def presets() -> tuple[str, ...]:
     return PRESETS
 
 
+def profiles() -> list[str]:
+    """Return what a verdict can weigh by name."""
+    from mlip_bench.report.profiles import names
+
+    return names()
+
+
 def splits() -> tuple[str, ...]:
     """Return the ways to set test data aside."""
     from mlip_bench.data.splits import KINDS

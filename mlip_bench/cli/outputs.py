@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from mlip_bench.cli.answers import Answer, answering
-from mlip_bench.cli.arguments import OfFile, Saved, Trust
+from mlip_bench.cli.arguments import OfFile, Profile, Saved, Trust, Weights
 from mlip_bench.cli.choices import read_potential
 from mlip_bench.cli.printing import say
 from mlip_bench.errors import UserError, did_you_mean
@@ -16,19 +17,26 @@ if TYPE_CHECKING:  # what takes long to import, ``--help`` does without
     from mlip_bench.compare import Change
 
 
+@answering
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder of a run.")],
     other: Annotated[Path | None, typer.Argument(help="A second run, to set beside the first.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the report of two runs.")] = Path("reports/pair"),
-) -> None:
+    profile: Profile = None,
+    weights: Weights = None,
+) -> Answer:
     """Build the report of a run again from its rows, or one of two runs side by side."""
-    from mlip_bench.report import build, pair
+    from mlip_bench.report import content, pair, profiles, verdict, write
 
+    chosen = profiles.chosen(profile, weights)
     if other is not None:
         pair.merge(folder, other, out)
         folder = out
-    for path in build(folder):
-        say(f"report: {path}")
+    read = content.read(folder, chosen)
+    paths = write(read, folder)
+    document = {"report": paths, "verdict": verdict.document(read.evidence, read.verdict)}
+    lines = [verdict.sentence(read.evidence, read.verdict), *(f"report: {path}" for path in paths)]
+    return Answer(document, [escape(line) for line in lines])
 
 
 @answering

@@ -92,13 +92,24 @@ def repeated(path: Path, trust: bool, here: bool) -> tuple[DataRequest, Plan, li
             f"{path}: the data has changed since that run ({data.origin}); repeat it with its options instead"
         )
     cores = parse_cores(on_cores, measures, options["device"], here)
-    plan = Plan(data, potentials, tuple(measures), **options, trust=trust, given=given, cores=cores)
+    plan = Plan(
+        data,
+        potentials,
+        tuple(measures),
+        **options,
+        trust=trust,
+        given=given,
+        split=request.split,
+        cores=cores,
+    )
     return request, plan, _changes(then)
 
 
 def _planned(name: str, entry: dict[str, Any]) -> PotentialPlan:
     source = Path(entry["source"]) if "source" in entry else None
-    potential = PotentialPlan(name, entry["family"], entry["hypers"], source, entry.get("seed"))
+    potential = PotentialPlan(
+        name, entry["family"], entry["hypers"], source, entry.get("seed"), entry.get("share")
+    )
     potential.resolved()
     return potential
 

@@ -1,4 +1,4 @@
-"""Commands of several potentials: run, sweep, tune."""
+"""Commands of several potentials: run, sweep, learn, tune."""
 
 import contextlib
 import dataclasses
@@ -44,6 +44,7 @@ from mlip_bench.cli.choices import (
     fit_for,
     parse_cores,
     parse_duration,
+    parse_fractions,
     parse_settings,
     parse_varied,
     plan_files,
@@ -175,18 +176,22 @@ def perform(
 ) -> None:
     """Do a plan and write its report."""
     from mlip_bench.report import build, is_current
-    from mlip_bench.run import schedule
+    from mlip_bench.run import learning, schedule
     from mlip_bench.run.folder import describe
-    from mlip_bench.run.plan import Data
 
-    tasks = plan.tasks(Data.of(plan.dataset, store.put_structures))
-    describe(plan, folder, command_line(), request.as_table())
+    notes = learning.notes(plan)
+    for note in notes:
+        say(note)
+    tasks = plan.tasks(plan.data(store.put_structures))
+    describe(plan, folder, command_line(), request.as_table(), notes)
     with working(store, tasks, jobs, timeout_s, fresh, cluster) as executor:
         outcome = schedule.run(tasks, executor, folder)
-    say_taken(outcome.n_kept, len(tasks), store)
+    say_taken(outcome.n_kept, outcome.n_tasks, store)
     say_notes(folder, plan.potentials)
     if not is_current(folder):
         build(folder)
+    if plan.subsets:
+        say_learnt(folder)
     say_report(folder)
     finish(outcome)
 
@@ -273,7 +278,7 @@ def perform_sweep(
         describe(every, folder, command_line(), request.as_table())
         done = one.run(sizes)
     describe(done.plan, folder, command_line(), request.as_table(), done.notes)
-    say_taken(done.outcome.n_kept, done.n_tasks, store)
+    say_taken(done.outcome.n_kept, done.outcome.n_tasks, store)
     say_notes(folder, done.plan.potentials)
     for note in done.notes:
         say(note)
@@ -282,6 +287,71 @@ def perform_sweep(
     recommend(folder)
     say_report(folder)
     finish(done.outcome)
+
+
+@with_reading_options
+def learn(
+    context: typer.Context,
+    potential: Families = "all",
+    system: System = None,
+    dataset: DatasetName = "auto",
+    train: Train = None,
+    test: Test = None,
+    split: Split = RANDOM,
+    fractions: Annotated[
+        str, typer.Option(help="Shares of the training data, each with the smaller ones in it.")
+    ] = "0.1,0.2,0.5,1",
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Orders in which structures are taken, each with its own fits.")
+    ] = 1,
+    preset: Preset = "standard",
+    settings: Settings = None,
+    device: Device = "cpu",
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder; default reports/<system>-learn.")] = None,
+    from_: Annotated[
+        Path | None,
+        typer.Option("--from", help="Repeat it: its run.toml, with the same data and hyper-parameters."),
+    ] = None,
+    store: StoreFolder = None,
+    fresh: Fresh = False,
+    jobs: Jobs = None,
+    scheduler: Scheduler = LOCAL,
+    timeout: Timeout = None,
+    trust: Trust = False,
+    *,
+    reading: "ReadingOptions",
+) -> None:
+    """Fit potentials to shares of the training data: would more data help? What is done already is kept."""
+    from mlip_bench.cli.requests import DataRequest, repeated
+    from mlip_bench.measure import errors
+    from mlip_bench.potentials import family_names
+    from mlip_bench.run import learning
+    from mlip_bench.run.plan import Plan, n_surroundings
+
+    if from_ is not None:
+        refuse_beside_from(context)
+        request, plan, said = repeated(from_, trust, scheduler == LOCAL)
+        if not plan.subsets:
+            raise UserError(f"{from_}: no learning curves; repeat it with: mlip-bench run --from")
+        say_of_data(said)
+    else:
+        shares = parse_fractions(fractions)
+        names = with_device(chosen(potential, family_names(), "potential"), device, scheduler == LOCAL)
+        overrides = parse_settings(settings or [], names)
+        plan_potentials(names, preset, system or "", overrides)  # before any download: are they right?
+        request = DataRequest(system, dataset, train, test, split, seed, None, reading)
+        data = request.read()
+        names = fit_for(names, data, potential == "all")
+        planned = plan_potentials(names, preset, data.system, overrides)
+        every = learning.potentials(planned, shares, range(seed, seed + seeds), n_surroundings(data.train))
+        plan = Plan(data, every, (errors.MEASURE.name,), seed, device, preset, trust, split=split)
+    folder = out or Path("reports") / f"{plan.dataset.system}-learn"
+    say_of(plan)
+    limit = parse_duration(timeout, "--timeout")
+    learning.notes(plan)  # before any file is written: are there enough structures?
+    with prepared(folder, store) as kept, scheduled(scheduler, jobs, kept, plan) as (cluster, plan):
+        perform(plan, request, folder, kept, fresh, jobs, limit, cluster)
 
 
 @with_reading_options
@@ -446,14 +516,28 @@ def say_report(folder: Path) -> None:
     say(f"report: {folder / HTML} and {PDF}")
 
 
+def say_learnt(folder: Path) -> None:
+    """Print what the report says of learning curves."""
+    from mlip_bench.measure.learning.section import HEADING
+    from mlip_bench.report import content
+    from mlip_bench.section.parts import Sentences
+
+    for section in content.read(folder).sections:
+        for part in section.parts if section.heading == HEADING else ():
+            for sentence in part.sentences if isinstance(part, Sentences) else ():
+                say(sentence)
+
+
 def recommend(folder: Path) -> None:
-    """Leave the potential that the report recommends ready for LAMMPS in the folder of a sweep."""
+    """Leave the potential that the verdict puts first ready for LAMMPS in the folder of a sweep."""
     from mlip_bench.export import to_lammps
     from mlip_bench.potentials import load
-    from mlip_bench.report import content, fronts
+    from mlip_bench.report import content, verdict
     from mlip_bench.results import POTENTIALS, file_name
 
-    name = fronts.recommended(content.read(folder).ranking)
+    read = content.read(folder)
+    name = next(iter(read.verdict.first), None)
+    say(verdict.sentence(read.evidence, read.verdict))
     shutil.rmtree(folder / RECOMMENDED, ignore_errors=True)  # of an earlier choice nothing may stay
     if name is not None:
         to_lammps(load(folder / POTENTIALS / file_name(name)), folder / RECOMMENDED)

@@ -1,4 +1,4 @@
-"""Setting structures aside, for testing or in folds: at random within groups, or in blocks of a file."""
+"""Setting structures aside, for testing, in folds or in ever larger subsets: within groups, or in blocks."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -89,6 +89,72 @@ def stratified_folds(structures: Sequence[Atoms], n_folds: int, seed: int) -> li
     fold = np.empty(len(structures), dtype=int)
     fold[shuffled] = np.arange(len(structures)) % n_folds
     return fold.tolist()
+
+
+def subset(structures: Sequence[Atoms], share: float, seed: int, kind: str = RANDOM) -> list[Atoms]:
+    """Return a share of the structures, in their order: what a smaller share has, a larger one has too.
+
+    Isolated atoms are not counted, and are in every subset. ``random`` takes of each group its part by
+    chance, at least one structure as long as there are as many as groups, of large groups before small ones.
+    ``blocks`` does so with trajectories, and takes of each one run of neighbours, which grows. Structures
+    that bring the first atoms of an element come before all. Raises :class:`UserError` where an element
+    would be missing.
+    """
+    order, n_needed = _growing(structures, seed, kind)
+    n_taken = round(share * len(order))
+    if not n_taken:
+        raise UserError(f"--fractions {share:g}: of {len(order)} training structures that is none")
+    if n_taken < n_needed:
+        raise UserError(
+            f"--fractions {share:g}: that is {n_taken} of {len(order)} training structures, and "
+            f"{n_needed} are needed to have all elements"
+        )
+    left_out = set(order[n_taken:])
+    return [atoms for index, atoms in enumerate(structures) if index not in left_out]
+
+
+def _growing(structures: Sequence[Atoms], seed: int, kind: str) -> tuple[list[int], int]:
+    """Return the order in which structures come into subsets, and how many it takes to have all elements.
+
+    Places of a part are given as seats are to parties, the first one to each before all others (A.
+    Sainte-Lague, Ann. Sci. Ec. Norm. Super. 27, 529 (1910)): no larger subset takes one away.
+    """
+    generator = np.random.default_rng(seed)
+    candidates = [index for index, atoms in enumerate(structures) if not reference.is_isolated_atom(atoms)]
+    own_order = _by_chance if kind == RANDOM else _run_that_grows
+    key = reference.group if kind == RANDOM else _trajectory
+    parts = [own_order(part, generator) for part in _parts(structures, candidates, key)]
+    parts = [parts[place] for place in generator.permutation(len(parts))]  # equals follow by chance
+    known: set[int] = set()
+    first: list[int] = []
+    # Those of most elements before others, so that few bring all.
+    for index in sorted(_by_seats(parts), key=lambda index: -len(set(structures[index].numbers))):
+        if set(structures[index].numbers) - known:
+            known |= set(structures[index].numbers)
+            first.append(index)
+    ahead = [sorted(part, key=lambda index: index not in first) for part in parts]
+    order = sorted(_by_seats(ahead), key=lambda index: index not in first)
+    return order, len(first)
+
+
+def _by_seats(parts: Sequence[list[int]]) -> list[int]:
+    """Return the members of all parts: the first of each, those of large parts before, then in proportion."""
+    seats = [
+        (seat > 0, (seat + 0.5) / len(part) if seat else -len(part), index)
+        for part in parts
+        for seat, index in enumerate(part)
+    ]
+    return [index for *_, index in sorted(seats, key=lambda seat: seat[:2])]
+
+
+def _by_chance(part: list[int], generator: np.random.Generator) -> list[int]:
+    return generator.permutation(part).tolist()
+
+
+def _run_that_grows(part: list[int], generator: np.random.Generator) -> list[int]:
+    """Return frames from some one to the last, and then those before it, backwards: always one run."""
+    start = int(generator.integers(len(part)))
+    return part[start:] + part[:start][::-1]
 
 
 def _trajectory(atoms: Atoms) -> str:

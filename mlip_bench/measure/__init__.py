@@ -12,6 +12,7 @@ from mlip_bench.measure import (
     errors,
     fit,
     held_out,
+    learning,
     phonons,
     scaling,
     stability,
@@ -23,7 +24,6 @@ from mlip_bench.section.parts import Axis
 
 __all__ = [
     "BY_GROUP",
-    "FIT_METRICS",
     "FROM_DYNAMICS",
     "MEASURES",
     "PROPERTIES",
@@ -39,7 +39,8 @@ __all__ = [
     "reported",
 ]
 
-FIT_METRICS = fit.REPORTED.metrics
+# What is told of beside the measures: rows that other tasks leave.
+OTHERS = {one.name: one for one in (fit.REPORTED, learning.REPORTED)}
 
 MODULES = (errors, held_out, cost, scaling, stability, direct, phonons, elastic, eos, defects, conductivity)
 MEASURES = {module.MEASURE.name: module.MEASURE for module in MODULES}
@@ -58,8 +59,8 @@ FROM_DYNAMICS = {conductivity.MEASURE.name: conductivity.compute}
 
 
 def reported() -> list[Reported]:
-    """Return all that a report tells of: the fit, and every registered measure."""
-    return [fit.REPORTED, *MEASURES.values()]
+    """Return all that a report tells of: the fit, every registered measure, and learning curves."""
+    return [fit.REPORTED, *MEASURES.values(), learning.REPORTED]
 
 
 def error_axes() -> tuple[Axis, ...]:
@@ -81,4 +82,4 @@ def property_of(potential: Potential, name: str, atoms: Atoms) -> Found:
 def metric(measure: str, name: str) -> Metric:
     """Return the declaration of a metric; ``errors-by-group`` shares those of ``errors``."""
     measure = measure.removesuffix(BY_GROUP)
-    return FIT_METRICS[name] if measure == fit.REPORTED.name else MEASURES[measure].metrics[name]
+    return (OTHERS if measure in OTHERS else MEASURES)[measure].metrics[name]

@@ -18,7 +18,7 @@ from mlip_bench.data.base import Dataset
 from mlip_bench.data.geometry import in_periodic_box
 from mlip_bench.errors import UserError
 from mlip_bench.potentials.base import Potential, Progress
-from mlip_bench.section.parts import Axis, Column, Section
+from mlip_bench.section.parts import Axis, Chart, Column, Section, Term
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,12 +148,12 @@ class Subject:
         return found.values
 
 
-def beside(package: str, function: str = "sections") -> Callable[[Any], Any]:
+def beside(package: str, function: str = "sections") -> Callable[..., Any]:
     """Return a function of a package's module ``section``, which is imported when a report is made.
 
     Tables and figures bring libraries that no measurement needs.
     """
-    return lambda given: getattr(importlib.import_module(f"{package}.section"), function)(given)
+    return lambda *given: getattr(importlib.import_module(f"{package}.section"), function)(*given)
 
 
 @dataclass(frozen=True)
@@ -175,6 +175,15 @@ class Reported:
     """What it brings to the table of the ranking."""
     note: Callable[["Evidence"], str] = field(default=lambda evidence: "", kw_only=True)
     """What it says below that table."""
+    terms: Callable[["Evidence"], list[Term]] = field(default=lambda evidence: [], kw_only=True)
+    """The numbers of potentials that a verdict can weigh, also those that nothing was measured of: a profile
+    may name them."""
+    charts: Callable[["Evidence", str], list[Chart]] = field(
+        default=lambda evidence, potential: [], kw_only=True
+    )
+    """What is drawn of one potential, by its name, when a reader opens it."""
+    treated: Callable[["Evidence", str], str] = field(default=lambda evidence, family: "", kw_only=True)
+    """What it did with the potentials of a family, in plain words: others may have been treated otherwise."""
     compared: Callable[["Evidence"], "pd.DataFrame"] | None = field(default=None, kw_only=True)
     """What sets potentials against each other: columns more for the ranking, a row per potential."""
     adjusted: Callable[["pd.DataFrame"], "pd.DataFrame"] = field(default=lambda rows: rows, kw_only=True)

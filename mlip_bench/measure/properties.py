@@ -15,7 +15,8 @@ from mlip_bench.measure.base import Found, Measure, Metric
 from mlip_bench.results import BY_GROUP
 from mlip_bench.section.evidence import Evidence
 from mlip_bench.section.looks import GREY
-from mlip_bench.section.parts import MISSING, Part, Plot, Section, Table
+from mlip_bench.section.parts import MISSING, Part, Plot, Section, Table, Term
+from mlip_bench.section.terms import of_values
 
 # What the reference from first principles is called.
 REFERENCE = "DFT"
@@ -96,6 +97,38 @@ def table(evidence: Evidence, measure: str, frame: pd.DataFrame) -> Table:
     return Table(headings, rows, note=note, shades=shades, name="properties", widths=widths)
 
 
+# Deviations (%) below this are within what first principles differ by among themselves.
+FLOOR = 1.0
+
+
+def term(evidence: Evidence, measure: Measure, quantity: str) -> Term:
+    """Return the mean deviation (%) from first principles of all that is compared of a measurement.
+
+    A potential without one of these numbers has none: the mean of the others would flatter it.
+    """
+    frame, reference = measured(evidence, measure), reference_of(evidence)
+    found = None if reference is None else reference.properties.get(measure.name)
+    off = pd.DataFrame(
+        {
+            str(name): [
+                deviation(value, _expected(found, which), which)
+                for value, which in zip(frame[name], _properties(measure.name, frame), strict=True)
+            ]
+            for name in frame
+        },
+        dtype=float,
+    )
+    compared = off.dropna(how="all")
+    values = compared.abs().mean(skipna=False) if len(compared) else pd.Series(dtype=float)
+    label = f"mean deviation of {quantity} from {REFERENCE} (%)"
+    return of_values(values, f"{measure.name}_deviation", quantity, label, floor=FLOOR)
+
+
+def _properties(measure: str, frame: pd.DataFrame) -> list[Property]:
+    """Return what the rows of :func:`measured` are of."""
+    return [Property(measure, metric, group or None) for metric, group in frame.index]
+
+
 def reference_of(evidence: Evidence) -> first_principles.Reference | None:
     """Return the reference of the crystal that the run measured."""
     dataset = evidence.run["dataset"]
@@ -114,6 +147,11 @@ def with_reference(evidence: Evidence, measure: str) -> dict[str, Mapping[str, n
     reference = reference_of(evidence)
     found = None if reference is None else reference.properties.get(measure)
     return {**({} if found is None else {REFERENCE: found.curves}), **evidence.curves(measure)}
+
+
+def on_grey(curves: Mapping[str, Any]) -> str:
+    """Say what is drawn in grey."""
+    return f"Grey: {REFERENCE}." if REFERENCE in curves else "There is no reference for this crystal."
 
 
 def line(evidence: Evidence, name: str) -> dict[str, Any]:

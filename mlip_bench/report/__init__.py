@@ -4,10 +4,15 @@ What it is made with takes a second to import, and is imported when one is made.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlip_bench.results import DESCRIPTION, RESULTS
 
-__all__ = ["HTML", "PDF", "build", "is_current"]
+if TYPE_CHECKING:
+    from mlip_bench.report.content import Content
+    from mlip_bench.report.profiles import Profile
+
+__all__ = ["HTML", "PDF", "build", "is_current", "write"]
 
 HTML = "report.html"
 PDF = "report.pdf"
@@ -23,12 +28,20 @@ def is_current(folder: Path) -> bool:
     return all((folder / name).stat().st_mtime_ns <= built for name in (RESULTS, DESCRIPTION))
 
 
-def build(folder: Path) -> list[Path]:
-    """Write ``report.html``, ``report.pdf`` and ``figures/`` of a run folder from its rows."""
-    from mlip_bench.report import figures, html, pdf
+def build(folder: Path, profile: "Profile | None" = None) -> list[Path]:
+    """Write ``report.html``, ``report.pdf`` and ``figures/`` of a run folder from its rows.
+
+    The verdict is that of ``profile``, or of the default one.
+    """
     from mlip_bench.report.content import read
 
-    content = read(folder)
+    return write(read(folder, profile), folder)
+
+
+def write(content: "Content", folder: Path) -> list[Path]:
+    """Write the report of what was read into a folder."""
+    from mlip_bench.report import figures, html, pdf
+
     drawn = figures.draw(content)
     figures_folder = folder / FIGURES
     figures_folder.mkdir(exist_ok=True)

@@ -13,7 +13,8 @@ import pandas as pd
 from mlip_bench.errors import UserError
 from mlip_bench.measure import cost_axes, error_axes, reported
 from mlip_bench.potentials import family, family_names
-from mlip_bench.report import findings
+from mlip_bench.report import findings, verdict
+from mlip_bench.report.profiles import DEFAULT, Profile, shipped
 from mlip_bench.results import BY_GROUP, DESCRIPTION, HELD_OUT, RESULTS, TEST, read_rows, table
 from mlip_bench.section.evidence import Evidence, wide
 from mlip_bench.section.fronts import on_front
@@ -35,6 +36,14 @@ class Content:
     """One row per failed task, or part of one: potential, measure, error."""
     findings: list[str]
     warnings: list[str]
+    verdict: verdict.Verdict
+    rows: pd.DataFrame
+    """All rows of the run as they were measured, failures too."""
+
+    @property
+    def n_rows(self) -> int:
+        """How many there are."""
+        return len(self.rows)
 
     @property
     def run(self) -> Mapping[str, Any]:
@@ -77,8 +86,8 @@ class Content:
         return f"Interatomic potentials for {self.run['dataset']['system']}"
 
 
-def read(folder: Path) -> Content:
-    """Read a run folder; one without results is a :class:`UserError`."""
+def read(folder: Path, profile: Profile | None = None) -> Content:
+    """Read a run folder; one without results, and a profile that weighs nothing known, is a UserError."""
     rows = table(read_rows(folder / RESULTS))
     if rows.empty:
         raise UserError(f"{folder / RESULTS}: no rows yet; let the run finish a task first")
@@ -87,12 +96,15 @@ def read(folder: Path) -> Content:
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{folder / DESCRIPTION}: cannot be read ({error})") from error
     rows, foreign = _of_data(rows, run["dataset"]["sha256"])
-    good = _pooled(rows[rows["error"].isna()])
+    good = rows[rows["error"].isna()]
+    of_shares = good["potential"].isin(_of_shares(run))
+    good, partial = _pooled(good[~of_shares]), good[of_shares]
     for one in reported():
         good = one.adjusted(good)
     split = _deciding(good)
     ranking = _ranking(good, split)
-    evidence = Evidence(folder, run, good, ranking, _known(error_axes(), ranking), cost_axes(), split)
+    errors = _known(error_axes(), ranking)
+    evidence = Evidence(folder, run, good, ranking, errors, cost_axes(), split, partial)
     evidence = dataclasses.replace(evidence, ranking=_compared(evidence))
     sections = joined(section for one in reported() for section in one.sections(evidence))
     failures = rows.loc[rows["error"].notna(), ["potential", "measure", "error"]]
@@ -103,13 +115,14 @@ def read(folder: Path) -> Content:
         *_on_choice(evidence),
         *(warning for section in sections for warning in section.warnings),
         *_on_direct_forces(good),
-        *_notes_of_values(good),
+        *_notes_of_values(pd.concat([good, partial])),
         *_on_revisions(good),
         *_on_failures(failures),
         *foreign,
     ]
     shown = [section for section in sections if section.parts]
-    return Content(evidence, shown, failures, findings.of(evidence), warnings)
+    judged = verdict.of(evidence, profile or shipped(DEFAULT))
+    return Content(evidence, shown, failures, findings.of(evidence), warnings, judged, rows)
 
 
 def _known(errors: tuple[Axis, ...], ranking: pd.DataFrame) -> tuple[Axis, ...]:
@@ -131,6 +144,11 @@ def _of_data(rows: pd.DataFrame, sha256: str) -> tuple[pd.DataFrame, list[str]]:
         return rows, []
     names = ", ".join(sorted(rows.loc[~own, "dataset"].unique()))
     return rows[own], [f"{(~own).sum()} rows belong to other data ({names}) and are not shown."]
+
+
+def _of_shares(run: Mapping[str, Any]) -> list[str]:
+    """Return the potentials that were fitted to shares of the training data: they stand in no ranking."""
+    return [name for name, entry in run["potentials"].items() if "share" in entry]
 
 
 def _pooled(good: pd.DataFrame) -> pd.DataFrame:
@@ -175,7 +193,10 @@ def _ranking(good: pd.DataFrame, split: str) -> pd.DataFrame:
         ends = wide(rows[rows[end].notna()], ["potential"], end)
         frame = frame.join(ends.add_suffix(f"_{end}"))
     if split != TEST:
-        frame = frame.join(wide(ranked[ranked["split"] == TEST], ["potential"]).add_suffix(f"_{TEST}"))
+        tested = ranked[ranked["split"] == TEST]
+        for values, ending in (("value", ""), ("low", "_low"), ("high", "_high")):
+            beside = wide(tested[tested[values].notna()], ["potential"], values)
+            frame = frame.join(beside.add_suffix(f"_{TEST}{ending}"))
     frame["on_front"] = on_front(frame[costs[0].metric], frame[errors[0].metric])
     return frame.sort_values(errors[0].metric)
 

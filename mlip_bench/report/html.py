@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import jinja2
+from markupsafe import Markup
 
-from mlip_bench.report import tables
+from mlip_bench.report import page, tables, verdict
 from mlip_bench.report.content import Content
 from mlip_bench.report.figures import FRONT
 from mlip_bench.results import write_atomically
@@ -12,6 +13,9 @@ from mlip_bench.section.drawing import Figure
 from mlip_bench.section.parts import SHADE_COLORS, Plot, Table
 
 TEMPLATE = "report.html.jinja"
+
+# The parts of the page's script, in the order in which they need each other.
+SCRIPTS = ("state.js", "chart.js", "potential.js", "verdict.js", "front.js", "tables.js", "page.js")
 
 
 def write(content: Content, figures: list[Figure], path: Path) -> None:
@@ -27,10 +31,15 @@ def write(content: Content, figures: list[Figure], path: Path) -> None:
         "plot": lambda part: isinstance(part, Plot),
         "table": lambda part: isinstance(part, Table),
     }
+    assert environment.loader is not None
+    scripts = [environment.loader.get_source(environment, name)[0] for name in SCRIPTS]
     families = sorted(content.ranking["family"].unique())
     text = environment.get_template(TEMPLATE).render(
         content=content,
         tables=tables,
+        verdict=verdict,
+        page=page.of(content),
+        script=Markup("\n".join(scripts)),
         shades=SHADE_COLORS,
         front=FRONT,
         families=families,

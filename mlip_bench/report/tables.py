@@ -88,7 +88,17 @@ def facts(content: Content) -> list[tuple[str, str]]:
         ("Preset and seed", f"{run['preset']}, seed {run['seed']}"),
         ("Hardware", f"{run['hardware']['cpu']}, {run['hardware']['cores']} cores; {run['device']}"),
         ("Versions", versions),
+        *((f"How {family} was treated", text) for family, text in treatment(content).items()),
     ]
+
+
+def treatment(content: Content) -> dict[str, str]:
+    """Say in plain words what was done with the potentials of each family."""
+    said = {
+        family: " ".join(filter(None, (one.treated(content.evidence, family) for one in reported())))
+        for family in sorted(content.ranking["family"].unique())
+    }
+    return {family: text for family, text in said.items() if text}
 
 
 def hypers(content: Content) -> Table:
@@ -103,10 +113,10 @@ def hypers(content: Content) -> Table:
                 for key, value in before.items()
                 if key in entry["hypers"] and entry["hypers"][key] == value
             }
-    rows = [[f"all {family}", _written(common)] for family, common in shared.items()]
+    rows = [[f"all {family}", written(common)] for family, common in shared.items()]
     for name, entry in potentials.items():
         common = shared.get(entry["family"], {})
-        rows.append([name, _written({k: v for k, v in entry["hypers"].items() if k not in common})])
+        rows.append([name, written({k: v for k, v in entry["hypers"].items() if k not in common})])
     headings = ["potential", "hyper-parameters"]
     return Table(headings, rows, name="hyper-parameters", widths=(1, 6), text=True)
 
@@ -121,7 +131,8 @@ def footer() -> str:
     return f"Made by mlip-bench {mlip_bench.__version__}. Numbers: results.jsonl; settings: run.toml."
 
 
-def _written(hypers: Mapping[str, Any]) -> str:
+def written(hypers: Mapping[str, Any]) -> str:
+    """Write hyper-parameters as text."""
     return ", ".join(f"{key} = {_plain(value)}" for key, value in hypers.items()) or MISSING
 
 

@@ -153,6 +153,7 @@ def _described(potential: PotentialPlan, train: Sequence[Atoms]) -> dict[str, An
         "family": potential.family,
         "source": str(potential.source) if potential.source else None,
         "seed": potential.seed,
+        "share": potential.share,
         "fits_stress": potential.fits_stress(train),
         "hypers": _without_none(potential.with_whole_paths()),
     }

@@ -8,12 +8,16 @@ from datetime import datetime
 from functools import singledispatch
 from pathlib import Path
 
+import numpy as np
+
 from mlip_bench.data.dataset import Dataset
-from mlip_bench.measure import MEASURES, Subject, fit
+from mlip_bench.measure import MEASURES, Subject, fit, learning
+from mlip_bench.measure.base import CURVES
+from mlip_bench.measure.errors import PREDICTIONS
 from mlip_bench.potentials import Potential, family, load
 from mlip_bench.potentials.base import Progress
-from mlip_bench.results import write_rows
-from mlip_bench.run.plan import TASK_ROWS, Fit, Measurement, Part, Task
+from mlip_bench.results import read_rows, write_rows
+from mlip_bench.run.plan import TASK_ROWS, Curve, Fit, Measurement, Part, Task
 from mlip_bench.run.store import Store, Work
 
 
@@ -58,6 +62,21 @@ def _(task: Measurement, work: Work, threads: int, progress: Progress) -> None:
     values = MEASURES[task.measure].measured(of, progress)
     wall_s = time.perf_counter() - start
     rows = task.success(values, started, wall_s, threads, of.potential.n_parameters)
+    write_rows(work.folder / TASK_ROWS, rows)
+
+
+@do.register
+def _(task: Curve, work: Work, threads: int, progress: Progress) -> None:
+    started, start = now(), time.perf_counter()
+    folders = [Store(work.store).entry(point) for point in task.points]
+    points = [
+        learning.Point.read(point.fit.data.n_train, folder / PREDICTIONS)
+        for point, folder in zip(task.points, folders, strict=True)
+    ]
+    found = learning.fitted(points, task.of.data.n_train)
+    np.savez_compressed(work.folder / CURVES, **found.curves)  # type: ignore[arg-type]  # names are ours
+    (n_parameters,) = {row.n_parameters for row in read_rows(folders[-1] / TASK_ROWS)}
+    rows = task.success(found.values, started, time.perf_counter() - start, threads, n_parameters)
     write_rows(work.folder / TASK_ROWS, rows)
 
 

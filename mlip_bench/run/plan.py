@@ -9,20 +9,22 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ase import Atoms
 
 from mlip_bench.data.dataset import Dataset
-from mlip_bench.data.reference import stress
+from mlip_bench.data.reference import is_isolated_atom, stress
+from mlip_bench.data.splits import RANDOM, subset
 from mlip_bench.errors import UserError
 from mlip_bench.hardware import cpu_name, device_name
-from mlip_bench.measure import BY_GROUP, MEASURES, Value, first_principles, fit, metric
+from mlip_bench.measure import BY_GROUP, MEASURES, Value, errors, first_principles, fit, learning, metric
 from mlip_bench.measure.base import Options
 from mlip_bench.potentials import Potential, family, load
 from mlip_bench.potentials.base import DESCRIPTION
@@ -55,6 +57,8 @@ class PotentialPlan:
     source: Path | None = None
     seed: int | None = None
     """Of this potential, where it is not the plan's."""
+    share: float | None = None
+    """The share of the training data that it is fitted to, drawn by its seed; None for all of it."""
 
     @cached_property
     def content(self) -> dict[str, Any]:
@@ -132,6 +136,10 @@ class Data:
     """The structure that dynamics are run on."""
     reference: str
     """SHA-256 of the reference from first principles, or ``none``."""
+    n_train: int
+    """Structures in training, isolated atoms not counted."""
+    subsets: Mapping[tuple[float, int], tuple[str, int]] = field(default_factory=dict)
+    """Of subsets of the training data, by share and seed: the hash, and ``n_train``."""
 
     @property
     def structures(self) -> tuple[str, ...]:
@@ -139,8 +147,18 @@ class Data:
         every = (self.train, self.test, self.crystal, self.named)
         return tuple(dict.fromkeys(sha256 for sha256 in every if sha256 is not None))
 
+    def subset(self, share: float, seed: int) -> "Data":
+        """Return the same data with a share of the training structures; all else stays."""
+        train, n_train = self.subsets[share, seed]
+        return dataclasses.replace(self, train=train, n_train=n_train, subsets={})
+
     @classmethod
-    def of(cls, dataset: Dataset, put: Callable[[Sequence[Atoms]], str]) -> "Data":
+    def of(
+        cls,
+        dataset: Dataset,
+        put: Callable[[Sequence[Atoms]], str],
+        subsets: Mapping[tuple[float, int], Sequence[Atoms]] = MappingProxyType({}),
+    ) -> "Data":
         """Return what tasks know of a dataset; ``put`` keeps structures and returns their SHA-256."""
         return cls(
             system=dataset.system,
@@ -152,7 +170,14 @@ class Data:
             named=None if dataset.named is None else put([dataset.named]),
             sample=None if dataset.sample is None else put([dataset.sample]),
             reference=first_principles.digest(dataset.system, dataset.crystal),
+            n_train=n_surroundings(dataset.train),
+            subsets={drawn: (put(train), n_surroundings(train)) for drawn, train in subsets.items()},
         )
+
+
+def n_surroundings(structures: Sequence[Atoms]) -> int:
+    """Return how many structures there are, isolated atoms not counted: they only fix a zero."""
+    return sum(not is_isolated_atom(atoms) for atoms in structures)
 
 
 @dataclass(frozen=True)
@@ -173,6 +198,8 @@ class Plan:
     """Processor and device of timings, where they are not made on this machine."""
     cores: tuple[int, ...] = (1,)
     """The numbers of cores that measures of the cost are made on, each in rows of its own."""
+    split: str = RANDOM
+    """How shares of the training data are drawn."""
 
     def __post_init__(self) -> None:
         """Raise :class:`UserError` where two potentials have one name: their results would be mixed up.
@@ -186,15 +213,32 @@ class Plan:
                 raise UserError(f"two potentials of this run are called '{potential.name}'; name them apart")
             seen[potential.name] = potential
 
+    def data(self, put: Callable[[Sequence[Atoms]], str]) -> Data:
+        """Return what the tasks know of the data; ``put`` keeps structures and returns their SHA-256."""
+        return Data.of(self.dataset, put, self.subsets)
+
+    @cached_property
+    def subsets(self) -> dict[tuple[float, int], list[Atoms]]:
+        """The shares of the training data that potentials are fitted to, by share and seed.
+
+        Raises :class:`UserError` where one is too small.
+        """
+        drawn = {(one.share, self._seed(one)) for one in self.potentials if one.share is not None}
+        train = self.dataset.train
+        return {(share, seed): subset(train, share, seed, self.split) for share, seed in sorted(drawn)}
+
+    def _seed(self, potential: PotentialPlan) -> int:
+        return self.seed if potential.seed is None else potential.seed
+
     def tasks(self, data: Data) -> list["PotentialTask"]:
         """Return all tasks in the order in which their rows stand in the results."""
         return [task for potential in self.potentials for task in self.tasks_of(potential, data)]
 
     def tasks_of(self, potential: PotentialPlan, data: Data) -> list["PotentialTask"]:
         """Return the tasks of one potential: the fit and then its measurements."""
-        fit = Fit(
-            potential, data, self.seed if potential.seed is None else potential.seed, self.device, self.trust
-        )
+        seed = self._seed(potential)
+        own = data if potential.share is None else data.subset(potential.share, seed)
+        fit = Fit(potential, own, seed, self.device, self.trust)
         options = self.options
         return [
             fit,
@@ -354,6 +398,7 @@ class PotentialTask(Task):
                 dataset_sha256=data.sha256,
                 potential=name,
                 seed=self.fit.seed,
+                n_train=self.fit.n_train,
             )
             for row in read_rows(folder / TASK_ROWS)
         ]
@@ -363,7 +408,7 @@ class PotentialTask(Task):
         return self._row(None, message, started, wall_s, threads=0, n_parameters=None)
 
     def success(
-        self, values: Sequence[Value], started: str, wall_s: float, threads: int, n_parameters: int
+        self, values: Sequence[Value], started: str, wall_s: float, threads: int, n_parameters: int | None
     ) -> list[Row]:
         """Return the rows of the task where it gave these values."""
         return [self._row(value, value.error, started, wall_s, threads, n_parameters) for value in values]
@@ -409,6 +454,7 @@ class PotentialTask(Task):
             family_revision=family(potential.family).revision,
             low=value.low if value else None,
             high=value.high if value else None,
+            n_train=self.fit.n_train,
         )
 
 
@@ -431,6 +477,16 @@ class Fit(PotentialTask):
     def fit(self) -> "Fit":
         """Itself."""
         return self
+
+    @property
+    def content(self) -> tuple[str, str]:
+        """What is fitted, to whatever data: the family and the SHA-256 of the hyper-parameters."""
+        return self.potential.family, self.potential.sha256
+
+    @property
+    def n_train(self) -> int | None:
+        """Structures that it is fitted to; None of a potential that is read."""
+        return self.data.n_train if self.potential.source is None else None
 
     @property
     def revision(self) -> int:
@@ -567,6 +623,85 @@ class Measurement(PotentialTask):
         if self.options:
             decides |= {"options": self.options}
         return decides
+
+
+@dataclass(frozen=True, eq=False)
+class Curve(PotentialTask):
+    """The learning curve of a potential: the law through its errors over the number of structures."""
+
+    of: Fit
+    """The fit to all of the data, whose name it has."""
+    points: tuple[Measurement, ...]
+    """The errors that it is fitted to, of one potential and one test set."""
+
+    @property
+    def kind(self) -> str:
+        """What its rows are rows of."""
+        return learning.REPORTED.name
+
+    @property
+    def fit(self) -> Fit:
+        """The fit to all of the data."""
+        return self.of
+
+    @property
+    def needs(self) -> tuple[Task, ...]:
+        """The errors."""
+        return self.points
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """None: it computes with errors alone."""
+        return ()
+
+    @property
+    def on_gpu(self) -> bool:
+        """It never is."""
+        return False
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    @property
+    def revision(self) -> int:
+        """Of the law."""
+        return learning.REVISION
+
+    @cached_property
+    def decides(self) -> dict[str, Any]:
+        """The errors, how many structures each is of, and to how many the law is continued."""
+        return {
+            "task": self.kind,
+            "revision": self.revision,
+            "packages": installed(learning.PACKAGES),
+            "points": [[point.key, point.fit.data.n_train] for point in self.points],
+            "n_train": self.of.data.n_train,
+        }
+
+
+def curves(tasks: Sequence[PotentialTask], measured: Collection[PotentialTask]) -> list[Curve]:
+    """Return the learning curves of potentials with fits to shares of the data, of errors that are measured.
+
+    Fits with the same hyper-parameters are one curve; through too few points there is none.
+    """
+    fits = [task for task in tasks if isinstance(task, Fit)]
+    drawn = {one.content for one in fits if one.potential.share is not None}
+    found = []
+    for content in dict.fromkeys(one.content for one in fits if one.content in drawn):
+        whole = [one for one in fits if one.content == content and one.potential.share is None]
+        points = {
+            task.key: task
+            for task in tasks
+            if isinstance(task, Measurement)
+            and task.kind == errors.MEASURE.name
+            and task.fit.content == content
+            and task in measured
+        }
+        if whole and learning.is_enough([point.fit.data.n_train for point in points.values()]):
+            found.append(Curve(whole[0], tuple(points.values())))
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from mlip_bench.potentials import presets
 from mlip_bench.results import Row
 from mlip_bench.run.executor import Done, Executor, NeedFailed, TaskFailed
 from mlip_bench.run.folder import RunFolder
-from mlip_bench.run.plan import PotentialTask
+from mlip_bench.run.plan import PotentialTask, curves
 
 # Of many tasks the run folder is written again when this many times as long has passed as writing took.
 WRITING_SHARE = 20
@@ -28,6 +28,11 @@ class Outcome:
     n_done: int = 0
     n_kept: int = 0
     failures: list[Row] = field(default_factory=list)
+
+    @property
+    def n_tasks(self) -> int:
+        """The tasks that were done, finished before, or failed."""
+        return self.n_done + self.n_kept + len(self.failures)
 
 
 class Results:
@@ -130,6 +135,9 @@ def run(tasks: Sequence[PotentialTask], executor: Executor, folder: Path) -> Out
     lengths = {name: _length(name) for name in {task.fit.potential.family for task in tasks}}
     in_order = sorted(tasks, key=lambda task: lengths[task.fit.potential.family], reverse=True)
     do(in_order, executor, results)
+    through = curves(tasks, results.finished)
+    results.expect(through)
+    do(through, executor, results)
     results.write()
     return results.outcome
 

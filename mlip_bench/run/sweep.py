@@ -65,11 +65,6 @@ class Swept:
     """What was chosen and has no test errors, because the budget was spent."""
 
     @property
-    def n_tasks(self) -> int:
-        """The tasks that were done, finished before, or failed."""
-        return self.outcome.n_done + self.outcome.n_kept + len(self.outcome.failures)
-
-    @property
     def notes(self) -> list[str]:
         """What the first page says of sizes that are not among the results, or only in part."""
         untimed = [

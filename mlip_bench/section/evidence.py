@@ -1,7 +1,7 @@
 """What a run found, as the sections of its report see it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ class Evidence:
     """What they are paid with; the first decides the front."""
     split: str = "test"
     """Whose errors stand in the ranking and decide: ``held-out`` from training, or ``test``."""
+    partial: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """The measured numbers of fits to shares of the training data: rows as ``rows``, but not among them."""
 
     def of(self, measure: str) -> pd.DataFrame:
         """Return the rows of a measure."""
@@ -76,10 +78,17 @@ class Evidence:
 
     def curves(self, measure: str) -> Mapping[str, Mapping[str, np.ndarray]]:
         """Return what a measure left to be drawn, by potential, in the order of the ranking."""
-        # A file without rows is of an earlier crystal.
-        plain = self.rows["measure"].str.removesuffix(BY_GROUP)
-        names = self.ranked(self.rows.loc[plain == measure, "potential"])
-        return self._arrays(DRAWN, {name: f"{name}-{measure}" for name in names})
+        if measure not in self._read:
+            # A file without rows is of an earlier crystal.
+            plain = self.rows["measure"].str.removesuffix(BY_GROUP)
+            names = self.ranked(self.rows.loc[plain == measure, "potential"])
+            self._read[measure] = self._arrays(DRAWN, {name: f"{name}-{measure}" for name in names})
+        return self._read[measure]
+
+    @cached_property
+    def _read(self) -> dict[str, Mapping[str, Mapping[str, np.ndarray]]]:
+        """The curves that were read, by measure: each is wanted once for each potential."""
+        return {}
 
     def _arrays(self, kind: str, stems: Mapping[str, str]) -> dict[str, dict[str, np.ndarray]]:
         found = {}

@@ -1,11 +1,14 @@
 """The parts of a section: sentences, tables of text, and figures that are drawn when they are needed."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
     from mlip_bench.section.drawing import Sketch
     from mlip_bench.section.evidence import Evidence
 
@@ -79,6 +82,29 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class Term:
+    """A number of each potential that a score can weigh, and that an axis can have."""
+
+    metric: str
+    """Its name in profiles."""
+    quantity: str
+    """What it is, in a few words: ``force error``."""
+    label: str
+    """Name and unit, as an axis has them."""
+    values: "pd.DataFrame"
+    """Of each potential that has one: ``value``, and ``low`` and ``high``, the ends of its 95 % interval, NaN
+    where it has none."""
+    spec: str = ".3g"
+    floor: float = 0.0
+    """What is below counts as this much: nearer to zero no difference says anything."""
+    lower_is_better: bool = True
+    decides: bool = True
+    """False where a score must not weigh it: errors on the test data choose nothing."""
+    note: str = ""
+    """What must be said where it is weighed."""
+
+
+@dataclass(frozen=True)
 class Table:
     """Headings, rows of text, and how they are set."""
 
@@ -121,6 +147,38 @@ class Plot:
     draw: Callable[[], "Sketch"]
     data: Table | None = None
     """The numbers that are drawn, to be saved from the page, where no table has them."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a chart."""
+
+    x: "Sequence[float] | np.ndarray"
+    y: "Sequence[float] | np.ndarray"
+    """As long as ``x``; NaN interrupts it."""
+    grey: bool = False
+    """True of what is not the potential's: a reference."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """What the page draws itself of one potential when a reader opens it: points with tips, and lines."""
+
+    title: str
+    x_label: str
+    y_label: str
+    x: "Sequence[float] | np.ndarray" = ()
+    y: "Sequence[float] | np.ndarray" = ()
+    tips: Sequence[str] = ()
+    """What each point says under the pointer."""
+    lines: Sequence[Line] = ()
+    equal: bool = False
+    """True where both axes have one scale, and points on the diagonal agree."""
+    logarithmic: bool = False
+    """True where axes whose values differ much are logarithmic."""
+    x_ticks: Sequence[tuple[float, str]] | None = None
+    """Places and texts along the lower axis, where numbers say nothing."""
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -142,5 +142,7 @@ MEASURE = Measure(
     costs=(ranking.RATIO,),
     columns=ranking.COLUMNS,
     note=beside(__name__, "note"),
+    terms=beside(__name__, "terms"),
+    treated=beside(__name__, "treated"),
     adjusted=beside(__name__, "adjusted"),
 )

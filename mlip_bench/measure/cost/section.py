@@ -5,10 +5,11 @@ import math
 import pandas as pd
 
 from mlip_bench.measure.cost import MEASURE, on_cores, ranking, ruler_time
-from mlip_bench.results import LAMMPS
+from mlip_bench.results import KERNELS, LAMMPS
 from mlip_bench.section import tables
 from mlip_bench.section.evidence import Evidence
-from mlip_bench.section.parts import Part, Section, Table
+from mlip_bench.section.parts import Part, Section, Table, Term
+from mlip_bench.section.terms import of_ranking, of_values
 
 # What a step is made of.
 PIECES = ["s_per_step_without_rebuild", "s_per_rebuild", "steps_between_rebuilds", "rebuilds", "skin"]
@@ -61,6 +62,42 @@ def note(evidence: Evidence) -> str:
         "Cost of potentials timed both ways, in LAMMPS's pair style and by mlip-bench's kernels: the cheaper."
     )
     return " ".join(filter(None, (which if both else "", ruler_time.note(evidence.rows))))
+
+
+def terms(evidence: Evidence) -> list[Term]:
+    """Return the ratio to the ruler; timed on several devices, also that on each, which only axes have."""
+    label, spec = ranking.RATIO.long_label, ranking.RATIO.spec
+    found = [of_ranking(evidence, ranking.METRIC, "cost of a step", label, spec=spec)]
+    rows = evidence.of(MEASURE.name)
+    ratios = rows[rows["metric"] == ranking.METRIC]
+    devices = sorted(ratios["device"].unique())
+    for device in devices if len(devices) > 1 else []:
+        values = ratios[ratios["device"] == device].groupby("potential")["value"].mean()
+        on = f"on {device}"
+        found.append(
+            of_values(
+                values,
+                f"{ranking.METRIC}_{device}",
+                f"cost {on}",
+                f"cost (× ruler), {on}",
+                spec=spec,
+                decides=False,
+            )
+        )
+    return found
+
+
+def treated(evidence: Evidence, family: str) -> str:
+    """Say whose code was timed."""
+    rows = evidence.of(MEASURE.name)
+    own = rows[(rows["family"] == family) & rows["metric"].str.startswith(ranking.METRIC)]
+    names = [name for name in (LAMMPS, KERNELS) if name in set(own["implementation"])]
+    if not names:
+        return ""
+    if len(names) > 1:
+        return f"Timed {ranking.CALLED[LAMMPS]} and {ranking.CALLED[KERNELS]}: the cheaper counts."
+    through = ", driven by LAMMPS" if names == [KERNELS] else ""
+    return f"Timed {ranking.CALLED[names[0]]}{through}."
 
 
 def adjusted(rows: pd.DataFrame) -> pd.DataFrame:

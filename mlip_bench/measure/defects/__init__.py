@@ -202,4 +202,5 @@ MEASURE = Measure(
     of_crystal=True,
     needs=frozenset({"energy", "stress"}),
     sections=beside(__name__),
+    terms=beside(__name__, "terms"),
 )

@@ -120,4 +120,5 @@ MEASURE = Measure(
     of_crystal=True,
     needs=frozenset({"stress"}),
     sections=beside(__name__),
+    terms=beside(__name__, "terms"),
 )

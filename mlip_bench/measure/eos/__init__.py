@@ -150,4 +150,6 @@ MEASURE = Measure(
     of_crystal=True,
     needs=frozenset({"energy", "stress"}),
     sections=beside(__name__),
+    terms=beside(__name__, "terms"),
+    charts=beside(__name__, "charts"),
 )

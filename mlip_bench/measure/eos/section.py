@@ -4,7 +4,7 @@ from mlip_bench.measure import properties
 from mlip_bench.measure.eos import MEASURE
 from mlip_bench.section.drawing import Sketch, new_sketch
 from mlip_bench.section.evidence import Evidence
-from mlip_bench.section.parts import Plot, Section
+from mlip_bench.section.parts import Chart, Line, Plot, Section, Term
 
 
 def sections(evidence: Evidence) -> list[Section]:
@@ -12,6 +12,25 @@ def sections(evidence: Evidence) -> list[Section]:
     caption = "Energy over volume, above the minimum of each curve."
     plots = [Plot("eos", caption, lambda: _draw(evidence))] if evidence.curves(MEASURE.name) else []
     return properties.sections(evidence, MEASURE, plots, place=40)
+
+
+def terms(evidence: Evidence) -> list[Term]:
+    """Return the mean deviation from first principles."""
+    return [properties.term(evidence, MEASURE, "equation of state")]
+
+
+def charts(evidence: Evidence, name: str) -> list[Chart]:
+    """Return energy over volume of one potential, beside first principles."""
+    curves = properties.with_reference(evidence, MEASURE.name)
+    if name not in curves or name == properties.REFERENCE:
+        return []
+    lines = [
+        Line(one["volume"], 1e3 * (one["energy"] - one["minimum"][1]), grey=whose == properties.REFERENCE)
+        for whose, one in curves.items()
+        if whose in (properties.REFERENCE, name)
+    ]
+    labels = "volume (Å³/atom)", "energy above the minimum (meV/atom)"
+    return [Chart("Energy over volume", *labels, lines=lines, note=properties.on_grey(curves))]
 
 
 def _draw(evidence: Evidence) -> Sketch:

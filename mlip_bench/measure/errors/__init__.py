@@ -367,4 +367,6 @@ MEASURE = Measure(
     errors=(ranking.FORCE, ranking.ENERGY),
     columns=ranking.COLUMNS,
     compared=beside(__name__, "compared"),
+    terms=beside(__name__, "terms"),
+    charts=beside(__name__, "charts"),
 )

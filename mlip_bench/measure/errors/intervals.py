@@ -8,7 +8,8 @@ other. The logarithm θ of a ratio has the standard error σ (linearised; W. G. 
 
     σ² = Σ_h n_h / (n_h - 1) Σ_{i in h} (u_i - ū_h)²,    u_i = a_i / Σa - b_i / Σb,
 
-where h are the groups of the data, which a test set has in fixed shares. Structures are drawn again within
+where h are the groups of the data, which a test set has in fixed shares. It is so for any product of powers
+of such sums, as a law through several errors is one: see :class:`Product`. Structures are drawn again within
 each group, and (θ* - θ) / σ* of what is drawn takes the place of Student's t (bootstrap-t: P. Hall, Ann.
 Statist. 16, 927 (1988), doi:10.1214/aos/1176350933): right for few structures and for skewed errors. What it
 holds, beside other intervals, was counted: ``docs/intervals``.
@@ -37,6 +38,9 @@ from mlip_bench.measure.errors.sums import Sums
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 
+# Values of Student's t that are added to what each of them gives, where there is another scatter.
+SCATTERED = 25
+
 # Of fewer structures, or blocks of a trajectory, there is no interval.
 FEWEST = 5
 
@@ -61,13 +65,16 @@ POWER = 0.8
 
 
 @dataclass(frozen=True)
-class Ratio:
-    """A ratio of sums over units, which count as independent: structures, or blocks of neighbours."""
+class Product:
+    """A product of powers of sums over units, which count as independent: structures, or blocks of them.
 
-    above: np.ndarray
-    """a (n,) of each unit."""
-    below: np.ndarray
-    """b (n,) of each unit."""
+    Its logarithm is θ = Σ_p c_p log Σ_i z_pi, and u_i = Σ_p c_p z_pi / Σ_j z_pj.
+    """
+
+    sums: np.ndarray
+    """z (n_sums, n) of each unit."""
+    powers: np.ndarray
+    """c (n_sums,)."""
     strata: tuple[np.ndarray, ...]
     """The places of the units of each group, or of small groups together."""
     n_structures: int
@@ -77,26 +84,26 @@ class Ratio:
     """ρ of neighbouring structures."""
 
     @classmethod
-    def of(cls, above: np.ndarray, below: np.ndarray, groups: np.ndarray) -> Self:
-        """Return the ratio of structures in the order of their file, of which neighbours may be alike."""
-        length = 1
+    def of_sums(cls, sums: np.ndarray, powers: Sequence[float], groups: np.ndarray) -> Self:
+        """Return the product of structures in the order of their file, of which neighbours may be alike."""
+        length, sizes = 1, np.asarray(powers, dtype=float)
         long = [name for name in np.unique(groups).tolist() if np.sum(groups == name) >= FEWEST_FRAMES]
-        alike = _correlation_of_neighbours(above, below, groups, long)
+        alike = _correlation_of_neighbours(sums, sizes, groups, long)
         if alike:
             n_frames = int(np.isin(groups, long).sum())
             length = max(n_frames // BLOCKS, int(np.ceil((1 + alike) / (1 - alike))))
-        units = _merged(above, below, groups, dict.fromkeys(long, length))
-        return cls(units[0], units[1], tuple(_strata(units[2])), len(above), length, alike)
+        merged, names = _merged(sums, groups, dict.fromkeys(long, length))
+        return cls(merged, sizes, tuple(_strata(names)), len(groups), length, alike)
 
     @property
     def is_known(self) -> bool:
         """Whether there are enough units to say how sure it is."""
-        return len(self.above) >= FEWEST and self.above.sum() > 0 and self.below.sum() > 0
+        return self.sums.shape[1] >= FEWEST and bool((self.sums.sum(axis=1) > 0).all())
 
     @cached_property
     def log(self) -> float:
         """The logarithm θ."""
-        return float(np.log(self.above.sum() / self.below.sum()))
+        return float(np.log(self.sums.sum(axis=1)) @ self.powers)
 
     @cached_property
     def error(self) -> float:
@@ -113,43 +120,81 @@ class Ratio:
     @property
     def n_free(self) -> int:
         """Degrees of freedom of the standard error."""
-        return len(self.above) - len(self.strata)
+        return self.sums.shape[1] - len(self.strata)
 
     @cached_property
     def quantities(self) -> np.ndarray:
-        """(θ* - θ) / σ* of units that were drawn again (RESAMPLES,)."""
+        """(θ* - θ) / σ* of units that were drawn again (RESAMPLES,); of very many units Student's t."""
+        if self.sums.shape[1] > MOST_RESAMPLED:
+            return np.asarray(stats.t.ppf((np.arange(RESAMPLES) + 0.5) / RESAMPLES, self.n_free))
         drawn = [_drawn(len(places)) for places in self.strata]
-        logs, variances = self._log_and_variance(drawn)
         with np.errstate(divide="ignore", invalid="ignore"):
+            logs, variances = self._log_and_variance(drawn)
             found = (logs - self.log) / np.sqrt(variances)
         return np.nan_to_num(found, nan=0.0)
 
     def _log_and_variance(self, times: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Return θ and σ² (m,) where the units of each stratum occur so many times, (m, n_h)."""
-        sums = []
-        for places, occur in zip(self.strata, times, strict=True):
-            a, b = self.above[places], self.below[places]
-            sums.append(occur @ np.column_stack([a, b, a * a, a * b, b * b]))
-        total_a, total_b = (sum(part[:, column] for part in sums) for column in (0, 1))
-        variance = np.zeros(len(total_a))
-        for places, (a, b, aa, ab, bb) in zip(self.strata, (part.T for part in sums), strict=True):
+        n_sums = len(self.sums)
+        one, other = np.triu_indices(n_sums)
+        moments = np.concatenate([self.sums, self.sums[one] * self.sums[other]])
+        drawn = [occur @ moments[:, places].T for places, occur in zip(self.strata, times, strict=True)]
+        totals = np.sum([part[:, :n_sums] for part in drawn], axis=0)
+        shares = self.powers / totals
+        squares = np.where(one == other, 1, 2) * shares[:, one] * shares[:, other]
+        variance = np.zeros(len(totals))
+        for places, part in zip(self.strata, drawn, strict=True):
             n = len(places)
-            mean = a / total_a - b / total_b
-            square = aa / total_a**2 - 2 * ab / (total_a * total_b) + bb / total_b**2
+            mean = (shares * part[:, :n_sums]).sum(axis=1)
+            square = (squares * part[:, n_sums:]).sum(axis=1)
             variance += n / (n - 1) * np.maximum(square - mean**2 / n, 0.0)
-        return np.log(total_a / total_b), variance
+        return np.log(totals) @ self.powers, variance
 
 
-def interval(ratio: Ratio) -> tuple[float, float] | None:
-    """Return the ends of the 95 % interval of the logarithm of a ratio; None where nothing says them."""
-    if not ratio.is_known:
+class Ratio(Product):
+    """A ratio of two sums over units."""
+
+    @classmethod
+    def of(cls, above: np.ndarray, below: np.ndarray, groups: np.ndarray) -> Self:
+        """Return the ratio of structures in the order of their file, of which neighbours may be alike."""
+        return cls.of_sums(np.stack([above, below]), (1, -1), groups)
+
+    @property
+    def above(self) -> np.ndarray:
+        """Of each unit, a (n,)."""
+        return np.asarray(self.sums[0])
+
+    @property
+    def below(self) -> np.ndarray:
+        """Of each unit, b (n,)."""
+        return np.asarray(self.sums[1])
+
+
+def interval(product: Product, scatter: float = 0.0, n_free: float = np.inf) -> tuple[float, float] | None:
+    """Return the ends of the 95 % interval of the logarithm of a product; None where nothing says them.
+
+    ``scatter`` is the standard error of what else makes it uncertain, independent of structures, with
+    ``n_free`` degrees of freedom: σ T + ``scatter`` t then takes the place of σ T (R. A. Fisher, Ann.
+    Eugenics 6, 391 (1935), doi:10.1111/j.1469-1809.1935.tb02120.x, adds two such).
+    """
+    if not product.is_known:
         return None
     tail = (1 - CONFIDENCE) / 2
-    if len(ratio.above) > MOST_RESAMPLED:
-        reach = float(stats.t.ppf(1 - tail, ratio.n_free))
-        return ratio.log - reach * ratio.error, ratio.log + reach * ratio.error
-    low, high = np.quantile(ratio.quantities, [tail, 1 - tail])
-    return ratio.log - float(high) * ratio.error, ratio.log - float(low) * ratio.error
+    if scatter == 0 and product.sums.shape[1] > MOST_RESAMPLED:
+        reach = float(stats.t.ppf(1 - tail, product.n_free))
+        return product.log - reach * product.error, product.log + reach * product.error
+    off = product.error * product.quantities
+    if scatter > 0:
+        off = np.repeat(off, SCATTERED) + scatter * _students(n_free)
+    low, high = np.quantile(off, [tail, 1 - tail])
+    return product.log - float(high), product.log - float(low)
+
+
+@cache
+def _students(n_free: float) -> np.ndarray:
+    """Return values of Student's t in an order by chance (RESAMPLES * SCATTERED,); the same each time."""
+    n = RESAMPLES * SCATTERED
+    return np.random.default_rng(n).permutation(stats.t.ppf((np.arange(n) + 0.5) / n, n_free))
 
 
 def _strata(groups: np.ndarray) -> list[np.ndarray]:
@@ -169,8 +214,8 @@ def _strata(groups: np.ndarray) -> list[np.ndarray]:
 
 
 def _merged(
-    above: np.ndarray, below: np.ndarray, groups: np.ndarray, lengths: Mapping[str, int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    sums: np.ndarray, groups: np.ndarray, lengths: Mapping[str, int]
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the sums of blocks of about so many neighbours as each group has (else 1), and their groups."""
     block = np.empty(len(groups), dtype=int)
     n_blocks = 0
@@ -180,20 +225,20 @@ def _merged(
         block[places] = n_blocks + np.arange(len(places)) * n_own // len(places)
         n_blocks += n_own
     _, first = np.unique(block, return_index=True)
-    return np.bincount(block, above), np.bincount(block, below), groups[first]
+    return np.stack([np.bincount(block, one) for one in sums]), groups[first]
 
 
 def _correlation_of_neighbours(
-    above: np.ndarray, below: np.ndarray, groups: np.ndarray, long: Sequence[str]
+    sums: np.ndarray, powers: np.ndarray, groups: np.ndarray, long: Sequence[str]
 ) -> float:
-    """Return how what structures add to a ratio is correlated from one to the next within long groups.
+    """Return how what structures add to a product is correlated from one to the next within long groups.
 
     Of ranks, which a single large error does not decide. Zero where chance does as much in one of twenty.
     """
-    n = int(np.isin(groups, long).sum())
-    if not (n and above.sum() > 0 and below.sum() > 0):
+    n, totals = int(np.isin(groups, long).sum()), sums.sum(axis=1)
+    if not (n and (totals > 0).all()):
         return 0.0
-    parts = above / above.sum() - below / below.sum()
+    parts = powers @ (sums / totals[:, None])
     along, square = 0.0, 0.0
     for name in long:
         ranks = stats.rankdata(parts[groups == name])

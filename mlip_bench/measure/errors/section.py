@@ -1,6 +1,6 @@
 """Errors in the report: training against test, parity, groups of structures, extrapolation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,15 +9,24 @@ from matplotlib.axes import Axes
 
 from mlip_bench.measure.errors import MEASURE, intervals, ranking
 from mlip_bench.measure.errors.standing import Kept, standing, sums_of
-from mlip_bench.results import HELD_OUT
+from mlip_bench.measure.errors.sums import of_split, structure_of_each
+from mlip_bench.results import HELD_OUT, TEST
 from mlip_bench.section import against, tables
 from mlip_bench.section.drawing import Sketch, label_points, new_sketch, scales
 from mlip_bench.section.evidence import Evidence, wide
 from mlip_bench.section.looks import GUIDE
-from mlip_bench.section.parts import MISSING, Axis, Part, Plot, Section, Table
+from mlip_bench.section.parts import MISSING, Axis, Chart, Part, Plot, Section, Table, Term
+from mlip_bench.section.terms import of_ranking
 
 # More points than this per parity panel only make the file large; a fixed random choice is drawn.
 MOST_PARITY_POINTS = 1500
+
+# Potentials in one figure of parity: more would not be readable on a page.
+ROWS_OF_PARITY = 3
+
+# Height (in) of a bar, and of a figure of bars at most.
+BAR = 0.16
+TALLEST = 7.0
 
 # Extrapolating structures listed for each potential, those with the largest share of atoms.
 STRUCTURES_SHOWN = 10
@@ -40,7 +49,7 @@ def sections(evidence: Evidence) -> list[Section]:
         parts: list[Part] = [*_parameters(evidence), train_errors(evidence)]
         found.append(Section(f"Training against {evidence.split} error", parts, place=10))
     if quantities := _with_parity(evidence):
-        found.append(Section("Parity", [_parity(evidence, quantities)], place=30))
+        found.append(Section("Parity", _parity(evidence, quantities), place=30))
     frame = errors_by_group(evidence)
     if not frame.empty:
         parts = [*_groups(evidence, frame), groups(evidence)]
@@ -55,6 +64,45 @@ def compared(evidence: Evidence) -> pd.DataFrame:
     """Return the place of each potential by the first error, and what sets it beside the best."""
     names = evidence.ranking.dropna(subset=[ranking.FORCE.metric]).index
     return standing(_kept(evidence), list(map(str, names)), evidence.split)
+
+
+# Errors below these are those of first principles themselves.
+FLOORS = {"energy": 0.1, "force": 1.0, "stress": 0.01}
+
+
+def terms(evidence: Evidence) -> list[Term]:
+    """Return the errors of the split that decides, and those on the test data, which only axes have."""
+    found = []
+    for column in ranking.COLUMNS:
+        quantity, statistic = column.key.split("_")
+        what = f"{quantity} error ({statistic.upper()})"
+        floor, spec = FLOORS[quantity], column.spec
+        note = _on_unfitted(evidence) if column.mark is not None else ""
+        if evidence.split == TEST and evidence.is_sweep:
+            note += " Test errors of sizes that were chosen by them flatter what was chosen."
+        found.append(
+            of_ranking(
+                evidence,
+                column.key,
+                what,
+                f"{evidence.split} {column.heading}",
+                spec=spec,
+                floor=floor,
+                note=note,
+            )
+        )
+        if evidence.split != TEST:
+            key, label = f"{column.key}_{TEST}", f"{TEST} {column.heading}"
+            found.append(
+                of_ranking(evidence, key, f"{TEST} {what}", label, spec=spec, floor=floor, decides=False)
+            )
+    return found
+
+
+def _on_unfitted(evidence: Evidence) -> str:
+    """Say whose stress error is of a stress that was not fitted."""
+    names = evidence.ranked(pd.Index(sorted(ranking.without_stress(evidence))))
+    return f"Not fitted to stress: {tables.several(names)}." if names else ""
 
 
 def _kept(evidence: Evidence) -> Kept:
@@ -297,16 +345,23 @@ def _with_parity(evidence: Evidence) -> Quantities:
     return [(key, label) for key, label in QUANTITIES if key in there]
 
 
-def _parity(evidence: Evidence, quantities: Quantities) -> Plot:
-    """Predicted against reference values of the test data, one row per potential."""
-    marked = any(_is_marked(evidence, name) for name in evidence.shown if name in evidence.predictions)
+def _parity(evidence: Evidence, quantities: Quantities) -> list[Part]:
+    """Predicted against reference values of the test data, one row per potential, a few in each figure."""
+    names = [name for name in evidence.shown if name in evidence.predictions]
+    shares = np.array_split(np.array(names, dtype=object), -(-len(names) // ROWS_OF_PARITY))
+    return [_parity_of(evidence, quantities, own.tolist(), number) for number, own in enumerate(shares)]
+
+
+def _parity_of(evidence: Evidence, quantities: Quantities, names: Sequence[str], number: int) -> Plot:
+    marked = any(_is_marked(evidence, name) for name in names)
     note = f" {ranking.stress_note(evidence)}" if marked else ""
     caption = (
         "Prediction against reference on the test data; energies relative to the mean reference. The line is "
         f"perfect agreement. At most {MOST_PARITY_POINTS} points per panel are drawn, chosen at random.{note}"
         f"{ranking.on_shift(evidence)}"
     )
-    return Plot("parity", caption, lambda: _draw_parity(evidence, quantities))
+    own_name = f"parity-{number + 1}" if number else "parity"
+    return Plot(own_name, caption, lambda: _draw_parity(evidence, quantities, names, own_name))
 
 
 def _is_marked(evidence: Evidence, name: str) -> bool:
@@ -314,9 +369,8 @@ def _is_marked(evidence: Evidence, name: str) -> bool:
     return name in ranking.without_stress(evidence) and bool(np.isfinite(stress).all(axis=1).any())
 
 
-def _draw_parity(evidence: Evidence, quantities: Quantities) -> Sketch:
-    names = [name for name in evidence.shown if name in evidence.predictions]
-    sketch = new_sketch("parity", 2.45 * len(quantities) + 0.1, 2.45 * len(names) + 0.1)
+def _draw_parity(evidence: Evidence, quantities: Quantities, names: Sequence[str], own_name: str) -> Sketch:
+    sketch = new_sketch(own_name, 7.4, 2.3 * len(names) + 0.1)
     grid = sketch.canvas.subplots(len(names), len(quantities), squeeze=False)
     for row, name in zip(grid, names, strict=True):
         color = evidence.color(evidence.ranking.at[name, "family"])
@@ -344,6 +398,77 @@ def _draw_pairs(axes: Axes, pairs: np.ndarray, color: str, relative: bool) -> No
     axes.locator_params(nbins=4)
 
 
+# -- of one potential ------------------------------------------------------------------------------------
+
+# Points of a chart: the largest deviations, and others by chance.
+MOST_OPENED = 700
+LARGEST = 100
+
+
+def charts(evidence: Evidence, name: str) -> list[Chart]:
+    """Return the parity of a potential, each point with its structure: of the test data, or else held out."""
+    for split in (TEST, HELD_OUT):
+        kept = evidence.predictions if split == TEST else evidence.curves(HELD_OUT)
+        table = of_split(kept.get(name, {}), split)
+        found = [_opened(table, key, label, split) for key, label in QUANTITIES if key in table]
+        if any(one is not None for one in found):
+            return [one for one in found if one is not None]
+    return []
+
+
+def _opened(table: Mapping[str, np.ndarray], key: str, label: str, split: str) -> Chart | None:
+    """Return the parity of one quantity; None without finite numbers."""
+    pairs = table[key]
+    places = np.flatnonzero(np.isfinite(pairs).all(axis=1))
+    if not len(places):
+        return None
+    n_all = len(places)
+    if n_all > MOST_OPENED:
+        order = places[np.argsort(-np.abs(np.diff(pairs[places], axis=1)[:, 0]), kind="stable")]
+        others = np.random.default_rng(0).choice(order[LARGEST:], MOST_OPENED - LARGEST, replace=False)
+        places = np.sort(np.concatenate([order[:LARGEST], others]))
+    zero = pairs[:, 0][np.isfinite(pairs[:, 0])].mean() if key == "energy" else 0.0
+    note = f"{split.capitalize()} data."
+    if key == "energy":
+        note += " Energies relative to the mean reference."
+    if len(places) < n_all:
+        note += (
+            f" {len(places)} of {n_all} are drawn: the {LARGEST} largest deviations, and others by chance."
+        )
+    reference, predicted = (pairs[places] - zero).T
+    return Chart(
+        f"Parity: {label}",
+        f"reference {label}",
+        f"predicted {label}",
+        reference,
+        predicted,
+        _tips(table, key, places),
+        equal=True,
+        note=note,
+    )
+
+
+def _tips(table: Mapping[str, np.ndarray], key: str, places: np.ndarray) -> list[str]:
+    """Say of each point which structure and group it is of, and of a force which atom and component."""
+    numbers, groups = structure_of_each(table, key), table[f"{key}_group"]
+    if numbers is None or len(numbers) != len(table[key]):
+        return [f"group {groups[place]}" if groups[place] else "" for place in places]
+    _, first, which = np.unique(numbers, return_index=True, return_inverse=True)
+    within = np.arange(len(numbers)) - first[which]
+    components = {"force": "xyz", "stress": ("xx", "yy", "zz", "yz", "xz", "xy")}.get(key)
+    found = []
+    for place in places:
+        said = [f"frame {numbers[place]}"]
+        if groups[place]:
+            said[0] += f" ({groups[place]})"
+        if components is not None:
+            atom, component = divmod(int(within[place]), len(components))
+            said += [f"atom {atom}"] if key == "force" else []
+            said.append(components[component])
+        found.append(", ".join(said))
+    return found
+
+
 # -- groups of structures --------------------------------------------------------------------------------
 
 
@@ -352,13 +477,20 @@ def _groups(evidence: Evidence, frame: pd.DataFrame) -> list[Plot]:
     if frame.index.get_level_values("group").nunique() < 2:
         return []
     caption = f"Test errors of each group of structures.{ranking.on_shift(evidence)}"
-    return [Plot("groups", caption, lambda: _draw_groups(evidence, frame))]
-
-
-def _draw_groups(evidence: Evidence, frame: pd.DataFrame) -> Sketch:
     in_groups = list(frame.index.get_level_values("group").unique())
+    n_figures = int(np.ceil(BAR * len(evidence.shown) * len(in_groups) / TALLEST))
+
+    def plot(number: int, own: Sequence[str]) -> Plot:
+        name = f"groups-{number}" if number > 1 else "groups"
+        return Plot(name, caption, lambda: _draw_groups(evidence, frame, own, name))
+
+    shares = np.array_split(np.array(in_groups, dtype=object), n_figures)
+    return [plot(number, own.tolist()) for number, own in enumerate(shares, 1) if len(own)]
+
+
+def _draw_groups(evidence: Evidence, frame: pd.DataFrame, in_groups: Sequence[str], own_name: str) -> Sketch:
     names = evidence.shown
-    sketch = new_sketch("groups", 7.4, 0.9 + 0.25 * len(in_groups) * len(names))
+    sketch = new_sketch(own_name, 7.4, 0.9 + max(0.25, BAR * len(names)) * len(in_groups))
     panels = _panels(frame)
     grid = sketch.canvas.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, error in zip(grid, panels, strict=True):

@@ -32,7 +32,7 @@ class Sums:
         None where nobody knows which of its numbers belong to which structure: predictions that an earlier
         version kept.
         """
-        numbers = _structure_of_each(table, quantity)
+        numbers = structure_of_each(table, quantity)
         pairs = table[quantity]
         if numbers is None or len(numbers) != len(pairs):
             return None
@@ -62,8 +62,8 @@ class Sums:
         )
 
 
-def _structure_of_each(table: Mapping[str, np.ndarray], quantity: str) -> np.ndarray | None:
-    """Return the number of the structure that each row of a quantity is of."""
+def structure_of_each(table: Mapping[str, np.ndarray], quantity: str) -> np.ndarray | None:
+    """Return the number of the structure that each row of a quantity is of; None where nobody knows."""
     structures = table.get("extrapolating")
     if structures is None:
         return None

@@ -80,4 +80,11 @@ class _Clock:
             write_atomically(self._file, repr(self.seconds()))
 
 
-REPORTED = Reported("fit", METRICS, sections=beside(__name__), ranked=True)
+REPORTED = Reported(
+    "fit",
+    METRICS,
+    sections=beside(__name__),
+    terms=beside(__name__, "terms"),
+    treated=beside(__name__, "treated"),
+    ranked=True,
+)

@@ -203,4 +203,6 @@ MEASURE = Measure(
     packages=("ase", "numpy", "phonopy", "spglib"),
     of_crystal=True,
     sections=beside(__name__),
+    terms=beside(__name__, "terms"),
+    charts=beside(__name__, "charts"),
 )

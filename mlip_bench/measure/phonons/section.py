@@ -11,7 +11,10 @@ from mlip_bench.measure.phonons import IMAGINARY, MEASURE
 from mlip_bench.section.drawing import Sketch, new_sketch
 from mlip_bench.section.evidence import Evidence
 from mlip_bench.section.looks import GREY, INK
-from mlip_bench.section.parts import Plot, Section
+from mlip_bench.section.parts import Chart, Line, Plot, Section, Term
+from mlip_bench.section.terms import of_values
+
+DEVIATION = "frequency_rms_deviation"
 
 
 def sections(evidence: Evidence) -> list[Section]:
@@ -30,6 +33,37 @@ def sections(evidence: Evidence) -> list[Section]:
         Section("", warnings=_unstable(evidence)),
         *properties.sections(evidence, MEASURE, plots, place=42),
     ]
+
+
+# No phonons from first principles are surer than this (THz).
+FLOOR = 0.02
+
+
+def terms(evidence: Evidence) -> list[Term]:
+    """Return the deviation of the frequencies from first principles."""
+    rows = evidence.of(MEASURE.name)
+    values = rows[rows["metric"] == DEVIATION].groupby("potential")["value"].mean()
+    label = "RMS deviation of phonon frequencies (THz)"
+    return [of_values(values, DEVIATION, "phonon frequencies", label, floor=FLOOR)]
+
+
+def charts(evidence: Evidence, name: str) -> list[Chart]:
+    """Return the dispersion of one potential, over that of first principles."""
+    curves = properties.with_reference(evidence, MEASURE.name)
+    if name not in curves or name == properties.REFERENCE:
+        return []
+    lines = []
+    for whose in filter(curves.__contains__, (properties.REFERENCE, name)):
+        whole, segments = _along(curves[whose])
+        bands = np.sort(curves[whose]["frequency"], axis=1)
+        # Between segments a line is interrupted.
+        x = np.concatenate([[*whole[points], np.nan] for points in segments])
+        for band in bands.T:
+            y = np.concatenate([[*band[points], np.nan] for points in segments])
+            lines.append(Line(x, y, grey=whose == properties.REFERENCE))
+    ticks = list(_ticks(curves[name]).items())
+    note = f"Imaginary frequencies are drawn below zero. {properties.on_grey(curves)}"
+    return [Chart("Phonon dispersion", "", "frequency (THz)", lines=lines, x_ticks=ticks, note=note)]
 
 
 def _unstable(evidence: Evidence) -> list[str]:
@@ -80,18 +114,30 @@ def _draw_together(evidence: Evidence) -> Sketch:
 
 def _draw_bands(axes: Axes, curves: Mapping[str, np.ndarray], **look: Any) -> None:
     """Draw a dispersion, segment by segment, over its own length, so that crystals of other sizes compare."""
-    labels = curves["labels"]
-    whole = curves["distance"] / curves["distance"].max()
-    segments = np.split(np.arange(len(whole)), len(labels))
-    ticks: dict[float, str] = {}
-    for points, (first, last) in zip(segments, labels, strict=True):
+    whole, segments = _along(curves)
+    for points in segments:
         axes.plot(whole[points], np.sort(curves["frequency"][points], axis=1), **look)
-        for place, label in ((whole[points[0]], _greek(first)), (whole[points[-1]], _greek(last))):
-            place = round(float(place), 3)
-            ticks[place] = label if ticks.get(place, label) == label else f"{ticks[place]}|{label}"
+    ticks = _ticks(curves)
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.set_xlim(0, 1)
     axes.axhline(0, color=INK, linewidth=0.6)
+
+
+def _along(curves: Mapping[str, np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return the places along the path, from 0 to 1, and those of each of its segments."""
+    whole = curves["distance"] / curves["distance"].max()
+    return whole, np.split(np.arange(len(whole)), len(curves["labels"]))
+
+
+def _ticks(curves: Mapping[str, np.ndarray]) -> dict[float, str]:
+    """Return the names of the points between segments, by their places."""
+    whole, segments = _along(curves)
+    ticks: dict[float, str] = {}
+    for points, (first, last) in zip(segments, curves["labels"], strict=True):
+        for place, label in ((whole[points[0]], _greek(first)), (whole[points[-1]], _greek(last))):
+            place = round(float(place), 3)
+            ticks[place] = label if ticks.get(place, label) == label else f"{ticks[place]}|{label}"
+    return ticks
 
 
 def _greek(label: str) -> str:

@@ -170,4 +170,5 @@ MEASURE = Measure(
     alone=True,
     by_preset=True,
     sections=beside(__name__),
+    terms=beside(__name__, "terms"),
 )
