@@ -133,7 +133,8 @@ class Simulation:
             self.session.place(atoms)
             if style is None:
                 self._bridge = Bridge(self.session, atoms, potential.calculator())
-                self._bridge.calculator.stepping.threads = cores
+                if cores > 1:
+                    self._bridge.calculator.stepping.threads = cores
                 self._callbacks.append(self._bridge)
             else:
                 self._commands(f"neighbor {SKIN} bin", REBUILDING.format(check="yes"))
