@@ -104,10 +104,14 @@ def _of_run(folder: Path) -> Timings:
 
 
 def _timed(row: Row, rows: Sequence[Row]) -> str:
-    """Return what was timed: a potential; the other than LAMMPS's pair style, where there is one, by name."""
+    """Return what was timed: a potential; the other than LAMMPS's pair style, where there is one, by name.
+
+    And on how many cores, where that is more than one.
+    """
     native = {other.potential for other in rows if other.implementation == LAMMPS}
     twice = row.potential in native and row.implementation != LAMMPS
-    return f"{row.potential}, {row.implementation}" if twice else row.potential
+    name = f"{row.potential}, {row.implementation}" if twice else row.potential
+    return name if row.threads < 2 else f"{name}, {row.threads} cores"
 
 
 def _preset(folder: Path) -> dict[str, str]:

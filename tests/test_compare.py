@@ -9,7 +9,7 @@ import pytest
 from command import mlip_bench
 
 from mlip_bench import compare
-from mlip_bench.measure.cost import half_interquartile
+from mlip_bench.measure.cost.timing import half_interquartile
 from mlip_bench.results import RESULTS, read_rows, write_rows
 
 N_BLOCKS = 11

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from ase import units
+from ase import Atoms, units
 from ase.build import bulk
 from ase.md.verlet import VelocityVerlet
 
@@ -12,13 +12,14 @@ from mlip_bench.md import boxes
 from mlip_bench.md.driver import Bridge, Simulation
 from mlip_bench.measure import cost
 from mlip_bench.measure.base import Subject
+from mlip_bench.measure.cost import timing
 from mlip_bench.potentials import load
 from mlip_bench.potentials.base import silent
 
 
 @pytest.fixture(scope="module")
 def ruler():
-    return load(potentials_folder() / cost.RULER)
+    return load(potentials_folder() / timing.RULER)
 
 
 class Bridged:
@@ -147,6 +148,7 @@ def test_an_error_of_the_calculator_is_not_lost(ruler, monkeypatch):
 def test_ruler_costs_one_ruler(ruler, embedded, tmp_path, monkeypatch):
     """The ruler measured against itself: all metrics, a ratio of one, and less by our kernels."""
     monkeypatch.setattr(cost, "N_ATOMS", 250)
+    monkeypatch.setattr(timing, "SECONDS", 1.0)
     found = cost.run(Subject(ruler, embedded, tmp_path), silent)
     values = {value.metric: value for value in found if value.implementation == "lammps"}
     (by_kernels,) = [v for v in found if v.metric == "cost_ratio" and v.implementation == "mlip-bench"]
@@ -173,8 +175,12 @@ def test_steps_without_the_energy_are_the_same_steps(ruler):
 
 def test_ratio_is_taken_per_atom():
     """Of other sizes, the ratio compares times per atom, pair by pair."""
-    blocks = np.array([[4.0, 1.0], [8.0, 2.0], [6.0, 1.0]])
-    values = {value.metric: value.value for value in cost.values_of(blocks, n_atoms=2000, n_ruler_atoms=1000)}
+    one = Atoms("Mo", cell=[3, 3, 3])
+    own, ruler = (
+        timing.Steps(timing.Start(one.repeat((n, 1, 1)), 0.5), np.array(seconds), 0.0, 100, 0)
+        for n, seconds in ((2000, [4.0, 8.0, 6.0]), (1000, [1.0, 2.0, 1.0]))
+    )
+    values = {value.metric: value.value for value in cost.values_of(timing.Blocks(own, ruler))}
     assert values["cost_ratio"] == pytest.approx(2.0)
     assert values["s_per_step"] == 6.0
     assert values["us_per_atom_step"] == pytest.approx(3000.0)

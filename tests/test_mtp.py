@@ -200,7 +200,13 @@ def test_rows_are_derivatives_by_all_coefficients(alloys):
 
     def predicted(radial, linear):
         energies, forces, virial, _ = kernel.evaluate(
-            *lists, *shape, radial, tables.by_moment(linear), np.empty((0, 3)), *tables.indices
+            (0, len(atoms)),
+            *lists,
+            *shape,
+            radial,
+            tables.by_moment(linear),
+            np.empty((0, 3)),
+            *tables.indices,
         )
         stress = (-virial / atoms.get_volume())[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
         return np.concatenate([[energies.sum()], forces.ravel(), stress])

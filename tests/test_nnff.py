@@ -15,6 +15,7 @@ from mlip_bench.potentials import load
 from mlip_bench.potentials.nnff import NNFF, covariant_axes, samples, training
 from mlip_bench.potentials.nnff.model import Evaluator
 from mlip_bench.potentials.nnff.on_torch import TorchEvaluator
+from mlip_bench.potentials.stepping import Stepping
 from mlip_bench.potentials.symmetry_functions.descriptors import descriptors
 from mlip_bench.potentials.symmetry_functions.geometry import tables
 
@@ -129,6 +130,16 @@ def test_kernels_agree_with_torch(either, alloys):
         here, there = either.predict([atoms])[0], on_torch(atoms)
         np.testing.assert_allclose(here.forces, there.forces, atol=1e-11)
         assert here.n_extrapolating == there.n_extrapolating
+
+
+def test_torch_keeps_its_list_as_the_kernels_do(either, alloys):
+    stepping = Stepping(0.6)
+    kept, anew = TorchEvaluator(either, "cpu", stepping), TorchEvaluator(either, "cpu")
+    for seed in range(3):
+        atoms = alloys[18].copy()
+        atoms.rattle(0.05, seed=seed)
+        np.testing.assert_allclose(kept(atoms).forces, anew(atoms).forces, atol=1e-12)
+    assert stepping.n_builds == 1
 
 
 def test_fingerprints_are_the_symmetry_functions(moments, alloys):

@@ -19,6 +19,7 @@ from mlip_bench.potentials.heat_flux import EdgeFlux
 from mlip_bench.potentials.nnp import NNP, fitting, samples
 from mlip_bench.potentials.nnp.model import Evaluator
 from mlip_bench.potentials.nnp.training import Kalman, Network
+from mlip_bench.potentials.stepping import Stepping
 from mlip_bench.potentials.symmetry_functions import choice, kernel
 from mlip_bench.potentials.symmetry_functions.descriptors import descriptors, scaling
 from mlip_bench.potentials.symmetry_functions.functions import Switch
@@ -249,6 +250,20 @@ def test_batches_in_torch_agree_with_the_kernels(fitted, alloys, monkeypatch):
         np.testing.assert_allclose(theirs.stress, ours.stress, rtol=1e-6, atol=1e-10)
         np.testing.assert_allclose(theirs.energies, ours.energies, rtol=1e-6)
         assert theirs.n_extrapolating == ours.n_extrapolating
+
+
+def test_torch_keeps_its_list_as_the_kernels_do(fitted, alloys):
+    stepping = Stepping(0.6)
+    kept, anew = fitted._on_torch("cpu").one_by_one(stepping), fitted._on_torch("cpu")
+    for seed in range(3):
+        atoms = alloys[3].copy()
+        atoms.rattle(0.05, seed=seed)
+        (expected,) = anew([atoms])
+        found = kept(atoms)
+        np.testing.assert_allclose(found.forces, expected.forces, atol=1e-12)
+        np.testing.assert_allclose(found.stress, expected.stress, atol=1e-12)
+        assert found.energy == pytest.approx(expected.energy, abs=1e-12)
+    assert stepping.n_builds == 1
 
 
 def test_gradients_by_edges_in_torch_are_those_of_the_kernels(fitted, alloys):

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from mlip_bench.data.reference import labelled
 from mlip_bench.lammps.loading import potentials_folder
+from mlip_bench.md import boxes
 from mlip_bench.measure import cost, errors
 from mlip_bench.measure.base import Subject
-from mlip_bench.measure.cost import ruler_time
+from mlip_bench.measure.cost import ruler_time, timing
 from mlip_bench.measure.direct.section import comparison
 from mlip_bench.measure.errors.ranking import SHIFT_NOTE, UNFITTED, stress_note
 from mlip_bench.measure.errors.section import groups, train_errors
@@ -73,7 +74,7 @@ def test_a_run_says_which_potentials_are_fitted_to_stress(embedded, tmp_path):
     plans = (
         PotentialPlan("snap", "snap", {}),
         PotentialPlan("mtp", "mtp", {}),
-        PotentialPlan("read", "snap", {}, source=potentials_folder() / cost.RULER),
+        PotentialPlan("read", "snap", {}, source=potentials_folder() / timing.RULER),
     )
     said = {name: entry.get("fits_stress") for name, entry in described(embedded, plans, tmp_path).items()}
     assert said == {"snap": True, "mtp": False, "read": None}
@@ -186,7 +187,7 @@ def like():
 
 def cost_rows(like, found):
     """Rows of the cost of potentials named by their places; the ruler takes 100 ms, times the drift."""
-    n_ruler = len(cost.bcc_molybdenum(like.n_atoms))
+    n_ruler = len(boxes.repeated_to(timing.RULER_CRYSTAL, like.n_atoms))
     rows = []
     for place, (cpu, ratio, drift) in enumerate(found):
         seconds = 0.1 * drift
@@ -221,7 +222,7 @@ def test_the_microseconds_of_a_report_follow_its_ratios(tmp_path):
     read = content.read(EXAMPLE)
     measured = table(read_rows(EXAMPLE / RESULTS))
     seconds = measured.loc[measured["metric"] == "ruler_s_per_step", "value"]
-    one = 1e6 * seconds.median() / len(cost.bcc_molybdenum(cost.N_ATOMS))
+    one = 1e6 * seconds.median() / len(boxes.repeated_to(timing.RULER_CRYSTAL, cost.N_ATOMS))
     ranking = read.ranking
     assert ranking["us_per_atom_step"].to_numpy() == pytest.approx(one * ranking["cost_ratio"].to_numpy())
     assert (
@@ -366,7 +367,7 @@ def with_read(tmp_path_factory, embedded, do_plan):
     folder = tmp_path_factory.mktemp("read") / "run"
     plans = (
         PotentialPlan("snap", "snap", hypers("snap", "quick", "Mo")),
-        PotentialPlan("published", "snap", {}, source=potentials_folder() / cost.RULER),
+        PotentialPlan("published", "snap", {}, source=potentials_folder() / timing.RULER),
     )
     plan = Plan(embedded, plans, ("errors",), preset="quick")
     assert not do_plan(plan, folder).failures

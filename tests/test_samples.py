@@ -21,6 +21,7 @@ from mlip_bench.lammps.loading import potentials_folder
 from mlip_bench.md import boxes
 from mlip_bench.measure import cost, direct, elastic, scaling, stability
 from mlip_bench.measure.base import Subject
+from mlip_bench.measure.cost import timing
 from mlip_bench.potentials import family, load
 from mlip_bench.potentials.base import silent
 from mlip_bench.run.plan import Data, Plan, PotentialPlan
@@ -137,7 +138,7 @@ def test_a_named_molecule_is_what_dynamics_run_on(embedded, tmp_path):
     data = with_crystal(embedded, path)
     assert data.crystal is None
     assert data.on_copies == "on a box of copies of Mo2 (given with --crystal)"
-    ruler = load(potentials_folder() / cost.RULER)
+    ruler = load(potentials_folder() / timing.RULER)
     assert len(Subject(ruler, data, tmp_path).sample("cost")) == 2
     with pytest.raises(UserError, match="phonons: needs a crystal"):
         Subject(ruler, data, tmp_path).crystal("phonons")

@@ -4,22 +4,23 @@ import numpy as np
 import pytest
 
 from mlip_bench.lammps.loading import potentials_folder
-from mlip_bench.measure import cost, scaling
+from mlip_bench.measure import scaling
 from mlip_bench.measure.base import Subject, Value
+from mlip_bench.measure.cost import timing
 from mlip_bench.potentials import load
 from mlip_bench.potentials.base import silent
 
 
 @pytest.fixture(scope="module")
 def ruler():
-    return load(potentials_folder() / cost.RULER)
+    return load(potentials_folder() / timing.RULER)
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr(scaling, "SIZES", (54, 128, 250))
-    monkeypatch.setattr(cost, "BLOCK_SECONDS", 0.02)
-    monkeypatch.setattr(cost, "SECONDS", 0.5)
+    monkeypatch.setattr(timing, "BLOCK_SECONDS", 0.02)
+    monkeypatch.setattr(timing, "SECONDS", 0.5)
 
 
 def measured(ruler, embedded, tmp_path):
@@ -39,7 +40,7 @@ def test_every_size_has_time_ratio_and_memory(implementation, ruler, embedded, t
 
 def test_a_size_that_takes_too_long_is_not_started(ruler, embedded, tmp_path, monkeypatch):
     monkeypatch.setattr(scaling, "SIZE_SECONDS", 0.0)
-    monkeypatch.setattr(cost, "SECONDS", 0.0)
+    monkeypatch.setattr(timing, "SECONDS", 0.0)
     values = measured(ruler, embedded, tmp_path)
     values = [value for value in values if value.implementation == "mlip-bench"]
     assert [value.n_atoms for value in values if value.metric == "s_per_step"] == [54]
@@ -60,3 +61,12 @@ def test_the_power_law_is_that_of_the_times():
     (exponent,) = scaling._power_law(values)
     assert exponent.value == pytest.approx(1.07)
     assert exponent.spread == pytest.approx(0, abs=1e-9)
+
+
+def test_several_cores_have_rows_of_both_implementations(ruler, embedded, tmp_path, monkeypatch):
+    monkeypatch.setattr(scaling, "SIZES", (54, 128))
+    values = scaling.run(Subject(ruler, embedded, tmp_path, cores=2), silent)
+    found = [(value.implementation, value.n_atoms) for value in values if value.metric == "s_per_step"]
+    assert found == [(name, size) for name in ("lammps", "mlip-bench") for size in (54, 128)]
+    skins = {(value.implementation, value.value) for value in values if value.metric == "skin"}
+    assert len(skins) == 2  # each has that of its smallest size

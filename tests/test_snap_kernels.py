@@ -13,6 +13,7 @@ from mlip_bench.potentials import load
 from mlip_bench.potentials.snap import QSNAP, SNAP
 from mlip_bench.potentials.snap.components import equalised, n_components
 from mlip_bench.potentials.snap.evaluation import Designer
+from mlip_bench.potentials.stepping import Stepping
 
 # Relative to the largest value, of energies, forces and stress: two codes in double precision.
 PARITY = 1e-10
@@ -191,7 +192,7 @@ def test_rows_times_coefficients_are_the_prediction(family):
 
 def test_a_kept_list_gives_what_a_new_one_gives():
     potential = made(QSNAP, twojmax=4, zbl=[1.5, 3.5])
-    atoms, step = crystal(), potential._stepper()
+    atoms, step = crystal(), potential._stepper(Stepping())
     for _ in range(5):
         one, other = step(atoms), potential._predict([atoms])[0]
         np.testing.assert_allclose(one.forces, other.forces, atol=1e-12)

@@ -5,15 +5,16 @@ import pytest
 from ase.build import bulk
 
 from mlip_bench.lammps.loading import potentials_folder
-from mlip_bench.measure import cost, stability
+from mlip_bench.measure import stability
 from mlip_bench.measure.base import Subject
+from mlip_bench.measure.cost import timing
 from mlip_bench.potentials import load
 from mlip_bench.potentials.base import PotentialCalculator, Prediction, silent
 
 
 @pytest.fixture(scope="module")
 def ruler():
-    return load(potentials_folder() / cost.RULER)
+    return load(potentials_folder() / timing.RULER)
 
 
 @pytest.fixture(autouse=True)

@@ -238,7 +238,7 @@ def test_phonons_come_from_forces_at_the_size_of_the_data(crystal):
 
 def test_steps_are_timed_at_constant_volume_and_it_is_said(crystal):
     values = cost.timed(Springs(), crystal, len(crystal), least=1)
-    assert all(value.note == cost.TIMED_NVT for value in values)
+    assert all(value.note.startswith(cost.TIMED_NVT) for value in values)
     assert next(v for v in values if v.metric == "cost_ratio").value > 0
 
 

@@ -22,9 +22,7 @@ from mlip_bench.lammps.style import LammpsStyle
 from mlip_bench.potentials.base import Potential, Prediction, Progress
 from mlip_bench.potentials.edges import Edges
 from mlip_bench.potentials.heat_flux import EdgeGradients
-
-# Neighbour skin (Å) in molecular dynamics.
-SKIN = 0.5
+from mlip_bench.potentials.stepping import Stepping
 
 
 class Empirical(Potential):
@@ -51,17 +49,17 @@ class Empirical(Potential):
         """Return LAMMPS's own pair style, to compare with."""
 
     def _edge_stepper(self) -> Callable[[Atoms], EdgeGradients]:
-        return self._evaluator(SKIN)
+        return self._evaluator(Stepping())
 
-    def _stepper(self) -> Callable[[Atoms], Prediction]:
-        step = self._evaluator(SKIN)
+    def _stepper(self, stepping: Stepping) -> Callable[[Atoms], Prediction]:
+        step = self._evaluator(stepping)
         return lambda atoms: step(atoms).prediction
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
         evaluate = self._evaluator(skin=0.0)
         return [evaluate(atoms).prediction for atoms in structures]
 
-    def _evaluator(self, skin: float) -> Callable[[Atoms], EdgeGradients]:
+    def _evaluator(self, skin: float | Stepping) -> Callable[[Atoms], EdgeGradients]:
         edges = Edges(self.elements_, self.cutoff, skin)
 
         def evaluate(atoms: Atoms) -> EdgeGradients:

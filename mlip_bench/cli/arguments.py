@@ -139,6 +139,14 @@ Scheduler = Annotated[
 Timeout = Annotated[
     str | None, typer.Option("--timeout", help="Time that a fit or measurement may take: 30min, 2h.")
 ]
+Cores = Annotated[
+    str,
+    typer.Option(
+        "--cores",
+        help="Numbers of cores that cost and scaling are measured on, e.g. 1,2,4: threads of kernels, "
+        "MPI ranks of LAMMPS's pair styles.",
+    ),
+]
 OfFile = Annotated[
     list[str] | None,
     typer.Option("--set", help="What a file leaves open, e.g. sevennet.modal=PBE; repeatable."),

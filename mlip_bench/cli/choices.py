@@ -242,6 +242,29 @@ def fit_for(names: list[str], data: "Dataset", are_all: bool) -> list[str]:
     return [name for name in names if name not in others]
 
 
+def parse_cores(text: str, measures: list[str], device: str, here: bool) -> tuple[int, ...]:
+    """Return the numbers of cores in a comma-separated list, for measures that can be made on several.
+
+    ``here`` no more than this process may use. Raises :class:`UserError` where one is none.
+    """
+    from mlip_bench.hardware import available_cores
+    from mlip_bench.measure import MEASURES
+
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words or not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise UserError(f"--cores {text}: write it as numbers of cores, for example 1,2,4")
+    cores = tuple(sorted({int(word) for word in words}))
+    able = [name for name, measure in MEASURES.items() if measure.on_cores]
+    if cores != (1,) and not set(able) & set(measures):
+        raise UserError(f"--cores: only with --measure {' or '.join(able)}")
+    if cores != (1,) and device != "cpu":
+        raise UserError("--cores: a GPU is fed by one core; leave it out with --device cuda")
+    n_here = len(available_cores())
+    if here and cores[-1] > n_here:
+        raise UserError(f"--cores {cores[-1]}: this process may use {n_here} core{'s' if n_here > 1 else ''}")
+    return cores
+
+
 def refuse_impossible(names: list[str], measures: list[str]) -> None:
     """Raise :class:`UserError` for a measure that needs what a family, also called by name, has not."""
     from mlip_bench.measure import MEASURES

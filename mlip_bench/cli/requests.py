@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlip_bench.cli.choices import chosen, read_dataset, with_device
+from mlip_bench.cli.choices import chosen, parse_cores, read_dataset, with_device
 from mlip_bench.data.dataset import Dataset, with_crystal
 from mlip_bench.data.reading import ReadingOptions
 from mlip_bench.errors import UserError
@@ -82,6 +82,7 @@ def repeated(path: Path, trust: bool, here: bool) -> tuple[DataRequest, Plan, li
         presets.with_sources(next(iter(content["potentials"].values()))["family"], options["preset"], "")
         given = {name: dict(chosen_of) for name, chosen_of in content.get("options", {}).items()}
         limited = {name: list(names) for name, names in content.get("limited", {}).items()}
+        on_cores = ",".join(map(str, content.get("cores", [1])))
         sha256, then = content["dataset"]["sha256"], dict(content["versions"])
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not the description of a run that can be repeated ({error})") from error
@@ -91,6 +92,7 @@ def repeated(path: Path, trust: bool, here: bool) -> tuple[DataRequest, Plan, li
         raise UserError(
             f"{path}: the data has changed since that run ({data.origin}); repeat it with its options instead"
         )
+    cores = parse_cores(on_cores, measures, options["device"], here)
     plan = Plan(
         data,
         potentials,
@@ -100,6 +102,7 @@ def repeated(path: Path, trust: bool, here: bool) -> tuple[DataRequest, Plan, li
         given=given,
         split=request.split,
         limited=limited,
+        cores=cores,
     )
     return request, plan, _changes(then)
 

@@ -15,6 +15,7 @@ from mlip_bench.cli import completion
 from mlip_bench.cli.arguments import (
     LOCAL,
     RANDOM,
+    Cores,
     CrystalFile,
     DatasetName,
     Device,
@@ -42,6 +43,7 @@ from mlip_bench.cli.choices import (
     apart,
     chosen,
     fit_for,
+    parse_cores,
     parse_duration,
     parse_fractions,
     parse_settings,
@@ -94,6 +96,7 @@ def run(
     split: Split = RANDOM,
     preset: Preset = "standard",
     measure: Measures = "errors,cost",
+    cores: Cores = "1",
     folds: Annotated[int | None, Folds] = None,
     settings: Settings = None,
     device: Device = "cpu",
@@ -129,6 +132,7 @@ def run(
         names = chosen(potential, family_names(), "potential") if potential else []
         names = with_device(names, device, scheduler == LOCAL) if names else []
         measures = chosen(measure, list(MEASURES), "measure")
+        on_cores = parse_cores(cores, measures, device, scheduler == LOCAL)
         if "all" not in (potential, measure):
             refuse_impossible(names, measures)
         of_files = [kind_of(path).family for path in files]
@@ -140,7 +144,8 @@ def run(
         names = fit_for(names, data, potential == "all")
         fitted = plan_potentials(names, preset, data.system, overrides)
         given |= of_held_out(measures, folds, split)
-        plan = Plan(data, fitted + published, tuple(measures), seed, device, preset, trust, given)
+        of_all = seed, device, preset, trust, given
+        plan = Plan(data, fitted + published, tuple(measures), *of_all, cores=on_cores)
     folder = out or Path("reports") / plan.dataset.system
     say_of(plan)
     limit = parse_duration(timeout, "--timeout")

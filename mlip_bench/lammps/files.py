@@ -18,5 +18,5 @@ def in_memory(files: Mapping[str, str]) -> Iterator[dict[str, str]]:
             file = stack.enter_context(os.fdopen(os.memfd_create(name), "w", encoding="utf-8"))
             file.write(text)
             file.flush()
-            paths[name] = f"/proc/self/fd/{file.fileno()}"
+            paths[name] = f"/proc/{os.getpid()}/fd/{file.fileno()}"  # ranks of MPI are other processes
         yield paths

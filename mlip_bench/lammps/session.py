@@ -18,6 +18,7 @@ from mlip_bench.data.geometry import in_periodic_box
 from mlip_bench.errors import LammpsError, UserError
 from mlip_bench.lammps.files import in_memory
 from mlip_bench.lammps.loading import quiet_instance
+from mlip_bench.lammps.ranks import Ranks
 from mlip_bench.lammps.style import LammpsStyle
 
 # Neighbour skin for single points (Å): one list, used once, so only just above rounding.
@@ -42,14 +43,15 @@ class LammpsSession:
     Parameters
     ----------
     elements : the chemical symbol of each LAMMPS atom type, in order; structures may use a subset.
+    ranks : of MPI, each on a core; more than one have processes of their own.
     """
 
-    def __init__(self, elements: Sequence[str]):
+    def __init__(self, elements: Sequence[str], ranks: int = 1):
         self.elements = tuple(elements)
         self._types = np.zeros(max(atomic_numbers[e] for e in elements) + 1, dtype=np.int32)
         for index, element in enumerate(self.elements):
             self._types[atomic_numbers[element]] = index + 1
-        self.lmp: Any = quiet_instance()
+        self.lmp: Any = quiet_instance() if ranks == 1 else Ranks(ranks)
         self.prism: Prism
 
     def __enter__(self) -> "LammpsSession":

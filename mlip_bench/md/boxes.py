@@ -7,13 +7,26 @@ from ase import Atoms
 RATTLE = 0.05
 
 
-def repeated_to(atoms: Atoms, n_atoms: int) -> Atoms:
-    """Repeat a cell, always along its shortest direction, until it has at least ``n_atoms`` atoms."""
+def repeats(atoms: Atoms, n_atoms: int) -> np.ndarray:
+    """Return how often (3,) to repeat a cell, always along its shortest direction, to ``n_atoms`` or more."""
     times = np.ones(3, dtype=int)
     lengths = atoms.cell.lengths()
     while len(atoms) * times.prod() < n_atoms:
         times[np.argmin(lengths * times)] += 1
-    return atoms.repeat(tuple(int(time) for time in times))
+    return times
+
+
+def repeated_to(atoms: Atoms, n_atoms: int) -> Atoms:
+    """Repeat a cell as :func:`repeats` says."""
+    return atoms.repeat(tuple(map(int, repeats(atoms, n_atoms))))
+
+
+def part_of_repeated(atoms: Atoms, n_atoms: int) -> tuple[Atoms, tuple[int, int, int]]:
+    """Return an eighth of :func:`repeated_to`, or as small a part as halves make, and its own repeats."""
+    times = repeats(atoms, n_atoms)
+    own = np.where(times % 2 == 0, 2, 1)
+    x, y, z = map(int, own)
+    return atoms.repeat(tuple(map(int, times // own))), (x, y, z)
 
 
 def rattled(atoms: Atoms) -> Atoms:

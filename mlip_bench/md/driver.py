@@ -7,7 +7,6 @@ calculator.
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator
 
 from mlip_bench.errors import LammpsError, NotFinite, UserError
 from mlip_bench.lammps.session import LammpsSession
@@ -32,6 +31,9 @@ BAROSTAT_PS = 1.0
 
 # Neighbour skin (Å) of native pair styles; LAMMPS's default for metal units.
 SKIN = 2.0
+
+# When LAMMPS builds its lists anew: once an atom has moved by half the skin, or at every step.
+REBUILDING = "neigh_modify every 1 delay 0 check {check}"
 
 # With the bridge, LAMMPS needs no neighbours itself: as little as it accepts (Å).
 BRIDGE_CUTOFF = 1.0
@@ -100,6 +102,7 @@ class Simulation:
     temperature : of the initial velocities and of the thermostat (K).
     timestep : in fs; with ``STILL_FS`` the atoms stay where they are.
     native : False runs a family through the bridge even where LAMMPS has a pair style of it.
+    cores : ranks of MPI for a native pair style, threads of the kernels for others.
 
     Raises :class:`DynamicsFailed` at the start, or in a later run, where the dynamics do not hold, and
     :class:`UserError` for ``npt`` with a potential that predicts no stress. Where it predicts no energy,
@@ -115,23 +118,26 @@ class Simulation:
         temperature: float = TEMPERATURE_K,
         timestep: float = TIMESTEP_FS,
         native: bool = True,
+        cores: int = 1,
     ):
         ensemble = ensemble or natural_ensemble(potential)
         self._potential = potential
         self._refuse_without_stress(ensemble)
-        self.session = LammpsSession(potential.elements_)
+        style = potential.lammps() if native else None
+        self.session = LammpsSession(potential.elements_, 1 if style is None else cores)
         self._ensemble = ensemble
         self._atoms = atoms
         self._callbacks: list[ExternalFix] = []
         self._bridge: Bridge | None = None
         try:
             self.session.place(atoms)
-            style = potential.lammps() if native else None
             if style is None:
                 self._bridge = Bridge(self.session, atoms, potential.calculator())
+                if cores > 1:
+                    self._bridge.calculator.stepping.threads = cores
                 self._callbacks.append(self._bridge)
             else:
-                self.session.command(f"neighbor {SKIN} bin")
+                self._commands(f"neighbor {SKIN} bin", REBUILDING.format(check="yes"))
                 self.session.interact(style)
             self._commands(
                 f"timestep {timestep * 1e-3}",
@@ -157,6 +163,33 @@ class Simulation:
         """
         self._commands("thermo_style custom step", "uncompute thermo_pe")
         self._run("run 0 post no")
+
+    def set_skin(self, skin: float) -> None:
+        """Keep neighbour lists with this skin (Å) from now on, LAMMPS's or those of the family."""
+        if self._bridge is None:
+            self._commands(f"neighbor {skin} bin")
+        else:
+            self._bridge.calculator.stepping.skin = skin
+        self._run("run 0 post no")
+
+    def rebuild_always(self, always: bool) -> None:
+        """Build neighbour lists anew at every step from now on, or only where the skin is used up."""
+        if self._bridge is None:
+            self._commands(REBUILDING.format(check="no" if always else "yes"))
+        else:
+            self._bridge.calculator.stepping.always = always
+        # LAMMPS forgets, while it does not check, where atoms were.
+        self._run("run 0 post no")
+
+    @property
+    def n_builds(self) -> int:
+        """How many neighbour lists steps have built; only steps of :meth:`run` make differences of it count.
+
+        A set-up, as of any other method, may begin to count anew.
+        """
+        if self._bridge is None:
+            return int(self.thermo("nbuild"))
+        return int(self._bridge.calculator.stepping.n_builds)
 
     def switch(self, ensemble: str, temperature: float = TEMPERATURE_K) -> None:
         """Go on in another ensemble, from the positions and velocities as they are."""
@@ -290,7 +323,7 @@ def _motion(ensemble: str, temperature: float) -> str:
 class Bridge(ExternalFix):
     """Energy, forces and virial of an ASE calculator, what it has of them, as LAMMPS's interaction."""
 
-    def __init__(self, session: LammpsSession, atoms: Atoms, calculator: Calculator):
+    def __init__(self, session: LammpsSession, atoms: Atoms, calculator: PotentialCalculator):
         self.calculator = calculator
         session.command(f"pair_style zero {BRIDGE_CUTOFF}")
         session.command("pair_coeff * *")

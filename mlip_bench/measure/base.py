@@ -112,6 +112,8 @@ class Subject:
     """A potential with the same hyper-parameters that was not fitted; None of one that was read."""
     seed: int = 0
     """Of its fit."""
+    cores: int = 1
+    """On how many cores it is timed."""
     checkpoint: Path | None = None
     """A folder in which a part keeps its state and goes on from there."""
 
@@ -219,6 +221,8 @@ class Measure(Reported):
     """Distributions whose version decides the values, beside those of the potential."""
     alone: bool = False
     """True where nothing else of the run may work meanwhile, because dynamics are run and timed."""
+    on_cores: bool = False
+    """True where it is measured on as many cores as the user says, not on one."""
     by_preset: bool = False
     """True where the preset decides how thoroughly it is done."""
     of_training: bool = False

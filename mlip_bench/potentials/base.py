@@ -31,6 +31,7 @@ from mlip_bench.errors import NotFinite, UserError, did_you_mean
 from mlip_bench.lammps.style import LammpsStyle
 from mlip_bench.potentials.heat_flux import EdgeFlux, EdgeGradients, FluxStepper, HeatFlux
 from mlip_bench.potentials.prediction import Prediction as Prediction
+from mlip_bench.potentials.stepping import Stepping
 
 Progress = Callable[[float, str], None]
 """Called with the share that is done (0 to 1) and a few words on what is being done."""
@@ -160,12 +161,18 @@ class Potential(ABC):
         """
         return None
 
-    def _stepper(self) -> Callable[[Atoms], Prediction]:
+    def _stepper(self, stepping: Stepping) -> Callable[[Atoms], Prediction]:
         """Return a function as :meth:`_predict` for one structure after the other, as in dynamics.
 
-        A family that keeps its neighbour list from step to step gives its own.
+        A family that keeps its neighbour list from step to step gives its own, which heeds ``stepping``. This
+        one keeps nothing.
         """
-        return lambda atoms: self._predict([atoms])[0]
+
+        def step(atoms: Atoms) -> Prediction:
+            stepping.n_builds += 1
+            return self._predict([atoms])[0]
+
+        return step
 
     def _edge_stepper(self) -> Callable[[Atoms], EdgeGradients] | None:
         """Return a function as :meth:`_stepper` that gives the gradient by edges too, with ``energies``.
@@ -347,10 +354,11 @@ class Potential(ABC):
         zeros[[atomic_numbers[symbol] for symbol in self.elements_]] = self.zero_
         return zeros
 
-    def calculator(self) -> Calculator:
+    def calculator(self) -> "PotentialCalculator":
         """Return an ASE calculator that gives energy, forces and stress: what of these is predicted."""
         self._refuse_unfitted()
-        step, zeros = self._stepper(), self._zeros()
+        stepping = Stepping()
+        step, zeros = self._stepper(stepping), self._zeros()
 
         def predict(atoms: Atoms) -> Prediction:
             of_atoms = zeros[atoms.numbers]
@@ -358,7 +366,7 @@ class Potential(ABC):
                 self._refuse_foreign_elements(atoms)
             return _with_zeros(step(atoms), of_atoms)
 
-        return PotentialCalculator(predict, self.predicts)
+        return PotentialCalculator(predict, self.predicts, stepping)
 
     def save(self, folder: Path | str) -> None:
         """Write the potential into a folder that :func:`mlip_bench.potentials.load` reads."""
@@ -481,9 +489,16 @@ class PotentialCalculator(Calculator):
     For what is not among ``predicts`` ASE raises ``PropertyNotImplementedError``.
     """
 
-    def __init__(self, predict: Callable[[Atoms], Prediction], predicts: frozenset[str] = Potential.predicts):
+    def __init__(
+        self,
+        predict: Callable[[Atoms], Prediction],
+        predicts: frozenset[str] = Potential.predicts,
+        stepping: Stepping | None = None,
+    ):
         super().__init__()
         self._predict = predict
+        self.stepping = stepping or Stepping()
+        """How the function predicts one structure after the other, where it heeds that."""
         self.implemented_properties = [
             name
             for name in ("energy", "free_energy", "forces", "stress")

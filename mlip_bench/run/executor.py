@@ -1,7 +1,8 @@
 """Doing tasks, each once: ``submit(task) -> future``, in children of this process or on a cluster.
 
 A task that the store has is not done again. Where tasks work is said by a kind of executor: here on shares of
-the cores of this machine, side by side; what is timed works alone, on one core, when nothing else is left.
+the cores of this machine, side by side; what is timed works alone, on one core or as many as it is timed on,
+when nothing else is left.
 """
 
 import contextlib
@@ -289,7 +290,7 @@ class LocalExecutor(Executor):
         cores = available_cores()
         self._jobs = max(1, min(jobs, len(cores)))
         self._free = [cores[index :: self._jobs] for index in reversed(range(self._jobs))]
-        self._last_core = cores[-1:]  # a timing stays away from core 0 and its interrupts
+        self._cores = cores
         super().__init__(store, timeout_s, watcher, fresh, self._jobs)
 
     @property
@@ -298,12 +299,13 @@ class LocalExecutor(Executor):
         return self._jobs
 
     def _take_place(self, task: Task) -> _Cores | None:
-        """Return a share of the cores; what is timed takes all shares, and works on one core."""
+        """Return a share of the cores; what is timed takes all shares, and works on its number of cores."""
         if not self._free or (task.alone and len(self._free) < self._jobs):
             return None
         if task.alone:
             shares, self._free = self._free, []
-            return _Cores(self._last_core, shares)
+            # A timing stays away from core 0 and its interrupts, if it can.
+            return _Cores(self._cores[-task.cores :], shares)
         share = self._free.pop()
         return _Cores(share, [share])
 

@@ -123,6 +123,7 @@ def describe(
         "seed": plan.seed,
         "device": plan.device,
         "measures": list(plan.measures),
+        "cores": list(plan.cores),
         "options": {measure: options for measure, options in plan.options.items() if options},
         "limited": {measure: list(names) for measure, names in plan.limited.items()},
         "notes": list(notes),

@@ -108,6 +108,7 @@ def subject(task: Measurement, work: Work) -> Subject:
         task.options,
         unfitted=_unfitted(task.fit, store) if fitted else None,
         seed=task.fit.seed,
+        cores=task.cores,
     )
 
 

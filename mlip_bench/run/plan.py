@@ -196,6 +196,8 @@ class Plan:
     """What the user chose of measures, by their names; the preset decides the rest."""
     timed_on: tuple[str, str] | None = None
     """Processor and device of timings, where they are not made on this machine."""
+    cores: tuple[int, ...] = (1,)
+    """The numbers of cores that measures of the cost are made on, each in rows of its own."""
     split: str = RANDOM
     """How shares of the training data are drawn."""
     limited: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -243,8 +245,9 @@ class Plan:
         return [
             fit,
             *(
-                Measurement(fit, measure, self.preset, options[measure], self.timed_on)
+                Measurement(fit, measure, self.preset, options[measure], self.timed_on, cores)
                 for measure in self.measures
+                for cores in (self.cores if MEASURES[measure].on_cores else (1,))
                 if potential.name in self.limited.get(measure, (potential.name,))
             ),
         ]
@@ -330,6 +333,11 @@ class Task:
     def alone(self) -> bool:
         """Whether nothing else may work on the machine meanwhile."""
         return False
+
+    @property
+    def cores(self) -> int:
+        """On how many cores it works, where it is alone."""
+        return 1
 
     @property
     def resumable(self) -> bool:
@@ -543,11 +551,23 @@ class Measurement(PotentialTask):
     options: Options = field(default_factory=dict)
     timed_on: tuple[str, str] | None = None
     """Processor and device, where a timing is not made on this machine."""
+    n_cores: int = 1
+    """On which it is timed."""
 
     @property
     def kind(self) -> str:
         """The measure."""
         return self.measure
+
+    @property
+    def label(self) -> str:
+        """What the user reads: ``cost snap on 2 cores``."""
+        return super().label + (f" on {self.n_cores} cores" if self.n_cores > 1 else "")
+
+    @property
+    def cores(self) -> int:
+        """As many as it is timed on."""
+        return self.n_cores
 
     @property
     def fit(self) -> Fit:
@@ -601,7 +621,7 @@ class Measurement(PotentialTask):
             decides |= {"train": data.train, "test": data.test}
         if self.alone:
             processor, device = self.timed_on or (cpu_name(), device_name(self.of.device))
-            decides |= {"processor": processor, "device": device, "threads": 1}
+            decides |= {"processor": processor, "device": device, "threads": self.n_cores}
             decides |= {"named": data.named is not None}
         if measure.by_preset:
             decides |= {"preset": self.preset}

@@ -1,7 +1,8 @@
 """Which worker does a task: slots of workers, cores of their machines, and what each offers.
 
-A task gets a slot of a worker that has one free, and as many cores as a slot has on that machine. A timing
-has its machine alone; where other workers are free, nothing else goes to those that time.
+A task gets a slot of a worker that has one free, and as many cores as a slot has on that machine, a timing as
+many as it is timed on. A timing has its machine alone; where other workers are free, nothing else goes to
+those that time.
 """
 
 import threading
@@ -121,6 +122,9 @@ class Slots:
             if (not task.alone or (timed_on is not None and worker.times(device) == timed_on))
             and (not task.on_gpu or GPU in worker.resources)
         ]
+        if able and all(len(worker.described.cores) < task.cores for worker in able):
+            return Slot(None, [], task, ChildFailed(f"no worker that times has {task.cores} cores"))
+        able = [worker for worker in able if len(worker.described.cores) >= task.cores]
         for name in resources(task):
             self._offered[name] = time.monotonic() if able else self._offered[name]
             if time.monotonic() - self._offered[name] > PATIENCE_SECONDS:
@@ -141,10 +145,10 @@ class Slots:
         return min(worker.n_slots - len(own), n_gpu) if task.on_gpu else worker.n_slots - len(own)
 
     def _cores(self, worker: Worker, task: Task, workers: Sequence[Worker]) -> list[int]:
-        """Return the cores for a task: those that others on the machine use least; one for a timing."""
+        """Return the cores for a task: those that others on the machine use least; its own for a timing."""
         cores = worker.described.cores
         if task.alone:
-            return cores[-1:]
+            return cores[-task.cores :]
         same = [one for one in workers if one.machine == worker.machine]
         n_slots = sum(one.n_slots for one in same if set(one.described.cores) & set(cores))
         used = Counter(core for slot in self.taken if slot.worker in same for core in slot.cores)

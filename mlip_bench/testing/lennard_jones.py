@@ -20,10 +20,8 @@ from ase import Atoms
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.edges import Edges
 from mlip_bench.potentials.heat_flux import EdgeGradients
+from mlip_bench.potentials.stepping import Stepping
 from mlip_bench.testing.graphs import Graph
-
-# Neighbour skin (Å) in molecular dynamics.
-SKIN = 0.5
 
 
 class LennardJones(Potential):
@@ -72,17 +70,17 @@ class LennardJones(Potential):
         return torch.zeros(len(graph.numbers), dtype=pairs.dtype).index_add(0, graph.centres, pairs / 2)
 
     def _edge_stepper(self) -> Callable[[Atoms], EdgeGradients]:
-        return self._evaluator(SKIN)
+        return self._evaluator(Stepping())
 
-    def _stepper(self) -> Callable[[Atoms], Prediction]:
-        step = self._evaluator(SKIN)
+    def _stepper(self, stepping: Stepping) -> Callable[[Atoms], Prediction]:
+        step = self._evaluator(stepping)
         return lambda atoms: step(atoms).prediction
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
         evaluate = self._evaluator(skin=0.0)
         return [evaluate(atoms).prediction for atoms in structures]
 
-    def _evaluator(self, skin: float) -> Callable[[Atoms], EdgeGradients]:
+    def _evaluator(self, skin: float | Stepping) -> Callable[[Atoms], EdgeGradients]:
         edges = Edges(self.elements_, self.hypers.cutoff, skin)
 
         def evaluate(atoms: Atoms) -> EdgeGradients:

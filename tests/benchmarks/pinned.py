@@ -6,7 +6,7 @@ import numpy as np
 
 from mlip_bench.data import records
 from mlip_bench.hardware import available_cores
-from mlip_bench.measure.cost import timed_blocks
+from mlip_bench.measure.cost.timing import timed_blocks
 from mlip_bench.potentials import family, load
 from mlip_bench.potentials.base import silent
 from mlip_bench.potentials.presets import hypers

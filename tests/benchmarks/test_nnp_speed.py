@@ -10,8 +10,9 @@ from threadpoolctl import threadpool_limits
 from mlip_bench.data import records
 from mlip_bench.hardware import available_cores
 from mlip_bench.potentials.nnp import NNP, samples
-from mlip_bench.potentials.nnp.model import SKIN, Evaluator
+from mlip_bench.potentials.nnp.model import Evaluator
 from mlip_bench.potentials.presets import hypers
+from mlip_bench.potentials.stepping import Stepping
 from mlip_bench.potentials.symmetry_functions.descriptors import descriptors, scaling
 from mlip_bench.potentials.symmetry_functions.geometry import tables
 
@@ -33,7 +34,7 @@ def crystal(times):
 @pytest.mark.parametrize("times", [3, 10])
 def test_kernel(benchmark, fitted, times):
     atoms = crystal(times)
-    evaluate = Evaluator(fitted, SKIN)
+    evaluate = Evaluator(fitted, Stepping())
     evaluate(atoms)  # compile and build the list
     benchmark.extra_info["n_atoms"] = len(atoms)
     benchmark(evaluate, atoms)

@@ -8,7 +8,7 @@ import pinned
 import pytest
 
 from mlip_bench import compare
-from mlip_bench.measure.cost import half_interquartile, ratios
+from mlip_bench.measure.cost.timing import half_interquartile
 
 pytestmark = pytest.mark.benchmark
 
@@ -27,7 +27,7 @@ def before(folder):
 
 
 def timing(folder, slowdown=0.0):
-    values = ratios(*pinned.blocks(folder, N_ATOMS, slowdown))
+    values = pinned.blocks(folder, N_ATOMS, slowdown).ratios
     return compare.Timing(float(np.median(values)), half_interquartile(values), len(values), "this one")
 
 

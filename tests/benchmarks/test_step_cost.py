@@ -8,7 +8,7 @@ import numpy as np
 import pinned
 import pytest
 
-from mlip_bench.measure.cost import half_interquartile, ratios
+from mlip_bench.measure.cost.timing import half_interquartile
 from mlip_bench.potentials import family, family_names
 
 pytestmark = pytest.mark.benchmark
@@ -31,16 +31,14 @@ def potential(request, tmp_path_factory):
 def test_step(benchmark, potential, n_atoms):
     """Blocks of the potential and of the ruler in turn; the ratio is in the extra information."""
     name, native, folder = potential
-    blocks, n_atoms, n_ruler_atoms = benchmark.pedantic(
-        pinned.blocks, args=(folder, n_atoms), kwargs={"native": native}, rounds=1
-    )
-    values = ratios(blocks, n_atoms, n_ruler_atoms)
+    blocks = benchmark.pedantic(pinned.blocks, args=(folder, n_atoms), kwargs={"native": native}, rounds=1)
+    values = blocks.ratios
     benchmark.extra_info.update(
         potential=name if native else f"{name}, mlip-bench",
         preset=pinned.PRESET,
-        n_atoms=n_atoms,
+        n_atoms=blocks.own.n_atoms,
         cost_ratio=float(np.median(values)),
         cost_ratio_spread=half_interquartile(values),
         n_blocks=len(values),
-        ruler_s_per_step=float(np.median(blocks[:, 1])),
+        ruler_s_per_step=float(np.median(blocks.ruler.per_step)),
     )

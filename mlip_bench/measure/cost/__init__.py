@@ -1,10 +1,13 @@
 """Cost of one molecular dynamics step, against the ruler.
 
-A step is NPT at 300 K and 1 fs with forces and stress, in LAMMPS, on one pinned core. Machines differ and
-are noisy, so beside every timing the ruler is timed in the same process: the published linear SNAP of Mo
+A step is NPT at 300 K and 1 fs with forces and stress, in LAMMPS, on one pinned core, or on as many as are
+asked for: kernels have a thread on each, LAMMPS's pair styles a rank of MPI. Machines differ and are noisy,
+so beside every timing the ruler is timed in the same process, on one core: the published linear SNAP of Mo
 (``Mo_Zuo_JPCA2020``, 2Jmax = 6) on as many atoms of bcc Mo. Blocks of steps of the two alternate, and the
-ratio is taken pair by pair. Native pair styles leave the energy out, which LAMMPS computes at the end of each
-block but a long simulation does not: with it, short blocks made the ruler up to a tenth dearer than it is.
+ratio is taken pair by pair; blocks that scatter are timed once more. Rebuilding neighbour lists is charged to
+all alike, each with the skin that makes it cheapest: see :mod:`mlip_bench.measure.cost.timing`. Native pair
+styles leave the energy out, which LAMMPS computes at the end of each block but a long simulation does not:
+with it, short blocks made the ruler up to a tenth dearer than it is.
 A family that LAMMPS has a pair style of is timed both ways, in it and by the code here; the ruler is always
 LAMMPS's. A potential whose dynamics explode meanwhile is timed nevertheless, on rattled copies and with steps
 so short that its atoms stay where they are, and a note says so. Data without a crystal is timed on a box of
@@ -13,46 +16,44 @@ stress is timed at constant volume, and a note says so.
 """
 
 import dataclasses
-import time
 
 import numpy as np
 from ase import Atoms
-from ase.build import bulk
 
-from mlip_bench.lammps.loading import potentials_folder
-from mlip_bench.md import boxes
-from mlip_bench.md.driver import STILL_FS, TIMESTEP_FS, DynamicsFailed, Simulation, implementations
+from mlip_bench.md.driver import STILL_FS, DynamicsFailed, implementations
 from mlip_bench.measure.base import Measure, Metric, Subject, Value, beside
 from mlip_bench.measure.cost import ranking
-from mlip_bench.measure.gpu import refuse_busy_gpu
+from mlip_bench.measure.cost.timing import LEAST_BLOCKS, LIMIT, Blocks, half_interquartile, timed_blocks
 from mlip_bench.potentials.base import Potential, Progress, silent
-from mlip_bench.potentials.snap import SNAP
 from mlip_bench.results import KERNELS, LAMMPS
 
 N_ATOMS = 2000
 
-# A block lasts about this long (s): far above the clock's resolution, short enough that what else the machine
-# does falls on a block and on the ruler's beside it. A step that takes longer makes a block of its own.
-BLOCK_SECONDS = 0.15
-
-# Blocks are timed for about this long (s), but within these numbers.
-SECONDS = 12.0
-LEAST_BLOCKS, MOST_BLOCKS = 7, 41
-
-RULER = "Mo_Zuo_JPCA2020.snapcoeff"
-RULER_LATTICE_CONSTANT = 3.1676  # Å, PBE, Materials Project
+# How the note begins of a ratio whose blocks scatter.
+NOISY = "noisy"
 
 # How a potential is timed that has no stress.
 TIMED_NVT = "no stress is predicted, so its steps are NVT, the ruler's NPT"
 
 # How a potential is timed whose dynamics explode.
-TIMED_STILL = f"timed on rattled copies with steps of {STILL_FS:g} fs, in which nothing moves"
+TIMED_STILL = (
+    f"timed on rattled copies with steps of {STILL_FS:g} fs, in which nothing moves and no list is rebuilt"
+)
 
 METRICS = {
-    "s_per_step": Metric("s", "wall time of an MD step on one core, median of blocks"),
+    "s_per_step": Metric("s", "wall time of an MD step, rebuilding of neighbour lists included"),
     "us_per_atom_step": Metric("µs", "wall time of an MD step per atom"),
-    "cost_ratio": Metric("ruler", "time per atom and step over that of the published SNAP of Mo"),
+    "cost_ratio": Metric("ruler", "time per atom and step over that of the published SNAP of Mo on one core"),
+    "s_per_step_without_rebuild": Metric("s", "wall time of an MD step in which no list is rebuilt"),
+    "s_per_rebuild": Metric("s", "by how much longer a step takes in which the neighbour list is rebuilt"),
+    "steps_between_rebuilds": Metric(
+        "1", "steps between two rebuilds at equilibrium; where none was seen, all steps that were", None
+    ),
+    "rebuilds": Metric("1", "rebuilds that were seen", None),
+    "skin": Metric("Å", "neighbour skin, of those that were tried the cheapest", None),
     "ruler_s_per_step": Metric("s", "the ruler's own time per step, beside this measurement", None),
+    "ruler_steps_between_rebuilds": Metric("1", "the ruler's steps between two rebuilds", None),
+    "ruler_skin": Metric("Å", "the ruler's skin, of those that were tried the cheapest", None),
     "n_blocks": Metric("1", "blocks that were timed", None),
 }
 
@@ -62,7 +63,9 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     potential, sample = subject.potential, subject.sample("cost")
     values: list[Value] = []
     for implementation in implementations(potential):
-        values += timed(potential, sample, N_ATOMS, progress, implementation=implementation)
+        values += timed(
+            potential, sample, N_ATOMS, progress, implementation=implementation, cores=subject.cores
+        )
     return subject.of_sample(values)
 
 
@@ -73,108 +76,67 @@ def timed(
     progress: Progress = silent,
     least: int = LEAST_BLOCKS,
     implementation: str = KERNELS,
+    skin: float | None = None,
+    cores: int = 1,
 ) -> list[Value]:
-    """Return the cost of a step; where the dynamics do not hold, that of a step that moves nothing.
+    """Return the cost of a step with a skin (Å) or the cheapest; where dynamics do not hold, of a still one.
 
     Raises :class:`DynamicsFailed` where not even the first step gives finite forces.
     """
+    given = potential, sample, n_atoms, progress, least
     native = implementation == LAMMPS
     note = None if potential.predicts_stress else TIMED_NVT
     try:
-        blocks = timed_blocks(potential, sample, n_atoms, progress, least, native=native)
+        blocks = timed_blocks(*given, native=native, skin=skin, cores=cores)
     except DynamicsFailed as failure:
-        atoms = boxes.rattled(boxes.repeated_to(sample, n_atoms))
-        blocks = timed_blocks(potential, atoms, n_atoms, progress, least, STILL_FS, native)
+        blocks = timed_blocks(*given, timestep=STILL_FS, native=native, cores=cores)
         note = "; ".join(filter(None, (note, str(failure), TIMED_STILL)))
-    return [
-        dataclasses.replace(value, implementation=implementation) for value in values_of(*blocks, note=note)
-    ]
+    return [dataclasses.replace(value, implementation=implementation) for value in values_of(blocks, note)]
 
 
-def timed_blocks(
-    potential: Potential,
-    sample: Atoms,
-    n_atoms: int,
-    progress: Progress = silent,
-    least: int = LEAST_BLOCKS,
-    timestep: float = TIMESTEP_FS,
-    native: bool = True,
-) -> tuple[np.ndarray, int, int]:
-    """Return times per step (n_blocks, 2) of potential and ruler, and the atoms that each had.
-
-    Raises :class:`UserError` where the GPU that is to be timed is busy.
-    """
-    if potential.device == "cuda":
-        refuse_busy_gpu()
-    atoms = boxes.repeated_to(sample, n_atoms)
-    ruler_atoms = bcc_molybdenum(len(atoms))
-    with (
-        Simulation(SNAP.from_native(potentials_folder() / RULER), ruler_atoms) as ruler,
-        Simulation(potential, atoms, timestep=timestep, native=native) as simulation,
-    ):
-        for one in (ruler, simulation):
-            one.leave_out_energy()
-        ruler_steps, steps = steps_per_block(ruler), steps_per_block(simulation)
-        blocks: list[list[float]] = []
-        start = time.perf_counter()
-        while len(blocks) < least or (len(blocks) < MOST_BLOCKS and time.perf_counter() - start < SECONDS):
-            blocks.append([time_per_step(simulation, steps), time_per_step(ruler, ruler_steps)])
-            progress(len(blocks) / MOST_BLOCKS, f"timing {len(atoms)} atoms")
-    return np.array(blocks), len(atoms), len(ruler_atoms)
-
-
-def ratios(blocks: np.ndarray, n_atoms: int, n_ruler_atoms: int) -> np.ndarray:
-    """Return time per atom of the potential over that of the ruler, block by block."""
-    per_step, ruler = blocks.T
-    return (per_step / n_atoms) / (ruler / n_ruler_atoms)
-
-
-def values_of(blocks: np.ndarray, n_atoms: int, n_ruler_atoms: int, note: str | None = None) -> list[Value]:
-    """Turn times per step (n_blocks, 2) of potential and ruler into values with their spread."""
-    per_step, ruler = blocks.T
+def values_of(blocks: Blocks, note: str | None = None) -> list[Value]:
+    """Turn blocks into values with their spread, and a note on those that scatter."""
+    own, ruler = blocks.own, blocks.ruler
+    noisy = noise(blocks)
     series = {
-        "s_per_step": per_step,
-        "us_per_atom_step": 1e6 * per_step / n_atoms,
-        "cost_ratio": ratios(blocks, n_atoms, n_ruler_atoms),
-        "ruler_s_per_step": ruler,
+        "s_per_step": own.per_step,
+        "us_per_atom_step": 1e6 * own.per_step / own.n_atoms,
+        "cost_ratio": blocks.ratios,
+        "s_per_step_without_rebuild": own.without_rebuild,
+        "ruler_s_per_step": ruler.per_step,
     }
-    return [
-        Value(metric, float(np.median(values)), n_atoms=n_atoms, spread=half_interquartile(values), note=note)
-        for metric, values in series.items()
-    ] + [Value("n_blocks", float(len(blocks)), n_atoms=n_atoms, note=note)]
+    values = [
+        Value(metric, float(np.median(times)), spread=half_interquartile(times))
+        for metric, times in series.items()
+    ]
+    single = {"skin": own.start.skin, "ruler_skin": ruler.start.skin, "n_blocks": len(blocks.ratios)}
+    single |= {"ruler_steps_between_rebuilds": ruler.between_rebuilds}
+    if own.start.moves:
+        single |= {"steps_between_rebuilds": own.between_rebuilds, "rebuilds": own.n_rebuilds}
+    if not np.isnan(own.s_per_rebuild):
+        single |= {"s_per_rebuild": own.s_per_rebuild}
+    values += [Value(metric, float(number)) for metric, number in single.items()]
+    notes = {value.metric: note for value in values} | {
+        "cost_ratio": "; ".join(filter(None, (note, noisy))) or None
+    }
+    return [dataclasses.replace(one, n_atoms=own.n_atoms, note=notes[one.metric]) for one in values]
 
 
-def half_interquartile(values: np.ndarray) -> float:
-    """Return half the interquartile range, the spread of repeated timings."""
-    low, high = np.percentile(values, [25, 75])
-    return float(high - low) / 2
-
-
-def steps_per_block(simulation: Simulation) -> int:
-    """Warm up, and return how many steps fill a block."""
-    simulation.run(1)
-    return max(1, round(BLOCK_SECONDS / time_per_step(simulation, 1)))
-
-
-def time_per_step(simulation: Simulation, n_steps: int) -> float:
-    """Return the time (s) of a step, the mean of ``n_steps``."""
-    start = time.perf_counter()
-    simulation.run(n_steps)
-    return (time.perf_counter() - start) / n_steps
-
-
-def bcc_molybdenum(n_atoms: int) -> Atoms:
-    """Return at least ``n_atoms`` atoms of bcc Mo, the structure that the ruler runs on."""
-    return boxes.repeated_to(bulk("Mo", "bcc", a=RULER_LATTICE_CONSTANT, cubic=True), n_atoms)
+def noise(blocks: Blocks) -> str | None:
+    """Say that the ratios of blocks scatter, where they do; how far, their spread tells."""
+    if not blocks.is_noisy:
+        return None
+    return f"{NOISY}: ratios of blocks scatter by more than ± {100 * LIMIT:.0f} %, also when timed once more"
 
 
 MEASURE = Measure(
     "cost",
     METRICS,
     run,
-    revision=2,
+    revision=3,
     packages=("ase", "lammps", "numpy"),
     alone=True,
+    on_cores=True,
     sections=beside(__name__),
     ranked=True,
     costs=(ranking.RATIO,),

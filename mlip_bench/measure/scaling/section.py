@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from mlip_bench.measure.cost import on_cores
 from mlip_bench.measure.scaling import MEASURE
 from mlip_bench.section.drawing import Sketch, new_sketch, plain_numbers
 from mlip_bench.section.evidence import Evidence
@@ -26,6 +27,9 @@ def sections(evidence: Evidence) -> list[Section]:
     if rows.empty:
         return []
     parts: list[Part] = [table(evidence)]
+    speed_up = on_cores.table(rows)
+    if speed_up is not None:
+        parts.append(speed_up)
     if not steps(rows).empty:
         caption = "Time per MD step over supercell sizes."
         parts.insert(0, Plot("scaling", caption, lambda: _draw(evidence)))
@@ -35,15 +39,16 @@ def sections(evidence: Evidence) -> list[Section]:
 def _rows(evidence: Evidence) -> pd.DataFrame:
     """Return the rows of the measure in the order of the ranking, with whose they are in ``timed``.
 
-    That is the potential, and where LAMMPS's pair style and our kernels were timed, which of the two.
+    That is the potential, and where LAMMPS's pair style and our kernels were timed, which of the two; and
+    the cores where there was more than one.
     """
     order = {name: place for place, name in enumerate(evidence.ranking.index)}
     rows = evidence.of(MEASURE.name)
     rows = rows.sort_values("potential", key=lambda names: names.map(order), kind="stable")
     twice = rows.groupby("potential")["implementation"].transform("nunique") > 1
-    return rows.assign(
-        timed=rows["potential"].where(~twice, rows["potential"] + ", " + rows["implementation"].fillna(""))
-    )
+    timed = rows["potential"].where(~twice, rows["potential"] + ", " + rows["implementation"].fillna(""))
+    on = ", " + rows["threads"].astype(str) + " cores"
+    return rows.assign(timed=timed.where(rows["threads"] < 2, timed + on))
 
 
 def published_ratio(family: str, n_atoms: int) -> float | None:
@@ -120,7 +125,7 @@ def _draw(evidence: Evidence) -> Sketch:
         for n_atoms, value in seconds.items():
             tip = f"{name}: {value:.3g} s per step, {n_atoms:.0f} atoms"
             sketch.point(axes, n_atoms, value, tip, markersize=7, zorder=2, **look)
-    axes.set(xscale="log", yscale="log", xlabel="atoms", ylabel="time per MD step (s, one core)")
+    axes.set(xscale="log", yscale="log", xlabel="atoms", ylabel="time per MD step (s)")
     sizes = times.columns.to_numpy(dtype=float)
     axes.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
     whole = times.to_numpy()

@@ -6,19 +6,29 @@ What is left are two products of matrices (atoms, components) x (components, spa
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
+from threadpoolctl import ThreadpoolController
 
+from mlip_bench.potentials.atom_ranges import over_atoms
 from mlip_bench.potentials.base import Prediction
 from mlip_bench.potentials.edges import Edges
 from mlip_bench.potentials.gap import kernel
 from mlip_bench.potentials.gap.files import Pair, Part
 from mlip_bench.potentials.heat_flux import EdgeGradients
+from mlip_bench.potentials.stepping import Stepping
 
 # Atoms at once: their kernels with all sparse points should stay in the cache.
 BATCH = 256
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 class _Sums(NamedTuple):
@@ -36,7 +46,7 @@ class _Sums(NamedTuple):
 class Evaluator:
     """Predicts one structure after the other; keeps its neighbour list while the skin (Å) allows."""
 
-    def __init__(self, parts: Sequence[Part | Pair], skin: float):
+    def __init__(self, parts: Sequence[Part | Pair], skin: float | Stepping):
         self._parts = [part for part in parts if isinstance(part, Part)]
         self._pairs = [part for part in parts if isinstance(part, Pair)]
         reach = max([part.soap.cutoff for part in self._parts] + [pair.cutoff for pair in self._pairs])
@@ -57,25 +67,40 @@ class Evaluator:
 
     def _predict(self, atoms: Atoms, vectors: np.ndarray, gradients: np.ndarray) -> Prediction:
         """Predict; ``gradients`` (n_edges, 3) take the derivatives by the vectors, if it is not empty."""
-        sums = _Sums(np.zeros(len(atoms)), np.zeros((len(atoms), 3)), np.zeros((3, 3)), gradients)
+        threads = self._edges.stepping.threads
+
+        def of_range(begin: int, end: int) -> tuple[np.ndarray, ...]:
+            sums = _Sums(np.zeros(len(atoms)), np.zeros((len(atoms), 3)), np.zeros((3, 3)), gradients)
+            self._add_range(begin, end, atoms.numbers, vectors, sums)
+            return sums.energies, sums.forces, sums.virial
+
+        # The threads share out atoms; those of BLAS would get in their way.
+        with _blas().limit(limits=1) if threads > 1 else nullcontext():
+            energies, forces, virial = over_atoms(len(atoms), threads, of_range)
+        return Prediction.of_atoms(atoms, energies, forces, virial)
+
+    def _add_range(self, begin: int, end: int, numbers: np.ndarray, vectors: np.ndarray, sums: _Sums) -> None:
+        """Add what comes from a range of atoms."""
         for pair in self._pairs:
-            self._add_pairs(pair, atoms.numbers, vectors, sums)
+            self._add_pairs(pair, begin, end, numbers, vectors, sums)
         for part in self._parts:
             kinds = np.full(119, -1)
             kinds[list(part.soap.species)] = np.arange(len(part.soap.species))
-            ends = kinds[atoms.numbers[self._edges.neighbours]]
-            centres = np.flatnonzero(atoms.numbers == part.soap.centre)
+            ends = kinds[numbers[self._edges.neighbours]]
+            centres = begin + np.flatnonzero(numbers[begin:end] == part.soap.centre)
             for start in range(0, len(centres), BATCH):
                 self._add(part, centres[start : start + BATCH], ends, vectors, sums)
-        return Prediction.of_atoms(atoms, sums.energies, sums.forces, sums.virial)
 
-    def _add_pairs(self, pair: Pair, numbers: np.ndarray, vectors: np.ndarray, sums: _Sums) -> None:
-        """Add the pairs of two elements."""
+    def _add_pairs(
+        self, pair: Pair, begin: int, end: int, numbers: np.ndarray, vectors: np.ndarray, sums: _Sums
+    ) -> None:
+        """Add the pairs of two elements, of a range of atoms."""
         edges = self._edges
-        i, j = edges.centres, edges.neighbours
+        mine = slice(edges.first[begin], edges.first[end])
+        i, j = edges.centres[mine], edges.neighbours[mine]
         counts = pair.counts(numbers[i], numbers[j])
         term = kernel.PairSum(pair.cutoff, pair.width, pair.theta, pair.points, pair.weights)
-        kernel.add_pairs(i, j, counts, vectors, term, *sums)
+        kernel.add_pairs(i, j, counts, vectors[mine], term, *sums[:3], sums.gradients[mine])
 
     def _add(
         self, part: Part, centres: np.ndarray, kinds: np.ndarray, vectors: np.ndarray, sums: _Sums

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from mlip_bench.potentials.lanes import load, store, total, zeros
+
 # Everything that lets loops be vectorised, but no assumption that would hide a NaN.
 FAST = {"nsz", "arcp", "contract", "reassoc"}
 
@@ -209,15 +211,48 @@ def densities(
         begin, end = first[centres[place]], first[centres[place] + 1]
         see(vectors[begin:end], kinds[begin:end], shape, around)
         for s in range(n_species):
-            for n in range(n_max):
+            for n in range(0, n_max, 4):
                 for degree in range(n_degrees):
-                    f = degree * n_max + n
+                    f, several = degree * n_max + n, n + 4 <= n_max
                     for lm in range(degree * degree, (degree + 1) * (degree + 1)):
-                        total = 0.0
-                        for e in range(limits[s], limits[s + 1]):
-                            total += radial[f, e] * y[lm, e]
-                        out[place, s * n_max + n, lm] = total
+                        if several:
+                            four = products_of_four(f, lm, limits[s], limits[s + 1], radial, y)
+                            for k in range(4):
+                                out[place, s * n_max + n + k, lm] = four[k]
+                        else:
+                            for k in range(n_max - n):
+                                total_of = 0.0
+                                for e in range(limits[s], limits[s + 1]):
+                                    total_of += radial[f + k, e] * y[lm, e]
+                                out[place, s * n_max + n + k, lm] = total_of
         out[place, :, 0] += central
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+def products_of_four(
+    f: int, lm: int, begin: int, end: int, radial: np.ndarray, y: np.ndarray
+) -> tuple[float, float, float, float]:
+    """Return the sums over edges of Y_lm with four radial functions, eight edges side by side."""
+    row = radial.shape[1]
+    flat, of_y = radial.reshape(-1), y.reshape(-1)
+    one, at = f * row, lm * row
+    last = begin + (end - begin) // 8 * 8
+    a = zeros(load(of_y, at, 8))
+    b, c, d = a, a, a
+    for e in range(begin, last, 8):
+        value = load(of_y, at + e, 8)
+        a = a + value * load(flat, one + e, 8)
+        b = b + value * load(flat, one + row + e, 8)
+        c = c + value * load(flat, one + 2 * row + e, 8)
+        d = d + value * load(flat, one + 3 * row + e, 8)
+    first, second, third, fourth = total(a), total(b), total(c), total(d)
+    for e in range(last, end):
+        value_of = of_y[at + e]
+        first += value_of * flat[one + e]
+        second += value_of * flat[one + row + e]
+        third += value_of * flat[one + 2 * row + e]
+        fourth += value_of * flat[one + 3 * row + e]
+    return first, second, third, fourth
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
@@ -307,6 +342,44 @@ def pull_back_harmonic(
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+def pull_back_radial(
+    f: int,
+    lm: int,
+    begin: int,
+    end: int,
+    shares: np.ndarray,
+    radial: np.ndarray,
+    d_radial: np.ndarray,
+    y: np.ndarray,
+    pull: np.ndarray,
+    by_length: np.ndarray,
+) -> None:
+    """Set ``pull`` to Σ_n shares_n h_n of edges, and add Y_lm Σ_n shares_n h_n' to ``by_length``.
+
+    The functions are those from f on; eight edges go side by side.
+    """
+    row = radial.shape[1]
+    values, slopes, of_y = radial.reshape(-1), d_radial.reshape(-1), y.reshape(-1)
+    last = begin + (end - begin) // 8 * 8
+    for e in range(begin, last, 8):
+        along = zeros(load(of_y, e, 8))
+        change = along
+        for n in range(len(shares)):
+            at = (f + n) * row + e
+            along = along + shares[n] * load(values, at, 8)
+            change = change + shares[n] * load(slopes, at, 8)
+        store(pull, e, along)
+        store(by_length, e, load(by_length, e, 8) + load(of_y, lm * row + e, 8) * change)
+    for e in range(last, end):
+        along_of, change_of = 0.0, 0.0
+        for n in range(len(shares)):
+            along_of += shares[n] * radial[f + n, e]
+            change_of += shares[n] * d_radial[f + n, e]
+        pull[e] = along_of
+        by_length[e] += y[lm, e] * change_of
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def pull_back_densities(
     by_c: np.ndarray, shape: Shape, around: Around, by_unit: np.ndarray, by_length: np.ndarray
 ) -> None:
@@ -314,7 +387,7 @@ def pull_back_densities(
     n_degrees = degrees(shape)
     n_max = shape.table.shape[2] // n_degrees
     radial, d_radial, y = around.radial, around.d_radial, around.y
-    pull = np.empty(len(by_length))
+    pull, shares = np.empty(len(by_length)), np.empty(n_max)
     by_unit[:, : around.limits[-1]] = 0.0
     by_length[: around.limits[-1]] = 0.0
     for s in range(by_c.shape[0] // n_max):
@@ -322,12 +395,9 @@ def pull_back_densities(
         for degree in range(n_degrees):
             for m in range(-degree, degree + 1):
                 lm = degree * degree + degree + m
-                pull[begin:end] = 0.0
                 for n in range(n_max):
-                    share, f = by_c[s * n_max + n, lm], degree * n_max + n
-                    for e in range(begin, end):
-                        pull[e] += share * radial[f, e]
-                        by_length[e] += share * d_radial[f, e] * y[lm, e]
+                    shares[n] = by_c[s * n_max + n, lm]
+                pull_back_radial(degree * n_max, lm, begin, end, shares, radial, d_radial, y, pull, by_length)
                 pull_back_harmonic(s, degree, m, shape.norms[lm], pull, around, by_unit)
 
 

@@ -46,9 +46,7 @@ from mlip_bench.potentials.gap.files import XML
 from mlip_bench.potentials.gap.soap import Soap
 from mlip_bench.potentials.heat_flux import EdgeGradients
 from mlip_bench.potentials.memory import refuse_too_much
-
-# Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
-SKIN = 0.5
+from mlip_bench.potentials.stepping import Stepping
 
 # Added to the sparse covariance matrix to keep it positive definite; QUIP's documentation uses 1e-8.
 SPARSE_JITTER = 1e-8
@@ -63,7 +61,15 @@ class GAP(Potential):
 
     family: ClassVar[str] = "gap"
     revision: ClassVar[int] = 2
-    packages: ClassVar[tuple[str, ...]] = ("ase", "matscipy", "numba", "numpy", "quippy-ase", "scipy")
+    packages: ClassVar[tuple[str, ...]] = (
+        "ase",
+        "llvmlite",
+        "matscipy",
+        "numba",
+        "numpy",
+        "quippy-ase",
+        "scipy",
+    )
     look: ClassVar[tuple[str, str] | None] = ("#D55E00", "s")
     native_suffix: ClassVar[str] = ".xml"
     centred: ClassVar[bool] = False
@@ -153,8 +159,16 @@ class GAP(Potential):
             return None
         return max(part.cutoff if isinstance(part, files.Pair) else part.soap.cutoff for part in self.parts_)
 
-    def _stepper(self) -> Callable[[Atoms], Prediction]:
-        return self._by_quip() if self.parts_ is None else Evaluator(self.parts_, SKIN)
+    def _stepper(self, stepping: Stepping) -> Callable[[Atoms], Prediction]:
+        if self.parts_ is not None:
+            return Evaluator(self.parts_, stepping)
+        by_quip = self._by_quip()
+
+        def step(atoms: Atoms) -> Prediction:
+            stepping.n_builds += 1
+            return by_quip(atoms)
+
+        return step
 
     def _edge_stepper(self) -> Callable[[Atoms], EdgeGradients]:
         if self.parts_ is None:
@@ -162,7 +176,7 @@ class GAP(Potential):
                 "gap: this potential has terms that only QUIP evaluates, which gives no gradient by edges, "
                 "so there is no heat flux"
             )
-        return Evaluator(self.parts_, SKIN).with_edges
+        return Evaluator(self.parts_, Stepping()).with_edges
 
     def quip(self) -> Calculator:
         """Return QUIP's own ASE calculator of this potential."""

@@ -225,6 +225,7 @@ def edge_gradient(
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def evaluate(
+    atoms: tuple[int, int],
     first: np.ndarray,
     neighbours: np.ndarray,
     species: np.ndarray,
@@ -245,6 +246,7 @@ def evaluate(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return energies per atom, forces (n_atoms, 3), virial (3, 3), and each atom's edges that are too short.
 
+    These are of a range of atoms, and zero for others.
     ``gradients`` takes the derivatives of the energy by the vectors, of those within the cutoff; it is empty
     where nobody wants them.
 
@@ -261,9 +263,9 @@ def evaluate(
     value, slope = np.empty((LANES, n_functions, most)), np.empty((LANES, n_functions, most))
     along, inside, counts = np.empty(most), np.empty((LANES, most), np.int64), np.zeros(LANES, np.int64)
     moments, adjoint = np.empty((len(linear), LANES)), np.empty((len(linear), LANES))
-    for begin in range(0, n_atoms, LANES):
+    for begin in range(atoms[0], atoms[1], LANES):
         moments[:] = 0.0
-        n_lanes = min(LANES, n_atoms - begin)
+        n_lanes = min(LANES, atoms[1] - begin)
         for lane in range(n_lanes):
             i = begin + lane
             counts[lane], n, short[i] = edges(

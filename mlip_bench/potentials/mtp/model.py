@@ -26,15 +26,14 @@ from threadpoolctl import threadpool_limits
 from mlip_bench.data import reference
 from mlip_bench.errors import UserError
 from mlip_bench.hardware import available_cores
+from mlip_bench.potentials.atom_ranges import over_atoms
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.edges import Edges
 from mlip_bench.potentials.heat_flux import EdgeGradients
 from mlip_bench.potentials.memory import DOUBLE, expected_edges, refuse_too_much
 from mlip_bench.potentials.mtp import basis, fitting, kernel, mlip
 from mlip_bench.potentials.mtp.tables import Tables
-
-# Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
-SKIN = 0.5
+from mlip_bench.potentials.stepping import Stepping
 
 # Levels that are fitted on the way to a higher one, each starting from the last: cheap, and a good start.
 STEPS = (12, 16, 20, 24, 28)
@@ -135,11 +134,11 @@ class MTP(Potential):
         """The number of radial, basis and species coefficients."""
         return self.radial_.size + self.linear_.size + self.zero_.size
 
-    def _stepper(self) -> Callable[[Atoms], Prediction]:
-        return Evaluator(self, SKIN)
+    def _stepper(self, stepping: Stepping) -> Callable[[Atoms], Prediction]:
+        return Evaluator(self, stepping)
 
     def _edge_stepper(self) -> Callable[[Atoms], EdgeGradients]:
-        return Evaluator(self, SKIN).with_edges
+        return Evaluator(self, Stepping()).with_edges
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
         evaluator = Evaluator(self, skin=0.0)
@@ -266,7 +265,7 @@ class MTP(Potential):
 class Evaluator:
     """Energy, forces and stress of one structure after the other, by the kernels."""
 
-    def __init__(self, potential: MTP, skin: float):
+    def __init__(self, potential: MTP, skin: float | Stepping):
         assert potential.tables_ is not None
         self._tables, self._radial = potential.tables_, np.ascontiguousarray(potential.radial_)
         self._linear = self._tables.by_moment(potential.linear_)
@@ -286,17 +285,23 @@ class Evaluator:
 
     def _predict(self, atoms: Atoms, vectors: np.ndarray, gradients: np.ndarray) -> Prediction:
         tables, edges = self._tables, self._edges
-        energies, forces, virial, short = kernel.evaluate(
-            edges.first,
-            edges.neighbours,
-            edges.species,
-            vectors,
-            tables.scaling,
-            tables.least,
-            tables.cutoff,
-            self._radial,
-            self._linear,
-            gradients,
-            *tables.indices,
-        )
+
+        def of_range(begin: int, end: int) -> tuple[np.ndarray, ...]:
+            found: tuple[np.ndarray, ...] = kernel.evaluate(
+                (begin, end),
+                edges.first,
+                edges.neighbours,
+                edges.species,
+                vectors,
+                tables.scaling,
+                tables.least,
+                tables.cutoff,
+                self._radial,
+                self._linear,
+                gradients,
+                *tables.indices,
+            )
+            return found
+
+        energies, forces, virial, short = over_atoms(len(atoms), edges.stepping.threads, of_range)
         return Prediction.of_atoms(atoms, energies, forces, virial, int((short > 0).sum()))

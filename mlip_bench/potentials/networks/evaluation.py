@@ -14,6 +14,7 @@ from mlip_bench.potentials.edges import Edges
 from mlip_bench.potentials.networks.graphs import Graphs, graph_of, joined
 from mlip_bench.potentials.networks.network import Network
 from mlip_bench.potentials.prediction import Prediction
+from mlip_bench.potentials.stepping import Stepping
 
 # Of mallopt, in glibc's malloc.h.
 TRIM_THRESHOLD, MMAP_MAX = -1, -4
@@ -45,7 +46,9 @@ def keep_freed_memory() -> None:
 class Evaluator:
     """A network that is ``ready``, with a neighbour list that is kept while the skin allows."""
 
-    def __init__(self, network: Network, cutoff: float, skin: float, device: str, number: torch.dtype):
+    def __init__(
+        self, network: Network, cutoff: float, skin: float | Stepping, device: str, number: torch.dtype
+    ):
         self._network, self._cutoff = network, cutoff
         self._device, self._number = device, number
         self._edges = Edges([], cutoff, skin)

@@ -18,6 +18,7 @@ from mlip_bench.errors import UserError
 from mlip_bench.hardware import available_cores
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.memory import expected_edges, refuse_too_much
+from mlip_bench.potentials.stepping import Stepping
 
 if TYPE_CHECKING:
     from mlip_bench.potentials.networks.evaluation import Evaluator
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 FILE = "network.pt"
 
-# Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
-SKIN = 0.5
 
 # Bytes of an edge in a graph (vector, atoms), for the estimate of memory.
 BYTES_PER_EDGE = 64
@@ -224,8 +223,8 @@ class NetworkPotential(Potential):
 
     # -- predicting ------------------------------------------------------------------------------------
 
-    def _stepper(self) -> Callable[[Atoms], Prediction]:
-        return self._evaluator(SKIN)
+    def _stepper(self, stepping: Stepping) -> Callable[[Atoms], Prediction]:
+        return self._evaluator(stepping)
 
     def on(self, device: str) -> Self:
         """Compute on ``cpu`` or ``cuda`` from now on."""
@@ -235,7 +234,7 @@ class NetworkPotential(Potential):
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
         return self._evaluator(skin=0.0).batches(structures)
 
-    def _evaluator(self, skin: float) -> "Evaluator":
+    def _evaluator(self, skin: float | Stepping) -> "Evaluator":
         from mlip_bench.potentials.networks.evaluation import Evaluator, ready
 
         if self._ready_network is None:

@@ -16,6 +16,7 @@ import numpy as np
 from ase import Atoms
 from scipy import linalg
 
+from mlip_bench.potentials.atom_ranges import over_atoms
 from mlip_bench.potentials.nnff import kernel
 from mlip_bench.potentials.symmetry_functions.geometry import Neighbourhood, Tables
 
@@ -61,22 +62,29 @@ class Moments:
     def __call__(self, around: Surroundings, edges: kernel.EdgeTables) -> tuple[np.ndarray, np.ndarray]:
         """Return functions (n_atoms, n_functions) and axes (n_atoms, n_axes, 3), filled up with zeros."""
         layout = self.layout
-        return kernel.functions_and_axes(
-            around.first,
-            around.neighbours,
-            around.species,
-            len(layout.elements),
-            edges,
-            around.by_pair,
-            around.begins,
-            len(layout.etas),
-            layout.shapes,
-            layout.radial,
-            layout.angular,
-            layout.blocks,
-            max(layout.n_inputs),
-            max(self.n_axes),
-        )
+
+        def of_range(begin: int, end: int) -> tuple[np.ndarray, ...]:
+            found: tuple[np.ndarray, ...] = kernel.functions_and_axes(
+                (begin, end),
+                around.first,
+                around.neighbours,
+                around.species,
+                len(layout.elements),
+                edges,
+                around.by_pair,
+                around.begins,
+                len(layout.etas),
+                layout.shapes,
+                layout.radial,
+                layout.angular,
+                layout.blocks,
+                max(layout.n_inputs),
+                max(self.n_axes),
+            )
+            return found
+
+        values, axes = over_atoms(len(around.species), around.stepping.threads, of_range)
+        return values, axes
 
 
 @dataclass(frozen=True)

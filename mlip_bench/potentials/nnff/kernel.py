@@ -204,6 +204,7 @@ def _sums(
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def functions_and_axes(
+    atoms: tuple[int, int],
     first: np.ndarray,
     neighbours: np.ndarray,
     species: np.ndarray,
@@ -221,6 +222,7 @@ def functions_and_axes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the functions (n_atoms, n_functions) and the axes that go with them (n_atoms, n_axes, 3).
 
+    These are of a range of atoms, and zero for others.
     ``edges`` is what :func:`edges_with_weights` returns; tables are those of
     :class:`mlip_bench.potentials.symmetry_functions.geometry.Tables`. A radial function has one axis, an
     angular function of two equal elements one, of two different elements two. Rows are filled up with zeros.
@@ -233,7 +235,7 @@ def functions_and_axes(
     terms, ones = np.zeros(most_edges), np.ones(most_edges)
     chosen, product = np.empty(most + 1, np.int64), np.zeros((n_etas, most))
     cosines, sides, power = np.empty(most), np.zeros((6, most)), np.zeros((len(shapes), most))
-    for i in range(len(species)):
+    for i in range(atoms[0], atoms[1]):
         mine, angles = radial[species[i]], angular[species[i]]
         m, last, last_cutoff = 0, -1, -1
         for f in range(len(mine)):
@@ -276,6 +278,7 @@ def functions_and_axes(
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def add_pushes(
+    atoms: tuple[int, int],
     first: np.ndarray,
     neighbours: np.ndarray,
     species: np.ndarray,
@@ -286,6 +289,7 @@ def add_pushes(
 ) -> None:
     """Add to the forces of neighbours what each centre does to them: Σ_f d_f g_f(r) along the edge.
 
+    Centres are a range of atoms.
     ``coefficients`` d (n_atoms, n_radial) are those of the centres, in the order of their radial functions; a
     positive one pulls the neighbour towards the centre. ``edges`` is what :func:`edges_with_weights` returns.
     """
@@ -294,7 +298,7 @@ def add_pushes(
     most_edges = _whole_lanes(most_triples(first))
     near, which, switched = np.zeros((4, most_edges)), np.empty(most_edges, np.int64), np.zeros(most_edges)
     pulls = np.zeros(most_edges)
-    for i in range(len(species)):
+    for i in range(atoms[0], atoms[1]):
         mine = radial[species[i]]
         m, last, last_cutoff = 0, -1, -1
         for f in range(len(mine)):

@@ -27,6 +27,7 @@ from ase import Atoms
 
 from mlip_bench.data import reference
 from mlip_bench.errors import UserError
+from mlip_bench.potentials.atom_ranges import over_atoms
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.memory import DOUBLE, expected_edges, refuse_too_much
 from mlip_bench.potentials.nnff import covariant_axes, kernel
@@ -40,6 +41,7 @@ from mlip_bench.potentials.nnff.covariant_axes import (
     Ranked,
 )
 from mlip_bench.potentials.nnff.networks import Network, in_units
+from mlip_bench.potentials.stepping import Stepping
 from mlip_bench.potentials.symmetry_functions import choice
 from mlip_bench.potentials.symmetry_functions.descriptors import Scaling
 from mlip_bench.potentials.symmetry_functions.functions import Angular, Radial, Switch, SymmetryFunctions
@@ -49,8 +51,6 @@ from mlip_bench.potentials.symmetry_functions.kernel import RANGE_TOLERANCE
 if TYPE_CHECKING:
     from mlip_bench.potentials.nnff import samples, training
 
-# Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
-SKIN = 0.5
 
 # Copies of the axes of all atoms that a fit holds at a time.
 COPIES = 3
@@ -194,8 +194,12 @@ class NNFF(Potential):
         """Whether neighbours pull by their own fingerprints."""
         return self.hypers.two_sided and self.hypers.axes == MOMENTS
 
-    def _stepper(self) -> Callable[[Atoms], Prediction]:
-        return super()._stepper() if self.device == "cuda" else Evaluator(self, SKIN)
+    def _stepper(self, stepping: Stepping) -> Callable[[Atoms], Prediction]:
+        if self.device == "cuda":
+            from mlip_bench.potentials.nnff.on_torch import TorchEvaluator
+
+            return TorchEvaluator(self, "cuda", stepping)
+        return Evaluator(self, stepping)
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
         if self.device == "cuda":
@@ -376,7 +380,7 @@ def forces_only(forces: np.ndarray, n_extrapolating: int, remove_net_force: bool
 class Evaluator:
     """Forces of one structure after the other, by the kernels and small matrix products."""
 
-    def __init__(self, potential: NNFF, skin: float):
+    def __init__(self, potential: NNFF, skin: float | Stepping):
         self._axes, self._hypers = potential.axes_, potential.hypers
         self._around = covariant_axes.Surroundings(potential.elements_, self._axes.layout.cutoff, skin)
         self._ranges = list(zip(potential.ranges_.low, potential.ranges_.factors, strict=True))
@@ -400,9 +404,15 @@ class Evaluator:
             forces[mine] = self._combined(own, axes[mine][:, network.kept])
             pulls[mine, : told.shape[1]] = told
         if self._two_sided:
-            kernel.add_pushes(
-                around.first, around.neighbours, around.species, edges, layout.radial, pulls, forces
-            )
+
+            def pushes(begin: int, end: int) -> tuple[np.ndarray, ...]:
+                given = around.first, around.neighbours, around.species, edges, layout.radial, pulls
+                found = np.zeros_like(forces)
+                kernel.add_pushes((begin, end), *given, found)
+                return (found,)
+
+            (of_neighbours,) = over_atoms(len(atoms), around.stepping.threads, pushes)
+            forces += of_neighbours
         return forces_only(forces, n_outside, self._hypers.remove_net_force)
 
     def _combined(self, outputs: np.ndarray, axes: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from ase import Atoms
 from mlip_bench.potentials.base import Prediction
 from mlip_bench.potentials.nnff.covariant_axes import RANKED
 from mlip_bench.potentials.nnff.model import NNFF, forces_only
+from mlip_bench.potentials.stepping import Stepping
 from mlip_bench.potentials.symmetry_functions.geometry import Neighbourhood, Tables
 from mlip_bench.potentials.symmetry_functions.kernel import RANGE_TOLERANCE
 from mlip_bench.potentials.symmetry_functions.on_torch import cutoff_function
@@ -19,11 +20,12 @@ DOUBLE = torch.float64
 
 
 class TorchEvaluator:
-    """Forces of one structure after the other on a device of torch."""
+    """Forces of one structure after the other on a device of torch; keeps its list while the skin allows."""
 
-    def __init__(self, potential: NNFF, device: str):
+    def __init__(self, potential: NNFF, device: str, skin: float | Stepping = 0.0):
         self._potential, self._device = potential, torch.device(device)
         self._layout = potential.axes_.layout
+        self._around = Neighbourhood(self._layout.elements, self._layout.cutoff, skin)
         self._networks = [
             [
                 (self._tensor(weight), self._tensor(bias))
@@ -37,7 +39,7 @@ class TorchEvaluator:
 
     def __call__(self, atoms: Atoms) -> Prediction:
         """Predict one structure; an atom extrapolates where an input left its range in training."""
-        sums = _Sums(self._layout, atoms, self._device)
+        sums = _Sums(self._layout, self._around, atoms, self._device)
         described = [sums.of_functions(kind) for kind in range(len(self._layout.elements))]
         if self._potential.hypers.axes == RANKED:
             axes = [sums.ranked(kind, self._potential.hypers.n_ranked) for kind in range(len(described))]
@@ -74,9 +76,8 @@ class TorchEvaluator:
 class _Sums:
     """Sums over the edges and triples of one structure."""
 
-    def __init__(self, layout: Tables, atoms: Atoms, device: torch.device):
+    def __init__(self, layout: Tables, around: Neighbourhood, atoms: Atoms, device: torch.device):
         self._layout, self._device = layout, device
-        around = Neighbourhood(layout.elements, layout.cutoff)
         vectors = torch.as_tensor(around.update(atoms), device=device)
         self.n_atoms = len(atoms)
         self._centres = torch.as_tensor(around.centres, device=device)
@@ -162,7 +163,8 @@ class _Sums:
         """Return the unit vectors to the nearest neighbours (n, n_ranked, 3) of the atoms of an element."""
         axes = torch.zeros(len(self.members[kind]), n_ranked, 3, dtype=DOUBLE, device=self._device)
         for place, atom in enumerate(self.members[kind].tolist()):
-            edges = torch.nonzero(self._centres == atom).ravel()
+            inside = self._r < self._layout.cutoff
+            edges = torch.nonzero((self._centres == atom) & inside).ravel()
             near = edges[torch.argsort(self._r[edges], stable=True)][:n_ranked]
             axes[place, : len(near)] = self._units[near]
         return axes

@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from mlip_bench.data import reference
 from mlip_bench.hardware import available_cores
+from mlip_bench.potentials.atom_ranges import over_atoms
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.heat_flux import EdgeGradients
 from mlip_bench.potentials.memory import DOUBLE, refuse_too_much
@@ -31,6 +32,7 @@ from mlip_bench.potentials.nnp import fitting, n2p2
 from mlip_bench.potentials.nnp.blocks import IN_MEMORY, Stored, cut
 from mlip_bench.potentials.nnp.samples import Samples, join
 from mlip_bench.potentials.nnp.training import ACTIVATIONS, Kalman, Network
+from mlip_bench.potentials.stepping import Stepping
 from mlip_bench.potentials.symmetry_functions import choice, kernel
 from mlip_bench.potentials.symmetry_functions.descriptors import Scaling, descriptors
 from mlip_bench.potentials.symmetry_functions.functions import SymmetryFunctions
@@ -39,8 +41,6 @@ from mlip_bench.potentials.symmetry_functions.geometry import Neighbourhood, tab
 if TYPE_CHECKING:
     from mlip_bench.potentials.nnp.on_torch import BatchEvaluator
 
-# Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
-SKIN = 0.5
 
 # For the estimate of a fit's memory: neighbours of an atom, and copies of the large arrays at a time.
 EDGES_PER_ATOM = 100
@@ -160,12 +160,16 @@ class NNP(Potential):
         """The number of weights and biases of all networks."""
         return sum(network.n_weights for network in self.networks_)
 
-    def _stepper(self) -> Callable[[Atoms], Prediction]:
-        return super()._stepper() if self.device == "cuda" else Evaluator(self, SKIN)
+    def _stepper(self, stepping: Stepping) -> Callable[[Atoms], Prediction]:
+        if self.device == "cuda":
+            return self._on_torch("cuda").one_by_one(stepping)
+        return Evaluator(self, stepping)
 
     def _edge_stepper(self) -> Callable[[Atoms], EdgeGradients]:
         return (
-            self._on_torch("cuda").with_edges if self.device == "cuda" else Evaluator(self, SKIN).with_edges
+            self._on_torch("cuda").with_edges
+            if self.device == "cuda"
+            else Evaluator(self, Stepping()).with_edges
         )
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
@@ -342,7 +346,7 @@ class NNP(Potential):
 class Evaluator:
     """Energy, forces and stress of one structure after the other, by the kernels."""
 
-    def __init__(self, potential: NNP, skin: float):
+    def __init__(self, potential: NNP, skin: float | Stepping):
         self._layout = tables(potential.functions_, potential.elements_)
         self._around = Neighbourhood(potential.elements_, self._layout.cutoff, skin, self._layout.wide)
         self._offsets = tuple(potential.ranges_.low)
@@ -366,26 +370,32 @@ class Evaluator:
 
     def _predict(self, atoms: Atoms, vectors: np.ndarray, gradients: np.ndarray) -> Prediction:
         layout, around = self._layout, self._around
-        energies, forces, virial, outside = kernel.evaluate(
-            around.first,
-            around.neighbours,
-            around.species,
-            vectors,
-            around.start,
-            around.triples,
-            around.pair,
-            layout.cutoffs,
-            layout.switch,
-            layout.etas,
-            layout.shapes,
-            layout.radial,
-            layout.angular,
-            layout.blocks,
-            self._offsets,
-            self._factors,
-            self._layers,
-            gradients,
-        )
+
+        def of_range(begin: int, end: int) -> tuple[np.ndarray, ...]:
+            found: tuple[np.ndarray, ...] = kernel.evaluate(
+                (begin, end),
+                around.first,
+                around.neighbours,
+                around.species,
+                vectors,
+                around.start,
+                around.triples,
+                around.pair,
+                layout.cutoffs,
+                layout.switch,
+                layout.etas,
+                layout.shapes,
+                layout.radial,
+                layout.angular,
+                layout.blocks,
+                self._offsets,
+                self._factors,
+                self._layers,
+                gradients,
+            )
+            return found
+
+        energies, forces, virial, outside = over_atoms(len(atoms), around.stepping.threads, of_range)
         return Prediction.of_atoms(atoms, energies, forces, virial, int((outside > 0).sum()))
 
 

@@ -5,7 +5,7 @@ computed where ``device`` says. The same code runs on torch's CPU device, where 
 kernels.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from ase import Atoms
 from mlip_bench.potentials.heat_flux import EdgeGradients
 from mlip_bench.potentials.nnp.training import Network
 from mlip_bench.potentials.prediction import Prediction
+from mlip_bench.potentials.stepping import Stepping
 from mlip_bench.potentials.symmetry_functions.descriptors import Scaling
 from mlip_bench.potentials.symmetry_functions.geometry import Neighbourhood, Tables
 from mlip_bench.potentials.symmetry_functions.kernel import RANGE_TOLERANCE
@@ -41,6 +42,18 @@ class BatchEvaluator:
             found, _ = self._predict(batch, around, by_centre=False)
             predictions += found
         return predictions
+
+    def one_by_one(self, stepping: Stepping) -> Callable[[Atoms], Prediction]:
+        """Return predictions of one structure after the other, with a list that is kept while it is valid."""
+        layout = self._layout
+        neighbourhood = Neighbourhood(layout.elements, layout.cutoff, stepping, layout.wide)
+
+        def predict(atoms: Atoms) -> Prediction:
+            around = [(neighbourhood, neighbourhood.update(atoms))]
+            (prediction,), _ = self._predict([atoms], around, by_centre=False)
+            return prediction
+
+        return predict
 
     def with_edges(self, atoms: Atoms) -> EdgeGradients:
         """Predict one structure, with the derivative of its energy by each edge."""

@@ -22,7 +22,8 @@ from ase import Atoms
 from mlip_bench.errors import UserError
 from mlip_bench.potentials.base import Progress, require
 from mlip_bench.potentials.heat_flux import FluxStepper
-from mlip_bench.potentials.networks.potential import SKIN, NetworkPotential, TrainingHypers
+from mlip_bench.potentials.networks.potential import NetworkPotential, TrainingHypers
+from mlip_bench.potentials.stepping import Stepping
 
 if TYPE_CHECKING:
     from mlip_bench.potentials.networks.graphs import Graphs
@@ -217,7 +218,7 @@ class SevenNet(NetworkPotential):
         from mlip_bench.potentials.sevennet import flow
         from mlip_bench.potentials.sevennet.network import SevenNetwork, data_of
 
-        evaluator = self._evaluator(SKIN)
+        evaluator = self._evaluator(Stepping())
         network = self._ready_network
         if self.hypers.accelerator:
             # By sevenn's own convolutions: those of accelerators tell nothing of single edges.

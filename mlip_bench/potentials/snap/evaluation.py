@@ -7,6 +7,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
+from mlip_bench.potentials.atom_ranges import over_atoms
 from mlip_bench.potentials.edges import Edges
 from mlip_bench.potentials.heat_flux import EdgeGradients
 from mlip_bench.potentials.prediction import Prediction
@@ -15,6 +16,7 @@ from mlip_bench.potentials.snap.components import triples
 from mlip_bench.potentials.snap.kernel import Energy, Neighbourhood
 from mlip_bench.potentials.snap.repulsion import Repulsion, add_repulsion, repulsion
 from mlip_bench.potentials.snap.tables import Tables
+from mlip_bench.potentials.stepping import Stepping
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def isolated(twojmax: int, n_elements: int, chemical: bool, normalised: bool, in
 class Evaluator:
     """Predicts one structure after the other; keeps its neighbour list while the skin (Å) allows."""
 
-    def __init__(self, model: Model, energy: Energy, skin: float):
+    def __init__(self, model: Model, energy: Energy, skin: float | Stepping):
         self._model, self._energy = model, energy
         self._edges = Edges(model.elements, model.cutoff, skin)
 
@@ -85,12 +87,17 @@ class Evaluator:
 
     def _predict(self, atoms: Atoms, vectors: np.ndarray, gradients: np.ndarray) -> Prediction:
         model, edges = self._model, self._edges
-        energies, forces, virial = np.zeros(len(atoms)), np.zeros((len(atoms), 3)), np.zeros((3, 3))
         around = edges.first, edges.neighbours, edges.species, vectors
-        sums = energies, forces, virial, gradients
-        kernel.evaluate(*around, model.neighbourhood, self._energy, model.tables, *sums)
-        if model.repulsion is not None:
-            add_repulsion(*around, model.repulsion, *sums)
+
+        def of_range(begin: int, end: int) -> tuple[np.ndarray, ...]:
+            sums = np.zeros(len(atoms)), np.zeros((len(atoms), 3)), np.zeros((3, 3))
+            of_model = model.neighbourhood, self._energy, model.tables
+            kernel.evaluate((begin, end), *around, *of_model, *sums, gradients)
+            if model.repulsion is not None:
+                add_repulsion((begin, end), *around, model.repulsion, *sums, gradients)
+            return sums
+
+        energies, forces, virial = over_atoms(len(atoms), edges.stepping.threads, of_range)
         return Prediction.of_atoms(atoms, energies, forces, virial)
 
 
@@ -123,7 +130,7 @@ def repulsion_of(elements: Sequence[str], cutoffs: Sequence[float]) -> Callable[
         if pairs is not None:
             vectors = edges.update(atoms)
             around = edges.first, edges.neighbours, edges.species, vectors
-            add_repulsion(*around, pairs, energies, forces, virial, np.empty((0, 3)))
+            add_repulsion((0, len(atoms)), *around, pairs, energies, forces, virial, np.empty((0, 3)))
         return Prediction.of_atoms(atoms, energies, forces, virial)
 
     return predict

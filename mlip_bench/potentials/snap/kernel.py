@@ -564,6 +564,7 @@ def add_edges(
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def evaluate(
+    atoms: tuple[int, int],
     first: np.ndarray,
     neighbours: np.ndarray,
     species: np.ndarray,
@@ -576,7 +577,7 @@ def evaluate(
     virial: np.ndarray,
     gradients: np.ndarray,
 ) -> None:
-    """Add energies (n_atoms,) in eV, forces (n_atoms, 3) and the virial Σ r ⊗ F (3, 3).
+    """Add energies (n_atoms,) in eV, forces (n_atoms, 3) and the virial Σ r ⊗ F (3, 3) of a range of atoms.
 
     ``gradients`` (n_edges, 3) takes the derivatives of the energy by the vectors; it is empty where nobody
     wants them.
@@ -590,8 +591,8 @@ def evaluate(
     whole = np.empty(16 * len(wholes.source) * n_channels)
     z = np.empty(16 * products.start[-1] * n_channels**2)
     components, slopes = np.empty(8 * n_components), np.zeros(8 * n_components)
-    for begin in range(0, len(energies), 8):
-        count = min(8, len(energies) - begin)
+    for begin in range(atoms[0], atoms[1], 8):
+        count = min(8, atoms[1] - begin)
         for lane in range(count):
             i = begin + lane
             gather(i, lane, first, neighbours, species, vectors, neighbourhood, around)

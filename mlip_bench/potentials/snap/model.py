@@ -48,6 +48,7 @@ from mlip_bench.potentials.snap.evaluation import (
 )
 from mlip_bench.potentials.snap.kernel import Neighbourhood
 from mlip_bench.potentials.snap.tables import tables
+from mlip_bench.potentials.stepping import Stepping
 
 COEFFICIENTS = "potential.snapcoeff"
 PARAMETERS = "potential.snapparam"
@@ -57,8 +58,6 @@ DEFINITION = "potential.snap"
 # found them to be zero, as forces of perfect lattices are: it does not choose the ridge.
 ALL_BUT_ZERO = 1e-8
 
-# Neighbour skin (Å) in molecular dynamics: the list is rebuilt every few tens of steps at 300 K.
-SKIN = 0.5
 
 # Arrays of the size of the normal matrix, beside one per fold, while eigenvalues are found: the matrix, its
 # vectors, and LAPACK's workspace of two more.
@@ -206,13 +205,13 @@ class SNAP(Potential):
         evaluator = self._evaluator(skin=0.0)
         return [evaluator(atoms) for atoms in structures]
 
-    def _stepper(self) -> Callable[[Atoms], Prediction]:
-        return self._evaluator(SKIN)
+    def _stepper(self, stepping: Stepping) -> Callable[[Atoms], Prediction]:
+        return self._evaluator(stepping)
 
     def _edge_stepper(self) -> Callable[[Atoms], EdgeGradients]:
-        return self._evaluator(SKIN).with_edges
+        return self._evaluator(Stepping()).with_edges
 
-    def _evaluator(self, skin: float) -> Evaluator:
+    def _evaluator(self, skin: float | Stepping) -> Evaluator:
         model = self._model()
         return Evaluator(model, energy(self.coefficients_, model.zero, self.quadratic), skin)
 

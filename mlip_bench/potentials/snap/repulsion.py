@@ -59,6 +59,7 @@ def repulsion(charges: np.ndarray, inner: float, outer: float) -> Repulsion:
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def add_repulsion(
+    atoms: tuple[int, int],
     first: np.ndarray,
     neighbours: np.ndarray,
     species: np.ndarray,
@@ -71,9 +72,11 @@ def add_repulsion(
 ) -> None:
     """Add energies (n_atoms,) in eV, half of each pair at either atom, forces (n_atoms, 3), virial (3, 3).
 
+    Of a range of atoms as centres.
+
     ``gradients`` (n_edges, 3) takes the derivatives by the vectors; it is empty where nobody wants them.
     """
-    for i in range(len(first) - 1):
+    for i in range(atoms[0], atoms[1]):
         for e in range(first[i], first[i + 1]):
             square = vectors[e, 0] ** 2 + vectors[e, 1] ** 2 + vectors[e, 2] ** 2
             if square >= pairs.outer * pairs.outer:

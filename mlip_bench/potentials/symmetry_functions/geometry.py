@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlip_bench.potentials.edges import Edges
+from mlip_bench.potentials.stepping import Stepping
 from mlip_bench.potentials.symmetry_functions import kernel
 from mlip_bench.potentials.symmetry_functions.functions import Angular, Radial, SymmetryFunctions
 
@@ -104,14 +105,21 @@ class Neighbourhood(Edges):
     For ``wide`` functions any two neighbours are such a pair, and the list reaches to twice the cutoff.
     """
 
-    def __init__(self, elements: Sequence[str], cutoff: float, skin: float = 0.0, wide: bool = False):
-        super().__init__(elements, 2 * cutoff + skin if wide else cutoff, skin)
-        self._near = cutoff + skin
+    def __init__(
+        self, elements: Sequence[str], cutoff: float, skin: float | Stepping = 0.0, wide: bool = False
+    ):
+        super().__init__(elements, cutoff, skin)
+        self._wide = wide
+
+    @property
+    def reach(self) -> float:
+        """How far (Å) the list reaches, as it was built."""
+        return (2 if self._wide else 1) * super().reach
 
     def _built(self, vectors: np.ndarray) -> None:
         # Slightly less, so that rounding never asks for a closing edge that the list lacks.
         closing = self.reach * (1 - 1e-9)
-        near = self._near if self._near < self.reach else np.inf
+        near = super().reach if self._wide else np.inf
         self.start = kernel.count_triples(self.first, vectors, near, closing)
         self.triples = kernel.fill_triples(
             self.first, self.neighbours, self.shifts, vectors, near, closing, self.start

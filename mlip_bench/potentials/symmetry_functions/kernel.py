@@ -20,13 +20,13 @@ FAST = {"nsz", "arcp", "contract", "reassoc"}
 RANGE_TOLERANCE = 1e-9
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def is_near(vector: np.ndarray, near: float) -> bool:
     """Tell whether an edge is shorter than ``near``."""
     return vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2 < near * near
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def count_triples(first: np.ndarray, vectors: np.ndarray, near: float, reach: float) -> np.ndarray:
     """Return where each centre's triples start, (n_atoms + 1,): near edges that close within reach."""
     n_atoms = len(first) - 1
@@ -48,7 +48,7 @@ def count_triples(first: np.ndarray, vectors: np.ndarray, near: float, reach: fl
     return start
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def fill_triples(
     first: np.ndarray,
     neighbours: np.ndarray,
@@ -89,7 +89,7 @@ def fill_triples(
     return triples
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def cutoff_function(kind: int, alpha: float, r: float, cutoff: float) -> tuple[float, float]:
     """Return f_c and its derivative by r; ``kind`` is a number of ``functions.Switch``."""
     if r >= cutoff:
@@ -119,7 +119,7 @@ def cutoff_function(kind: int, alpha: float, r: float, cutoff: float) -> tuple[f
     return value, -630.0 * (x * (x - 1.0)) ** 4 / width
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def edge_tables(
     vectors: np.ndarray, cutoffs: np.ndarray, kind: tuple[int, float], etas: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -147,7 +147,7 @@ def edge_tables(
     return square, inverse, switch, d_switch, weight, d_weight
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def closing_tables(
     weight: np.ndarray, d_weight: np.ndarray, etas: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -161,7 +161,7 @@ def closing_tables(
     return closing, d_closing
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def powers(
     cosines: np.ndarray, m: int, lam: float, zeta: float, value: np.ndarray, slope: np.ndarray
 ) -> None:
@@ -193,7 +193,7 @@ def powers(
         slope[p] *= whole * lam
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def select_triples(
     begin: int,
     end: int,
@@ -224,7 +224,7 @@ def select_triples(
     return m
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def activate(kind: int, sums: np.ndarray, slopes: np.ndarray) -> None:
     """Turn sums into values of an activation function, numbered as ``training.ACTIVATIONS``; set slopes."""
     for a in range(len(sums)):
@@ -257,7 +257,7 @@ def activate(kind: int, sums: np.ndarray, slopes: np.ndarray) -> None:
         sums[a], slopes[a] = value, slope
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def network_gradient(
     values: np.ndarray,
     w1: np.ndarray,
@@ -299,7 +299,7 @@ def network_gradient(
     return output
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def radial_values(
     begin: int,
     end: int,
@@ -320,7 +320,7 @@ def radial_values(
         values[f] = total
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def radial_gradients(
     begin: int,
     end: int,
@@ -343,7 +343,7 @@ def radial_gradients(
                 gradient[e] += gauss * (d_switch[c, e] - radial[f, 1] * d * inverse[e] * switch[c, e])
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def triple_weights(
     m: int, chosen: np.ndarray, table: np.ndarray, closing: np.ndarray, products: np.ndarray
 ) -> None:
@@ -352,7 +352,7 @@ def triple_weights(
         products[p] = table[chosen[0, p]] * table[chosen[1, p]] * closing[chosen[2, p]]
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def spread_gradient(
     m: int,
     chosen: np.ndarray,
@@ -386,7 +386,7 @@ def spread_gradient(
         of_closing[c] += by_c - by_cosine[p] * half
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def spread_to_centre(
     m: int,
     chosen: np.ndarray,
@@ -414,7 +414,7 @@ def spread_to_centre(
             gradients[b, x] += pull
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def fill_block(
     block: np.ndarray,
     begin: int,
@@ -451,7 +451,7 @@ def fill_block(
     return m
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def block_values(
     block: np.ndarray, m: int, angles: np.ndarray, products: np.ndarray, value: np.ndarray, values: np.ndarray
 ) -> None:
@@ -464,7 +464,7 @@ def block_values(
         values[f] = total
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def block_gradients(
     block: np.ndarray,
     m: int,
@@ -486,7 +486,7 @@ def block_gradients(
             by_cosine[p] += t * products[g, p] * slope[q, p]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def most_triples(start: np.ndarray) -> int:
     """Return the largest number of triples of a centre."""
     most = 0
@@ -495,8 +495,9 @@ def most_triples(start: np.ndarray) -> int:
     return most
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def evaluate(
+    atoms: tuple[int, int],
     first: np.ndarray,
     neighbours: np.ndarray,
     species: np.ndarray,
@@ -518,6 +519,7 @@ def evaluate(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return energies per atom, forces (n_atoms, 3), virial (3, 3), and how many inputs left their range.
 
+    These are of a range of atoms, and zero for others.
     ``radial[s]`` has rows (element, η, R_s, index of cutoff) and ``angular[s]`` rows (pair of elements, index
     of η, index of shape), sorted by pair and shape, for centres of species s; ``blocks[s]`` has a row (pair,
     begin, end) for each pair; ``shapes`` has rows (λ, ζ) and ``etas`` rows (η, R_s, index of cutoff,
@@ -533,13 +535,13 @@ def evaluate(
     gradient = np.zeros(len(vectors))
     by_centre = len(gradients) > 0
     of_closing = np.zeros(len(vectors)) if by_centre else gradient
-    energies, outside = np.empty(len(species)), np.zeros(len(species), np.int64)
+    energies, outside = np.zeros(len(species)), np.zeros(len(species), np.int64)
     most = most_triples(start)
     chosen, cosines = np.empty((3, most), np.int32), np.empty(most)
     products, by_weight = np.empty((len(etas), most)), np.empty((len(etas), most))
     value, slope = np.empty((len(shapes), most)), np.empty((len(shapes), most))
     by_cosine = np.empty(most)
-    for i in range(len(species)):
+    for i in range(atoms[0], atoms[1]):
         kind = species[i]
         mine, angles, parts = radial[kind], angular[kind], blocks[kind]
         begin, end, n_radial, m = first[i], first[i + 1], len(mine), 0
@@ -585,7 +587,7 @@ def evaluate(
     return energies, forces, virial, outside
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def edge_forces(
     first: np.ndarray, neighbours: np.ndarray, vectors: np.ndarray, gradient: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -604,7 +606,7 @@ def edge_forces(
     return forces, virial
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
+@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def radial_jacobian(
     begin: int,
     end: int,
