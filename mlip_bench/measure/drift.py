@@ -6,8 +6,12 @@ of the kinetic energy says of any forces what they do to the temperature, though
 total energy; in a harmonic crystal the lattice takes as much again.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:  # what is said of rows is no part of a measurement
+    import pandas as pd
 
 MEV = 1e3
 
@@ -30,12 +34,12 @@ def drift(picoseconds: np.ndarray, energies: np.ndarray) -> tuple[float, float]:
     return MEV * float(slope), MEV * float(np.sqrt(covariance[0, 0]))
 
 
-def cautions(rows: pd.DataFrame) -> list[str]:
+def cautions(rows: "pd.DataFrame") -> list[str]:
     """Return a sentence for each row of :data:`METRIC` that says that an energy drifts."""
     own = rows[rows["metric"] == METRIC]
     sure = own["value"].abs() > STANDARD_ERRORS * own["spread"].fillna(0.0)
     found = []
     for row in own[sure & (own["value"].abs() > LARGE)].itertuples():
-        at = f" at {row.group}" if pd.notna(row.group) else ""
+        at = f" at {row.group}" if isinstance(row.group, str) else ""
         found.append(f"the energy of NVE dynamics{at} drifts by {row.value:+.2g} meV/atom/ps")
     return found
