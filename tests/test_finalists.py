@@ -95,6 +95,7 @@ def test_a_sweep_is_repeated_from_its_description(swept):
     assert values(rows_of(folder / "again")) == values(rows_of(folder / "sweep"))
 
 
+@pytest.mark.slow
 def test_what_the_budget_leaves_is_named_and_done_by_the_next(tmp_path):
     plan = Plan(records.load("embedded", "Mo"), (), sweep.MEASURES)
     hypers = {"twojmax": 2, "cutoff": 4.6}
@@ -230,6 +231,7 @@ def test_bad_names_are_one_line(finalists, message, tmp_path):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_data_without_a_crystal_says_what_is_left_out(tmp_path):
     train = written(tmp_path / "train.extxyz", molecules())
     done = mlip_bench(

@@ -58,7 +58,10 @@ def test_every_family_that_computes_on_a_gpu_is_timed_below():
     assert set(SMALL) == {name for name in family_names() if "cuda" in family(name).devices}
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(one, marks=() if one in ("nnp", "sevennet") else pytest.mark.slow) for one in SMALL],
+)
 def test_what_a_gpu_runs_is_timed_with_all_rows(name, embedded, tmp_path, monkeypatch):
     monkeypatch.setattr(timing, "SECONDS", 0.0)
     monkeypatch.setattr(timing, "BLOCK_SECONDS", 0.01)

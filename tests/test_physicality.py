@@ -22,7 +22,7 @@ from mlip_bench.errors import UserError
 from mlip_bench.lammps.loading import potentials_folder
 from mlip_bench.measure import MEASURES, physicality
 from mlip_bench.measure.base import Subject
-from mlip_bench.measure.cost import RULER
+from mlip_bench.measure.cost.timing import RULER
 from mlip_bench.measure.physicality import curves, limits, locality, pairs, quench, strains
 from mlip_bench.potentials import family, load
 from mlip_bench.potentials.base import silent

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pypdfium2 as pdfium
+import pypdfium2.raw as pdfium_c
 import pytest
 import tomli_w
 from ase import Atoms
@@ -31,7 +32,9 @@ from mlip_bench.report import build, content, figures, pdf, tables
 from mlip_bench.results import RESULTS, read_rows, table, write_rows
 from mlip_bench.run.folder import describe
 from mlip_bench.run.plan import Plan, PotentialPlan
-from mlip_bench.section.parts import Table
+from mlip_bench.section import drawing
+from mlip_bench.section.drawing import new_sketch
+from mlip_bench.section.parts import Plot, Table
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "reports" / "example"
@@ -165,6 +168,23 @@ def test_paper_has_the_first_rows_of_a_long_table_and_those_in_bold():
     assert all(f"row{number}" in text for number in (0, 99, 140))
     assert not any(f"row{number}" in text for number in (100, 139, 149))
     assert "49 more rows are in the HTML report." in " ".join(text.split())
+
+
+def test_a_figure_waits_while_a_paragraph_is_measured():
+    """A paragraph that was measured over the end of a page took the figure that waited for the next one."""
+    document = pdf.Document()
+    sketch = new_sketch("waiting", 5, 3)
+    sketch.canvas.subplots().plot([0, 1], [0, 1])
+    figure = drawing.drawn(Plot("waiting", "What is drawn.", lambda: sketch))
+    document.add_page()
+    document.set_y(document.h - 24)
+    document.wait("", figure)
+    document.paragraph("A sentence that goes on over the end of the page. " * 20)
+    document.flush()
+    pages = pdfium.PdfDocument(bytes(document.output()))
+    text = "".join(page.get_textpage().get_text_range() for page in pages)
+    assert text.count("Figure 1. What is drawn.") == 1
+    assert sum(1 for page in pages for _ in page.get_objects(filter=[pdfium_c.FPDF_PAGEOBJ_IMAGE])) == 1
 
 
 # -- µs by one time of the ruler -------------------------------------------------------------------------

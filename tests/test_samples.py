@@ -82,7 +82,7 @@ def data(request, tmp_path):
 def subject(data, tmp_path, monkeypatch):
     monkeypatch.setattr(cost, "N_ATOMS", 100)
     for name, value in (("SECONDS", 0.2), ("BLOCK_SECONDS", 0.02)):
-        monkeypatch.setattr(cost, name, value)
+        monkeypatch.setattr(timing, name, value)
     return Subject(family("snap")(**TINY).fit(data.train), data, tmp_path)
 
 
@@ -222,6 +222,7 @@ def test_run_gives_a_row_of_cost_by_each_implementation(tmp_path):
     assert rows.loc[rows["measure"] == "errors", "implementation"].isna().all()
 
 
+@pytest.mark.slow
 def test_sweep_times_molecules(tmp_path):
     train = written(tmp_path / "train.extxyz", molecules())
     code, output = command(

@@ -253,6 +253,7 @@ def test_seeds_become_one_point_with_a_spread(tmp_path):
 # -- the command -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_sweep_keeps_to_its_sizes_and_is_resumed(tmp_path):
     sizes = ["--potential", "snap", "--vary", "snap.twojmax=2,4", "--out", "sweep", "--budget", "5min"]
     done = sweep_mo(*sizes, folder=tmp_path)

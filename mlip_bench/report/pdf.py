@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MethodType
 from typing import cast
 
 import matplotlib as mpl
@@ -77,7 +78,9 @@ class Document(FPDF):
 
     def header(self) -> None:
         """Place figures that wait; fpdf2 calls this at the top of every page, also within a table."""
-        self.place_waiting(BELOW)
+        # fpdf2 measures a text by writing it to nowhere, over the end of a page too: nothing is placed there.
+        if isinstance(self._out, MethodType):
+            self.place_waiting(BELOW)
 
     def footer(self) -> None:
         """Write the page number; fpdf2 calls this on every page."""
