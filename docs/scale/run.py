@@ -4,7 +4,7 @@
 
 Frames are rattled and strained crystals of Mo, 54 atoms each, labelled by the published SNAP. Each fit is a
 process of its own. Seconds are those of the processor over all threads, which other work on the machine
-changes little, and beside them those of the clock; memory is the largest that the process held until then.
+changes little; results.jsonl has those of the clock, too. Memory is the largest that the process held until then.
 Lines of ``results.jsonl`` beside this file are kept; --table prints them.
 """
 
@@ -87,9 +87,9 @@ def read() -> list[dict[str, Any]]:
 def table() -> str:
     """Return the results as a table in Markdown; exponents are those from the line before."""
     lines = [
-        "| family, preset | frames | fit, CPU (s) | exponent | fit, clock (s) | peak (MiB) | of it before "
+        "| family, preset | frames | fit, CPU (s) | exponent | peak (MiB) | of it before "
         "the fit | errors, CPU (s) | peak then (MiB) | force RMSE, training (meV/Å) |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for (name, preset), group in groupby(read(), key=lambda one: (one["family"], one["preset"])):
         last = None
@@ -100,7 +100,7 @@ def table() -> str:
                 exponent = f"{more / math.log(one['frames'] / last['frames']):.2f}"
             lines.append(
                 f"| {name}, {preset} | {one['frames']} | {one['fit_cpu_s']} | {exponent} | "
-                f"{one['fit_wall_s']} | {one['fit_mib']} | {one['before_mib']} | {one['errors_cpu_s']} | "
+                f"{one['fit_mib']} | {one['before_mib']} | {one['errors_cpu_s']} | "
                 f"{one['errors_mib']} | {one['force_rmse']} |"
             )
             last = one
