@@ -4,8 +4,8 @@
 
 Frames are rattled and strained crystals of Mo, 54 atoms each, labelled by the published SNAP. Each fit is a
 process of its own. Seconds are those of the processor over all threads, which other work on the machine
-changes little; results.jsonl has those of the clock, too. Memory is the largest that the process held until then.
-Lines of ``results.jsonl`` beside this file are kept; --table prints them.
+changes little; results.jsonl has those of the clock, too. Memory is the largest that the process held until
+then. Lines of ``results.jsonl`` beside this file are kept; --table prints them.
 """
 
 import argparse
