@@ -81,7 +81,8 @@ def data(request, tmp_path):
 @pytest.fixture
 def subject(data, tmp_path, monkeypatch):
     monkeypatch.setattr(cost, "N_ATOMS", 100)
-    for name, value in (("SECONDS", 0.2), ("BLOCK_SECONDS", 0.02)):
+    brief = {"SECONDS": 0.2, "BLOCK_SECONDS": 0.02, "COUNTING_SECONDS": 0.2, "ROUND_SECONDS": 0.005}
+    for name, value in brief.items():
         monkeypatch.setattr(timing, name, value)
     return Subject(family("snap")(**TINY).fit(data.train), data, tmp_path)
 
