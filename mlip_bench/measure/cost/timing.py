@@ -55,6 +55,10 @@ WATCHED_STEPS = 100
 ROUNDS = 3
 ROUND_SECONDS = 0.04
 
+# A round has no more steps than these: of small boxes they would be many, and dynamics that hardly hold would
+# end before anything is timed.
+MOST_STEPS_OF_A_ROUND = 100
+
 RULER = "Mo_Zuo_JPCA2020.snapcoeff"
 RULER_LATTICE_CONSTANT = 3.1676  # Å, PBE, Materials Project
 RULER_CRYSTAL = bulk("Mo", "bcc", a=RULER_LATTICE_CONSTANT, cubic=True)
@@ -242,7 +246,7 @@ def rebuilds_of(trajectory: list[Atoms], skin: float) -> int:
 
 def _cheapest_skin(simulation: Simulation, trajectory: list[Atoms]) -> float:
     """Return that of ``SKINS`` with the least time per step, by the least times of several rounds."""
-    n_steps = max(2, round(ROUND_SECONDS / _seconds(simulation, 1)))
+    n_steps = _steps_of_a_round(_seconds(simulation, 1), 2)
     times = np.empty((ROUNDS, len(SKINS), 2))
     for round_ in times:
         for place, skin in enumerate(SKINS):
@@ -251,6 +255,11 @@ def _cheapest_skin(simulation: Simulation, trajectory: list[Atoms]) -> float:
     without, rebuild = times.min(axis=0).T
     rates = np.array([rebuilds_of(trajectory, skin) for skin in SKINS]) / (len(trajectory) - 1)
     return SKINS[int(np.argmin(without + np.maximum(rebuild - without, 0.0) * rates))]
+
+
+def _steps_of_a_round(seconds: float, least: int) -> int:
+    """Return how many steps of so many seconds make a round."""
+    return min(max(least, round(ROUND_SECONDS / seconds)), MOST_STEPS_OF_A_ROUND)
 
 
 def _apart(simulation: Simulation, n_steps: int) -> tuple[float, float]:
@@ -292,7 +301,7 @@ class _Side:
         simulation.run(1)
         step = _seconds(simulation, 1)
         self.n_steps = max(1, round(BLOCK_SECONDS / step))
-        n_steps = max(1, round(ROUND_SECONDS / step))
+        n_steps = _steps_of_a_round(step, 1)
         differences = []
         for _ in range(ROUNDS):
             before = simulation.n_builds
