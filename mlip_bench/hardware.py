@@ -2,8 +2,15 @@
 
 import os
 import platform
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+
+import psutil
+
+# A core is busy where others use more of it than this (%) while it is watched (s).
+BUSY_PERCENT = 20.0
+WATCHED_SECONDS = 0.1
 
 
 def available_cores() -> list[int]:
@@ -11,6 +18,12 @@ def available_cores() -> list[int]:
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
+
+
+def idlest(cores: Sequence[int]) -> list[int]:
+    """Return the cores, the least busy first; of those alike, core 0 and its interrupts last."""
+    busy = psutil.cpu_percent(interval=WATCHED_SECONDS, percpu=True)
+    return sorted(cores, key=lambda core: (busy[core] > BUSY_PERCENT if core < len(busy) else False, -core))
 
 
 @cache

@@ -55,12 +55,19 @@ def alloys():
 
 
 @pytest.fixture(scope="session")
+def common_store(tmp_path_factory):
+    """A store for tests that need rows of a timing, not that it is done: all of them together do it once."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "common-store"
+
+
+@pytest.fixture(scope="session")
 def do_plan():
     """Do a plan as ``mlip-bench run`` does, with the store beside the folder; returns what came of it."""
 
-    def do(plan, folder, jobs=2):
+    def do(plan, folder, jobs=2, store=None):
         with sole_writer(folder):
-            store = Store(folder.parent / STORE)
+            store = Store(store or folder.parent / STORE)
             tasks = plan.tasks(Data.of(plan.dataset, store.put_structures))
             with LocalExecutor(store, jobs) as executor:
                 outcome = schedule.run(tasks, executor, folder)

@@ -73,14 +73,16 @@ def rows(folder):
 
 
 def assert_equal(found, expected):
-    """Kernels that two processes compile for themselves differ in the order of operations: by rounding."""
+    """Rounding differs with the place of an array in memory; covariances of a GAP are all but singular."""
     numbers_of = ("value", "spread", "low", "high")
     assert [dataclasses.replace(row, **dict.fromkeys(numbers_of)) for row in found] == [
         dataclasses.replace(row, **dict.fromkeys(numbers_of)) for row in expected
     ]
     for of in numbers_of:
-        numbers = [[getattr(row, of) or 0.0 for row in rows] for rows in (found, expected)]
-        assert numbers[0] == pytest.approx(numbers[1], rel=1e-9, abs=1e-9)
+        for one, other in zip(found, expected, strict=True):
+            bound = 1e-7 if one.family == "gap" else 1e-9
+            number, wanted = (getattr(row, of) or 0.0 for row in (one, other))
+            assert number == pytest.approx(wanted, rel=bound, abs=bound), (one.potential, one.metric, of)
 
 
 def do_sweep(data, executor, folder):

@@ -30,11 +30,18 @@ def rows_of(folder):
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory):
-    """The folder beside that of a sweep with finalists, and how the command ended."""
+def sweep_again(tmp_path_factory, common_store):
+    """A function that does a sweep with finalists, and the folder that it is beside."""
     folder = tmp_path_factory.mktemp("swept")
-    done = mlip_bench("sweep", *SMALL, *FINALISTS, "--budget", "20min", folder=folder)
-    return folder, done
+    given = ("--budget", "20min", "--store", common_store)
+    return lambda: mlip_bench("sweep", *SMALL, *FINALISTS, *given, folder=folder), folder
+
+
+@pytest.fixture(scope="module")
+def swept(sweep_again):
+    """The folder beside that of a sweep with finalists, and how the command ended."""
+    do, folder = sweep_again
+    return folder, do()
 
 
 def test_what_is_chosen_is_measured_and_nothing_else(swept):
@@ -73,18 +80,18 @@ def test_the_recommendation_begins_with_what_speaks_against_it(swept):
     assert f"Caution with {name}" in (folder / "sweep" / "report.html").read_text()
 
 
-def test_a_second_sweep_has_nothing_to_do(swept):
+def test_a_second_sweep_has_nothing_to_do(swept, sweep_again):
     folder, _ = swept
     before = (folder / "sweep" / RESULTS).read_bytes()
-    again = mlip_bench("sweep", *SMALL, *FINALISTS, "--budget", "20min", folder=folder)
+    again = sweep_again[0]()
     assert again.returncode == 0, again.stderr
     assert "nothing had to be done" in again.stdout
     assert (folder / "sweep" / RESULTS).read_bytes() == before
 
 
-def test_a_sweep_is_repeated_from_its_description(swept):
+def test_a_sweep_is_repeated_from_its_description(swept, common_store):
     folder, _ = swept
-    again = mlip_bench("run", "--from", "sweep", "--out", "again", folder=folder)
+    again = mlip_bench("run", "--from", "sweep", "--out", "again", "--store", common_store, folder=folder)
     assert again.returncode == 0, again.stderr
     assert "nothing had to be done" in again.stdout
 

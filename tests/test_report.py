@@ -25,18 +25,17 @@ from mlip_bench.section import drawing
 
 
 @pytest.fixture(scope="module")
-def run_folder(tmp_path_factory, do_plan):
-    """A real quick run of SNAP and qSNAP, cost included."""
+def run_folder(tmp_path_factory, do_plan, common_store):
+    """A real run of small SNAP and qSNAP, cost included."""
     folder = tmp_path_factory.mktemp("report") / "run"
     data = records.load("embedded", "Mo")
     names = ("snap", "qsnap")
     plan = Plan(
         data,
-        tuple(PotentialPlan(n, n, hypers(n, "quick", "Mo")) for n in names),
+        tuple(PotentialPlan(n, n, hypers(n, "standard", "Mo") | {"twojmax": 2}) for n in names),
         ("errors", "cost"),
-        preset="quick",
     )
-    assert not do_plan(plan, folder).failures
+    assert not do_plan(plan, folder, store=common_store).failures
     build(folder)
     return folder
 

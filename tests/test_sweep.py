@@ -97,18 +97,19 @@ def plan():
 
 
 def sizes_of(*seconds):
+    base = presets.hypers("snap", "standard", "Mo")
     return [
-        sweep.Size(PotentialPlan(f"snap-{index}", "snap", {"twojmax": 2, "cutoff": 4.5 + 0.1 * index}), value)
+        sweep.Size(PotentialPlan(f"snap-{index}", "snap", base | {"twojmax": 2 + 2 * index}), value)
         for index, value in enumerate(seconds)
     ]
 
 
 @pytest.fixture
-def swept(plan, tmp_path):
+def swept(plan, tmp_path, common_store):
     """A function that does sizes within a budget, and what was said and done so far."""
 
     def do(sizes, budget_s, plan=plan):
-        store = Store(tmp_path / "store")
+        store = Store(common_store)
         with LocalExecutor(store, 2) as executor:
             results = Results(tmp_path / "sweep")
             data = Data.of(plan.dataset, store.put_structures)

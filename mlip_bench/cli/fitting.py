@@ -24,7 +24,7 @@ from mlip_bench.cli.arguments import (
 )
 from mlip_bench.cli.choices import chosen, parse_duration, parse_settings, plan_potentials, with_device
 from mlip_bench.cli.printing import SOMETHING_FAILED, complain, say, say_of_data
-from mlip_bench.cli.studies import prepared, say_taken, working
+from mlip_bench.cli.working import prepared, say_taken, working
 
 if TYPE_CHECKING:  # what takes long to import, ``--help`` does without
     from mlip_bench.data.reading import ReadingOptions

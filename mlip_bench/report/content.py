@@ -73,7 +73,10 @@ class Content:
     @property
     def lead(self) -> str:
         """What is compared, in one sentence."""
-        what = f"{self.evidence.split.capitalize()} error against measured {self.evidence.costs[0].quantity}"
+        price = self.evidence.costs[0]
+        what = f"{self.evidence.split.capitalize()} error"
+        if self.ranking[price.metric].notna().any():
+            what += f" against measured {price.quantity}"
         names = list(map(str, self.ranking.index))
         if not self.is_sweep:
             return f"{what}: {', '.join(names)}."

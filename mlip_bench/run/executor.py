@@ -18,7 +18,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from mlip_bench.hardware import available_cores
+from mlip_bench.hardware import available_cores, idlest
 from mlip_bench.run import child
 from mlip_bench.run.perform import modules, now, perform
 from mlip_bench.run.plan import Task
@@ -304,8 +304,7 @@ class LocalExecutor(Executor):
             return None
         if task.alone:
             shares, self._free = self._free, []
-            # A timing stays away from core 0 and its interrupts, if it can.
-            return _Cores(self._cores[-task.cores :], shares)
+            return _Cores(idlest(self._cores)[: task.cores], shares)
         share = self._free.pop()
         return _Cores(share, [share])
 
