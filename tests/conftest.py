@@ -11,6 +11,7 @@ from hypothesis import settings
 
 from mlip_bench.data import records
 from mlip_bench.data.reference import labelled
+from mlip_bench.measure.cost import timing
 from mlip_bench.run import schedule
 from mlip_bench.run.executor import LocalExecutor
 from mlip_bench.run.folder import describe
@@ -75,6 +76,14 @@ def do_plan():
         return outcome
 
     return do
+
+
+@pytest.fixture
+def brief_timings(monkeypatch):
+    """Timings in this process for tests of what they leave, not of how long anything takes."""
+    brief = {"SECONDS": 0.1, "BLOCK_SECONDS": 0.01, "COUNTING_SECONDS": 0.1, "ROUND_SECONDS": 0.005}
+    for name, value in brief.items():
+        monkeypatch.setattr(timing, name, value)
 
 
 @pytest.fixture(autouse=True)

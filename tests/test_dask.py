@@ -149,7 +149,7 @@ def test_learning_curves_are_those_of_this_machine(cluster, embedded, store, tmp
 
 def test_timings_are_of_the_processor_of_the_worker(cluster, embedded, store, tmp_path):
     """The key has it, too: another time, the same worker's timing is taken from the store."""
-    plan = Plan(embedded, (PotentialPlan("snap", "snap", {"twojmax": 2}),), ("cost",))
+    plan = Plan(embedded, (PotentialPlan("mtp", "mtp", {"level": 2}),), ("cost",))
     plan = dataclasses.replace(plan, timed_on=cluster.timed_on)
     tasks = plan.tasks(Data.of(embedded, store.put_structures))
     with Soon(store, cluster, tasks) as executor:

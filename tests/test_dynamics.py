@@ -88,9 +88,8 @@ def test_the_words_of_lammps_for_an_explosion(original, current, prefix):
         assert did_not_hold(LammpsError(message))
 
 
-def test_what_explodes_is_timed_and_says_how(embedded, tmp_path, monkeypatch):
+def test_what_explodes_is_timed_and_says_how(embedded, tmp_path, monkeypatch, brief_timings):
     monkeypatch.setattr(cost, "N_ATOMS", 54)
-    monkeypatch.setattr(timing, "SECONDS", 0.5)
     values = cost.run(Subject(Violent("forces"), embedded, tmp_path), silent)
     assert {value.metric for value in values} == set(cost.METRICS) - OF_MOVING
     assert all(value.value > 0 for value in values if value.metric != "s_per_rebuild")
@@ -99,9 +98,8 @@ def test_what_explodes_is_timed_and_says_how(embedded, tmp_path, monkeypatch):
         assert cost.TIMED_STILL in value.note
 
 
-def test_what_holds_has_no_note(embedded, tmp_path, monkeypatch):
+def test_what_holds_has_no_note(embedded, tmp_path, monkeypatch, brief_timings):
     monkeypatch.setattr(cost, "N_ATOMS", 54)
-    monkeypatch.setattr(timing, "SECONDS", 0.5)
     ruler = load(potentials_folder() / timing.RULER)
     values = cost.run(Subject(ruler, embedded, tmp_path), silent)
     assert {value.note for value in values if value.metric != "cost_ratio"} == {None}
@@ -137,9 +135,10 @@ def poor():
     return family("mtp")(**few).fit(frames), data
 
 
-def test_a_real_potential_of_too_little_data_is_timed_and_says_how(poor, tmp_path, monkeypatch):
+def test_a_real_potential_of_too_little_data_is_timed_and_says_how(
+    poor, tmp_path, monkeypatch, brief_timings
+):
     monkeypatch.setattr(cost, "N_ATOMS", 100)
-    monkeypatch.setattr(timing, "SECONDS", 0.5)
     potential, data = poor
     values = cost.run(Subject(potential, data, tmp_path), silent)
     assert {value.metric for value in values} == set(cost.METRICS) - OF_MOVING

@@ -62,10 +62,7 @@ def test_every_family_that_computes_on_a_gpu_is_timed_below():
     "name",
     [pytest.param(one, marks=() if one in ("nnp", "sevennet") else pytest.mark.slow) for one in SMALL],
 )
-def test_what_a_gpu_runs_is_timed_with_all_rows(name, embedded, tmp_path, monkeypatch):
-    monkeypatch.setattr(timing, "SECONDS", 0.0)
-    monkeypatch.setattr(timing, "BLOCK_SECONDS", 0.01)
-    monkeypatch.setattr(timing, "COUNTING_SECONDS", 0.0)
+def test_what_a_gpu_runs_is_timed_with_all_rows(name, embedded, tmp_path, monkeypatch, brief_timings):
     monkeypatch.setattr(timing, "EQUILIBRATION_STEPS", 5)
     monkeypatch.setattr(timing, "WATCHED_STEPS", 5)
     monkeypatch.setattr(cost, "N_ATOMS", 16)

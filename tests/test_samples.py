@@ -79,11 +79,8 @@ def data(request, tmp_path):
 
 
 @pytest.fixture
-def subject(data, tmp_path, monkeypatch):
+def subject(data, tmp_path, monkeypatch, brief_timings):
     monkeypatch.setattr(cost, "N_ATOMS", 100)
-    brief = {"SECONDS": 0.2, "BLOCK_SECONDS": 0.02, "COUNTING_SECONDS": 0.2, "ROUND_SECONDS": 0.005}
-    for name, value in brief.items():
-        monkeypatch.setattr(timing, name, value)
     return Subject(family("snap")(**TINY).fit(data.train), data, tmp_path)
 
 
@@ -108,6 +105,9 @@ def test_every_measure_of_dynamics_has_values_and_says_on_what(subject, monkeypa
     for module in (cost, scaling, stability, direct):
         values = module.run(subject, silent)
         assert {"s_per_step", "held_ps", "md_s_per_step"} & {value.metric for value in values}
+        if module is cost:
+            timed = {value.implementation for value in values if value.metric == "cost_ratio"}
+            assert timed == {"lammps", "mlip-bench"}
         formula = subject.dataset.sample.get_chemical_formula()
         for value in values:
             assert value.note.endswith(f"on a box of copies of {formula} (no crystal in the data)")
@@ -206,6 +206,7 @@ def test_the_sample_is_the_most_stable_of_the_most_periodic(kinds):
     assert chosen.calc.results["energy"] == pytest.approx(min(energies))
 
 
+@pytest.mark.slow
 def test_run_gives_a_row_of_cost_by_each_implementation(tmp_path):
     train = written(tmp_path / "train.extxyz", slabs())
     code, output = command(

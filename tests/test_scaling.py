@@ -17,10 +17,8 @@ def ruler():
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch):
+def small(monkeypatch, brief_timings):
     monkeypatch.setattr(scaling, "SIZES", (54, 128, 250))
-    monkeypatch.setattr(timing, "BLOCK_SECONDS", 0.02)
-    monkeypatch.setattr(timing, "SECONDS", 0.5)
 
 
 def measured(ruler, embedded, tmp_path):

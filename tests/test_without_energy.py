@@ -236,7 +236,7 @@ def test_phonons_come_from_forces_at_the_size_of_the_data(crystal):
     assert turned.value("force_constant_asymmetry") == pytest.approx(asymmetry, rel=1e-6)
 
 
-def test_steps_are_timed_at_constant_volume_and_it_is_said(crystal):
+def test_steps_are_timed_at_constant_volume_and_it_is_said(crystal, brief_timings):
     values = cost.timed(Springs(), crystal, len(crystal), least=1)
     assert all(value.note.startswith(cost.TIMED_NVT) for value in values)
     assert next(v for v in values if v.metric == "cost_ratio").value > 0
