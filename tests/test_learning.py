@@ -11,7 +11,7 @@ from scipy import optimize
 from mlip_bench.data.reference import labelled
 from mlip_bench.measure.errors import comparison
 from mlip_bench.measure.errors.sums import Sums
-from mlip_bench.measure.learning import Point, fitted
+from mlip_bench.measure.learning import Point, fitted, section
 from mlip_bench.measure.learning.law import Series
 from mlip_bench.potentials import family
 from mlip_bench.potentials.prediction import Prediction
@@ -284,6 +284,21 @@ def test_the_report_has_a_section_and_its_ranking_the_whole_fits_alone(learnt):
     html = (learnt[0] / "reports" / "Mo-learn" / "report.html").read_text()
     assert 'id="figure-learning"' in html
     assert "twice the data: " in html
+
+
+def test_a_potential_that_is_opened_shows_its_curve_as_far_as_twice_the_data(learnt):
+    read = content.read(learnt[0] / "reports" / "Mo-learn")
+    force, energy = section.charts(read.evidence, "snap")
+    assert [one.y_label for one in (force, energy)] == [
+        "test force RMSE (meV/Å)",
+        "test energy RMSE (meV/atom)",
+    ]
+    assert list(force.x) == [6, 11, 28, 55]
+    rows = read_rows(learnt[0] / "reports" / "Mo-learn" / "results.jsonl")
+    (twice,) = [row for row in rows if (row.potential, row.metric) == ("snap", "force_rmse_at_twice")]
+    (line,) = force.lines
+    assert (line.x[-1], line.y[-1]) == pytest.approx((110, twice.value))
+    assert section.charts(read.evidence, "no such") == []
 
 
 def test_every_subset_is_in_the_next_and_the_test_data_is_one(learnt):

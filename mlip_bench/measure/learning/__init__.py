@@ -149,4 +149,4 @@ def _exponential(metric: str, estimate: Estimate, series: Series) -> Value:
     return Value(metric, float(np.exp(estimate.value)), split=TEST, low=low, high=high)
 
 
-REPORTED = Reported("learning", METRICS, sections=beside(__name__))
+REPORTED = Reported("learning", METRICS, sections=beside(__name__), charts=beside(__name__, "charts"))

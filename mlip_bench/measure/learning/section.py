@@ -21,7 +21,7 @@ from mlip_bench.results import TEST
 from mlip_bench.section import against
 from mlip_bench.section.drawing import Sketch, new_sketch, plain_numbers
 from mlip_bench.section.evidence import Evidence
-from mlip_bench.section.parts import MISSING, Axis, Part, Plot, Section, Sentences, Table
+from mlip_bench.section.parts import MISSING, Axis, Chart, Line, Part, Plot, Section, Sentences, Table
 
 HEADING = "Learning curves"
 
@@ -304,9 +304,14 @@ def _draw_law(
         (n_train.max(), TIMES * whole, "--"),
     ):
         x = np.geomspace(low, high, DRAWN_AT)
-        y = constants["factor"] * x ** -constants["exponent"] + constants.get("offset", 0.0)
+        y = _at(constants, x)
         (line,) = panel.plot(x, y, linestyle=style, color=evidence.color(family), linewidth=1.2, zorder=2)
         sketch.own(line, family)
+
+
+def _at(constants: pd.Series, n_train: np.ndarray) -> np.ndarray:
+    """Return the errors that a law gives."""
+    return constants["factor"] * n_train ** -constants["exponent"] + constants.get("offset", 0.0)
 
 
 def _draw_end(
@@ -319,3 +324,38 @@ def _draw_end(
         sketch.segments(panel, (np.array([x]),) * 2, ends, family, color=look["color"], linewidth=1)
     tip = f"{family}, twice the data: {_with_ends(then)}"
     sketch.points(panel, [x], [then["value"]], [tip], family, markersize=6, zorder=3, **look)
+
+
+# -- of one potential ------------------------------------------------------------------------------------
+
+
+def charts(evidence: Evidence, name: str) -> list[Chart]:
+    """Return the learning curve of a potential for each error, with its law as far as twice the data."""
+    found = _Learnt(evidence)
+    if name not in found.names.values():
+        return []
+    every = [(axis, found.points(axis.metric)) for axis in evidence.errors]
+    return [
+        _opened(found, axis, own, name)
+        for axis, points in every
+        if len(own := points[(points["name"] == name) & points["value"].notna()])
+    ]
+
+
+def _opened(found: _Learnt, axis: Axis, own: pd.DataFrame, name: str) -> Chart:
+    law, lines, note = found.law(name, axis.metric), [], "Errors on the test data."
+    if not law.empty:
+        x = np.geomspace(own["n_train"].min(), TIMES * own["n_train"].max(), DRAWN_AT)
+        lines.append(Line(x, _at(law["value"], x)))
+        note += f" Line: the law, as far as {TIMES:g} times the data."
+    return Chart(
+        f"Learning curve: {axis.quantity} {axis.statistic}",
+        "training structures",
+        f"test {axis.label}",
+        own["n_train"].to_numpy(float),
+        own["value"].to_numpy(float),
+        [f"{_short(row.value)} ({row.n_train:.0f} structures, seed {row.seed})" for row in own.itertuples()],
+        lines,
+        logarithmic=True,
+        note=note,
+    )
