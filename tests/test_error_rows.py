@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 from mlip_bench import cli
 from mlip_bench.data.reference import labelled
 from mlip_bench.errors import UserError
-from mlip_bench.measure import errors
+from mlip_bench.measure import errors, held_out
 from mlip_bench.measure.base import Subject
+from mlip_bench.measure.errors.sums import structure_of_each
 from mlip_bench.potentials import family
 from mlip_bench.potentials.base import Potential, Prediction, silent
 
@@ -67,13 +68,18 @@ def test_what_is_not_predicted_is_counted_and_kept_out(broken):
         assert (found[metric].value if metric in found else 0) == len(which)
         for index in which[: errors.MOST_NAMED]:
             assert f"structure {index + 1}: " in found[metric].note
-    table = errors.comparison(predicted.structures, predicted.predictions, predicted.numbers)
+    table = errors.compared(predicted)
     summary = errors.summary(table)
-    if len([kind for kind in broken.values() if kind != "forces"]) < 20:
+    if len(broken) < 20:
         assert summary["energy_mae"] == pytest.approx(1000.0)
     else:
         assert "energy_mae" not in summary
     assert "stress_mae" not in summary
+    # One atom without a number takes all of its structure with it: the others are not the worst.
+    whole = [index + 1 for index in range(20) if index not in broken]
+    for quantity in ("energy", "force"):
+        of = structure_of_each(table, quantity)[np.isfinite(table[quantity]).all(axis=1)]
+        assert np.unique(of).tolist() == whole
 
 
 def test_a_split_without_any_finite_prediction_has_rows_with_the_reason(embedded, tmp_path):
@@ -82,7 +88,7 @@ def test_a_split_without_any_finite_prediction_has_rows_with_the_reason(embedded
     potential = Partly({2: "energy", 3: "raises"})
     values = errors.run(Subject(potential, data, tmp_path), silent)
     lost = {value.metric: value for value in values if value.error is not None}
-    assert set(lost) == {"energy_mae", "energy_rmse"}
+    assert set(lost) == {"energy_mae", "energy_rmse", "force_mae", "force_rmse"}
     assert "structure 2: out of the table" in lost["energy_mae"].error
     trained = [value.value for value in values if value.metric == "energy_mae" and value.split == "train"]
     assert trained == pytest.approx([1000.0] * len(trained))
@@ -109,3 +115,29 @@ def test_evaluating_on_foreign_elements_only_is_one_sentence(tmp_path, embedded)
     assert isinstance(result.exception, UserError)
     assert "no structure can be predicted; structure 1" in str(result.exception)
     assert "knows Mo, not Cu" in str(result.exception)
+
+
+class Fitted(Partly):
+    """Is what it is, whatever it is fitted to."""
+
+    def fit(self, train, seed, progress, checkpoint):
+        return self
+
+
+def test_held_out_structures_that_are_lost_are_named_with_the_reason(embedded, tmp_path):
+    """They once made the error smaller without a word, and that error chooses."""
+    data = dataclasses.replace(embedded, train=frames(10), test=[])
+    potential, given, folders = Fitted({3: "raises", 5: "forces"}), {"folds": 2, "split": "random"}, []
+    for place in (0, 1):
+        folders.append(tmp_path / f"{place}")
+        folders[-1].mkdir()
+        options = given | {"places": [place]}
+        held_out.run_part(Subject(potential, data, folders[-1], options=options, unfitted=potential), silent)
+    values = held_out.run(Subject(potential, data, tmp_path, options=given, parts=folders), silent)
+    notes = {
+        value.metric: (value.value, value.note) for value in values if value.metric in held_out.OF_FAILED
+    }
+    assert notes == {
+        "not_predicted": (1, "structure 4: out of the table"),
+        "non_finite": (1, "structure 6: forces, stress"),
+    }

@@ -203,7 +203,7 @@ def test_places_of_equals_are_ranges():
     generator = np.random.default_rng(9)
     hard = np.exp(generator.normal(0, 0.7, (N_TEST, 1)))
     kept = {
-        name: kept_of(factor * hard * generator.normal(size=(N_TEST, 30)))
+        name: [kept_of(factor * hard * generator.normal(size=(N_TEST, 30)))]
         for name, factor in (("best", 1.0), ("as good", 1.01), ("worse", 1.5))
     }
     found = standing(kept, list(kept), "test")
@@ -212,6 +212,41 @@ def test_places_of_equals_are_ranges():
     assert found["over_best"]["worse"] == pytest.approx(1.5, rel=0.1)
     assert found["needed"]["as good"] > 25
     assert found["needed"]["worse"] == 0
+
+
+def test_one_hard_structure_decides_nothing():
+    """Its share is nearly all of the error, so that linearised the difference is sure; the signs say no."""
+    rest = np.random.default_rng(2).normal(size=(29, 30))
+    kept = {
+        name: [kept_of(np.vstack([hard * np.ones((1, 30)), rest]))] for name, hard in (("a", 8), ("b", 11))
+    }
+    found = standing(kept, ["a", "b"], "test")
+    assert found["place"].tolist() == ["1 to 2", "1 to 2"]
+    assert found["p"]["b"] > 0.05
+    assert np.isnan(found["needed"]["b"])
+
+
+def test_seeds_that_scatter_are_no_difference():
+    """Two fits of one potential are 20 % apart: a third that lies between is told from neither."""
+    generator = np.random.default_rng(4)
+    errors = generator.normal(size=(N_TEST, 300))
+    fits = {"scatters": [kept_of(1.0 * errors), kept_of(1.25 * errors)], "does not": [kept_of(1.3 * errors)]}
+    found = standing(fits, list(fits), "test")
+    assert found["place"].tolist() == ["1 to 2", "1 to 2"]
+    root = np.sqrt((1 + 1.25**2) / 2)
+    assert found["over_best"]["does not"] == pytest.approx(1.3 / root)
+    assert found["over_best_low"]["does not"] < 1 < found["over_best_high"]["does not"]
+    assert found["needed"]["does not"] == np.inf
+    alone = {"first": fits["scatters"][:1], "does not": fits["does not"]}
+    assert standing(alone, list(alone), "test")["place"].tolist() == ["1", "2"]
+
+
+@pytest.mark.parametrize("sums", [[1, 1, 1, 1, 5, 7], [0, 0, 0, 0, 0, 0, 3, 4]], ids=["alike", "zero"])
+def test_errors_of_a_few_structures_have_no_interval_that_a_file_cannot_hold(sums):
+    """Draws of structures that are all alike, or without any error, are infinitely far off."""
+    ratio = Ratio.of(np.array(sums, float), np.ones(len(sums)), np.repeat("all", len(sums)))
+    assert intervals.interval(ratio) is None
+    assert "a few structures decide" in intervals.remark(ratio)
 
 
 def test_as_many_structures_as_are_needed_decide():
@@ -290,7 +325,7 @@ def test_of_many_potentials_the_best_have_places(monkeypatch):
 
     generator = np.random.default_rng(9)
     factors = [1.0, 2.0, 2.01, 2.02, 4.0]
-    kept = {str(one): kept_of(one * generator.normal(size=(N_TEST, 30))) for one in factors}
+    kept = {str(one): [kept_of(one * generator.normal(size=(N_TEST, 30)))] for one in factors}
     whole = standing(kept, list(kept), "test")
     assert whole["place"].tolist() == ["1", "2 to 4", "2 to 4", "2 to 4", "5"]
     monkeypatch.setattr(module, "MOST_COMPARED", 3)

@@ -101,13 +101,13 @@ def read(folder: Path, profile: Profile | None = None) -> Content:
     rows, foreign = _of_data(rows, run["dataset"]["sha256"])
     good = rows[rows["error"].isna()]
     of_shares = good["potential"].isin(_of_shares(run))
-    good, partial = _pooled(good[~of_shares]), good[of_shares]
+    partial, (good, fits) = good[of_shares], _pooled(good[~of_shares], run)
     for one in reported():
         good = one.adjusted(good)
     split = _deciding(good)
     ranking = _ranking(good, split)
     errors = _known(error_axes(), ranking)
-    evidence = Evidence(folder, run, good, ranking, errors, cost_axes(), split, partial)
+    evidence = Evidence(folder, run, good, ranking, errors, cost_axes(), split, partial, fits)
     evidence = dataclasses.replace(evidence, ranking=_compared(evidence))
     sections = joined(section for one in reported() for section in one.sections(evidence))
     failures = rows.loc[rows["error"].notna(), ["potential", "measure", "error"]]
@@ -155,18 +155,21 @@ def _of_shares(run: Mapping[str, Any]) -> list[str]:
     return [name for name, entry in run["potentials"].items() if "share" in entry]
 
 
-def _pooled(good: pd.DataFrame) -> pd.DataFrame:
-    """Give fits that differ in their seed only one name, that of the first: their numbers become means."""
-    first = good.drop_duplicates(["family", "hypers_sha256"]).set_index(["family", "hypers_sha256"])[
-        "potential"
-    ]
-    seeds = good.groupby(["family", "hypers_sha256"])["seed"].nunique()
-    pooled = [key for key, n_seeds in seeds.items() if n_seeds > 1]
-    names = {key: first[key] for key in pooled}
-    keys = zip(good["family"], good["hypers_sha256"], strict=True)
-    return good.assign(
-        potential=[names.get(key, own) for key, own in zip(keys, good["potential"], strict=True)]
-    )
+def _pooled(good: pd.DataFrame, run: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, list[str]]]:
+    """Give fits that differ in their seed only one name, that of the first: their numbers become means.
+
+    Fits of one run: of two that are shown side by side each keeps its own. Returned with the names of the
+    fits that stand under one.
+    """
+    of_runs = {name: entry.get("run", "") for name, entry in run["potentials"].items()}
+    runs = [of_runs.get(name, "") for name in good["potential"]]
+    fits: dict[str, list[str]] = {}
+    for _, own in good.groupby(["family", "hypers_sha256", pd.Series(runs, good.index)], sort=False):
+        if own["seed"].nunique() > 1:
+            names = list(map(str, own["potential"].unique()))
+            fits[names[0]] = names
+    pooled = {name: first for first, names in fits.items() for name in names}
+    return good.assign(potential=[pooled.get(name, name) for name in good["potential"]]), fits
 
 
 def _deciding(good: pd.DataFrame) -> str:

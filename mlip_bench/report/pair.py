@@ -48,7 +48,7 @@ def merge(one: Path, other: Path, out: Path) -> None:
     merged = runs[0] | {
         "command": "; ".join(run["command"] for run in runs),
         "potentials": {
-            _named(name, label): entry
+            _named(name, label): entry | {"run": label}
             for run, label in zip(runs, labels, strict=True)
             for name, entry in run["potentials"].items()
         },

@@ -186,11 +186,14 @@ class Estimates:
         together = family(size.potential.family).fits_folds_together
         return size.seconds * (1 if together else 1 + SHARE_OF_A_FIT * self._n_folds)
 
-    def learn(self, size: Size, rows: Sequence[Row]) -> None:
-        """Keep what a size took, failed tasks included."""
+    def learn(self, size: Size, rows: Sequence[Row], whole: bool = True) -> None:
+        """Keep what a size took; of one that is not ``whole`` only that it takes more than was expected."""
         took = {(row.measure.removesuffix(BY_GROUP), row.started): row.wall_s for row in rows}
         folds = sum(row.value or 0.0 for row in rows if row.metric == held_out.SECONDS)
-        ratio = (sum(took.values()) + folds) / self._expected(size)
+        seconds = sum(took.values()) + folds
+        if not whole and seconds <= self.of(size):
+            return
+        ratio = seconds / self._expected(size)
         self._ratios.setdefault(size.potential.family, []).append(ratio)
 
 
@@ -248,9 +251,9 @@ class Sweep:
 
     def _chosen(self, tasks: Mapping[str, Sequence[PotentialTask]]) -> list[Size]:
         """Return the sizes on the front of held-out error and cost, and the best of each family."""
-        rows = [row for size in self._followed for row in self._rows(tasks[size.potential.name])]
-        chosen = finalists(rows)
-        return [size for size in self._followed if (size.potential.family, size.potential.sha256) in chosen]
+        whole = [size for size in self._followed if not self._is_cut_off(tasks[size.potential.name])]
+        chosen = finalists([row for size in whole for row in self._rows(tasks[size.potential.name])])
+        return [size for size in whole if (size.potential.family, size.potential.sha256) in chosen]
 
     def _measure(self, measure: str, sizes: Sequence[Size]) -> list[str]:
         """Measure what was chosen; return the names of the potentials that the budget left without."""
@@ -309,7 +312,9 @@ class Sweep:
         do(wanted, self._executor, self._results)
         self._followed += sizes
         for size in sizes:
-            self._estimates.learn(size, self._rows(tasks[size.potential.name]))
+            own = tasks[size.potential.name]
+            whole = all(task in self._results.finished for task in own)
+            self._estimates.learn(size, self._rows(own), whole)
         minutes = (time.monotonic() - self._start) / 60
         self._say(f"{len(self._followed)} sizes after {minutes:.1f} of {self._budget_s / 60:.1f} min")
 
@@ -325,16 +330,15 @@ class Sweep:
 
     def _swept(self, tasks: Mapping[str, Sequence[PotentialTask]]) -> Swept:
         """Return what was done; what was cut off is not shown, unless it failed by itself."""
-
-        def is_cut_off(size: Size) -> bool:
-            own = tasks[size.potential.name]
-            failed = any(task in self._results.failed for task in own)
-            return not failed and not all(task in self._results.finished for task in own)
-
-        cut_off = [size for size in self._followed if is_cut_off(size)]
+        cut_off = [size for size in self._followed if self._is_cut_off(tasks[size.potential.name])]
         for size in cut_off:
             self._results.drop(tasks[size.potential.name])
         self._results.write()
         shown = tuple(size.potential for size in self._followed if size not in cut_off)
         plan = dataclasses.replace(self._plan, potentials=shown)
         return Swept(plan, self._results.outcome, self._left_out, cut_off)
+
+    def _is_cut_off(self, tasks: Sequence[PotentialTask]) -> bool:
+        """Tell whether a size is not whole, and not because one of its tasks failed."""
+        failed = any(task in self._results.failed for task in tasks)
+        return not failed and not all(task in self._results.finished for task in tasks)

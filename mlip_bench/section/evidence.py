@@ -1,6 +1,6 @@
 """What a run found, as the sections of its report see it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +39,8 @@ class Evidence:
     """Whose errors stand in the ranking and decide: ``held-out`` from training, or ``test``."""
     partial: pd.DataFrame = field(default_factory=pd.DataFrame)
     """The measured numbers of fits to shares of the training data: rows as ``rows``, but not among them."""
+    fits: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Of potentials whose fits differ in their seed, and that stand under one name: the names of the fits."""
 
     def of(self, measure: str) -> pd.DataFrame:
         """Return the rows of a measure."""
@@ -84,6 +86,16 @@ class Evidence:
             names = self.ranked(self.rows.loc[plain == measure, "potential"])
             self._read[measure] = self._arrays(DRAWN, {name: f"{name}-{measure}" for name in names})
         return self._read[measure]
+
+    def of_each_fit(self, measure: str | None = None) -> Mapping[str, Sequence[Mapping[str, np.ndarray]]]:
+        """Return the predictions of every fit of each potential, or what a measure left to be drawn."""
+        first = self.predictions if measure is None else self.curves(measure)
+        kind, ending = (PREDICTED, "") if measure is None else (DRAWN, f"-{measure}")
+        others = {
+            name: f"{name}{ending}" for fits in self.fits.values() for name in fits if name not in first
+        }
+        every = {**first, **self._arrays(kind, others)}
+        return {name: [every[fit] for fit in self.fits.get(name, (name,)) if fit in every] for name in first}
 
     @cached_property
     def _read(self) -> dict[str, Mapping[str, Mapping[str, np.ndarray]]]:

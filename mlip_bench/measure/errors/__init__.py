@@ -10,7 +10,7 @@ the least squares of reference minus prediction on the composition of the traini
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +22,7 @@ from mlip_bench.measure import stress_doubt
 from mlip_bench.measure.base import Measure, Metric, Subject, Value, beside
 from mlip_bench.measure.errors import intervals, ranking
 from mlip_bench.measure.errors.intervals import Ratio
+from mlip_bench.measure.errors.sums import N_STRESS
 from mlip_bench.potentials.base import Potential, Prediction, Progress
 from mlip_bench.results import TEST, TRAIN
 
@@ -110,11 +111,11 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
 
         predicted = predict_each(subject.potential, structures, tell)
         done += len(structures)
-        table = comparison(predicted.structures, predicted.predictions, predicted.numbers)
+        table = compared(predicted)
         kept |= {f"{split}_{key}": value for key, value in table.items()}
         values += counts(predicted, split)
         values += with_intervals(_errors(table, split), table, split)
-        values += _lacking(table, predicted, split)
+        values += lacking(table, named(predicted.failed | predicted.non_finite), predicted.predicts, split)
         if not subject.fitted and subject.potential.predicts_energy:
             # The training data comes first, and it alone decides.
             shift = shift_per_element(predicted) if shift is None else shift
@@ -137,7 +138,7 @@ def _errors(table: dict[str, np.ndarray], split: str) -> list[Value]:
 
 def errors_of(predicted: Predicted) -> list[Value]:
     """Return the errors of structures that nothing was fitted to, with intervals."""
-    table = comparison(predicted.structures, predicted.predictions, predicted.numbers)
+    table = compared(predicted)
     return with_intervals([Value(*error) for error in summary(table).items()], table, TEST)
 
 
@@ -263,11 +264,11 @@ def counts(predicted: Predicted, split: str | None = None) -> list[Value]:
         values.append(Value("extrapolating_atoms", float(outside), split=split))
     for metric, which in (("non_finite", predicted.non_finite), ("not_predicted", predicted.failed)):
         if which:
-            values.append(Value(metric, float(len(which)), split=split, note=_named(which)))
+            values.append(Value(metric, float(len(which)), split=split, note=named(which)))
     return values
 
 
-def _named(which: dict[int, str]) -> str:
+def named(which: Mapping[int, str]) -> str:
     """Name the first structures, each with what is wrong with it."""
     names = [f"structure {number}: {reason}" for number, reason in list(which.items())[:MOST_NAMED]]
     more = len(which) - len(names)
@@ -285,9 +286,8 @@ def _not_finite(atoms: Atoms, prediction: Prediction, predicts: frozenset[str]) 
     return ", ".join(found)
 
 
-def _lacking(table: dict[str, np.ndarray], predicted: Predicted, split: str) -> list[Value]:
+def lacking(table: dict[str, np.ndarray], reason: str, predicts: frozenset[str], split: str) -> list[Value]:
     """Return the errors that a split has references for but no finite prediction, each with the reason."""
-    reason = _named(predicted.failed | predicted.non_finite)
     if not reason:
         return []
     there = summary(table)
@@ -296,10 +296,27 @@ def _lacking(table: dict[str, np.ndarray], predicted: Predicted, split: str) -> 
             metric, float("nan"), split=split, error=f"{split}: no finite {quantity} is predicted ({reason})"
         )
         for quantity in ("energy", "force")
-        if quantity == "force" or quantity in predicted.predicts
+        if quantity == "force" or quantity in predicts
         for metric in (f"{quantity}_mae", f"{quantity}_rmse")
         if metric not in there
     ]
+
+
+def compared(predicted: Predicted) -> dict[str, np.ndarray]:
+    """Return the comparison of what was predicted; a structure with anything not finite has no numbers.
+
+    Its other atoms would count as if the worst of it were not there.
+    """
+    spoilt = predicted.non_finite
+    predictions = [
+        dataclasses.replace(
+            one, energy=np.nan, forces=np.full_like(one.forces, np.nan), stress=np.full(N_STRESS, np.nan)
+        )
+        if number in spoilt
+        else one
+        for number, one in zip(predicted.numbers, predicted.predictions, strict=True)
+    ]
+    return comparison(predicted.structures, predictions, predicted.numbers)
 
 
 def comparison(
@@ -360,13 +377,14 @@ MEASURE = Measure(
     "errors",
     METRICS,
     run,
-    revision=3,
+    revision=4,
     packages=("ase", "numpy", "scipy"),
     sections=beside(__name__),
     ranked=True,
     errors=(ranking.FORCE, ranking.ENERGY),
     columns=ranking.COLUMNS,
     compared=beside(__name__, "compared"),
+    adjusted=beside(__name__, "adjusted"),
     terms=beside(__name__, "terms"),
     charts=beside(__name__, "charts"),
 )

@@ -60,6 +60,9 @@ MOST_RESAMPLED = 300
 # Sums that differ by less than this share are the same.
 ROUNDING = 1e-12
 
+# An interval whose ends are further off, as logarithms, says nothing: a structure or two have all the error.
+FARTHEST = 20.0
+
 # How likely the structures that a comparison still needs are to decide it.
 POWER = 0.8
 
@@ -130,8 +133,13 @@ class Product:
         drawn = [_drawn(len(places)) for places in self.strata]
         with np.errstate(divide="ignore", invalid="ignore"):
             logs, variances = self._log_and_variance(drawn)
-            found = (logs - self.log) / np.sqrt(variances)
-        return np.nan_to_num(found, nan=0.0)
+            off = logs - self.log
+            off[np.abs(off) < ROUNDING] = 0.0
+            found = off / np.sqrt(variances)
+        # Of structures that are all alike, or have no error at all, σ* is 0 or unknown: infinitely far off.
+        lost = np.isnan(found)
+        found[lost] = np.where(np.nan_to_num(off[lost]) == 0, 0.0, np.copysign(np.inf, off[lost]))
+        return np.asarray(found)
 
     def _log_and_variance(self, times: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Return θ and σ² (m,) where the units of each stratum occur so many times, (m, n_h)."""
@@ -170,6 +178,39 @@ class Ratio(Product):
         return np.asarray(self.sums[1])
 
 
+@dataclass(frozen=True)
+class Scatter:
+    """What makes the logarithm of an error uncertain beside structures: fits that differ in their seed."""
+
+    error: float = 0.0
+    """The standard error of a mean over fits."""
+    n_free: float = np.inf
+    """Its degrees of freedom."""
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Self:
+        """Return that of the mean of one number per fit; of a single fit nobody knows it."""
+        n = len(values)
+        if n < 2 or min(values) <= 0:
+            return cls()
+        return cls(float(np.std(np.log(values), ddof=1) / n**0.5), n - 1)
+
+    @property
+    def reach(self) -> float:
+        """Half the 95 % interval by Student's t; 0 without scatter."""
+        return self.error * float(stats.t.ppf(0.5 + CONFIDENCE / 2, self.n_free)) if self.error else 0.0
+
+    def __add__(self, other: "Scatter") -> "Scatter":
+        """Return that of the difference of two means (B. L. Welch, Biometrika 34, 28 (1947))."""
+        square = self.error**2 + other.error**2
+        if square == 0:
+            return Scatter()
+        return Scatter(square**0.5, square**2 / sum(one.error**4 / one.n_free for one in (self, other)))
+
+
+NO_SCATTER = Scatter()
+
+
 def interval(product: Product, scatter: float = 0.0, n_free: float = np.inf) -> tuple[float, float] | None:
     """Return the ends of the 95 % interval of the logarithm of a product; None where nothing says them.
 
@@ -186,7 +227,10 @@ def interval(product: Product, scatter: float = 0.0, n_free: float = np.inf) -> 
     off = product.error * product.quantities
     if scatter > 0:
         off = np.repeat(off, SCATTERED) + scatter * _students(n_free)
-    low, high = np.quantile(off, [tail, 1 - tail])
+    with np.errstate(invalid="ignore"):  # between two that are infinitely far off
+        low, high = np.quantile(off, [tail, 1 - tail])
+    if not max(abs(low), abs(high)) <= FARTHEST:
+        return None
     return product.log - float(high), product.log - float(low)
 
 
@@ -264,8 +308,10 @@ def _signs(n: int) -> np.ndarray:
     return np.random.default_rng(n).choice([-1.0, 1.0], size=(RESAMPLES, n))
 
 
-def p_value(ratio: Ratio) -> float:
+def p_value(ratio: Ratio, scatter: Scatter = NO_SCATTER) -> float:
     """Return how probable a ratio of two potentials as far from 1 is by chance; NaN of too few structures.
+
+    Where fits scatter, it is no less than that of Student's t with the variances of structures and fits.
 
     Where none is better, the two can change places on any structure: signs of the differences are drawn by
     chance (R. A. Fisher, The Design of Experiments, 1935, section 21). Of many structures the sum of
@@ -273,6 +319,14 @@ def p_value(ratio: Ratio) -> float:
     """
     if not ratio.is_known:
         return float("nan")
+    of_structures = _by_signs(ratio)
+    if scatter.error == 0:
+        return of_structures
+    whole = scatter + Scatter(ratio.error, ratio.n_free)
+    return max(of_structures, float(2 * stats.t.sf(abs(ratio.log) / whole.error, whole.n_free)))
+
+
+def _by_signs(ratio: Ratio) -> float:
     differences = ratio.above - ratio.below
     # The sum of blocks that are correlated varies more than their differences say.
     found = abs(float(differences.sum())) * ratio.lost**0.5
@@ -285,17 +339,21 @@ def p_value(ratio: Ratio) -> float:
     return float((1 + np.sum(by_chance >= found * (1 - ROUNDING))) / (1 + RESAMPLES))
 
 
-def still_needed(ratio: Ratio) -> float:
+def still_needed(ratio: Ratio, scatter: Scatter = NO_SCATTER) -> float:
     """Return how many structures more would tell a ratio of this size from 1, with probability ``POWER``.
 
-    Where the standard error falls as the root of their number; infinite where there is no difference.
+    Where the standard error falls as the root of their number; infinite where there is no difference, or one
+    that the scatter of fits hides.
     """
     if not ratio.is_known:
         return float("nan")
     if ratio.log == 0:
         return float("inf")
     reach = float(stats.norm.ppf(0.5 + CONFIDENCE / 2) + stats.norm.ppf(POWER))
-    return float(max(0.0, ratio.n_structures * ((reach * ratio.error / ratio.log) ** 2 - 1)))
+    room = (ratio.log / reach) ** 2 - scatter.error**2
+    if room <= 0:
+        return float("inf")
+    return float(max(0.0, ratio.n_structures * (ratio.error**2 / room - 1)))
 
 
 def of_errors(table: Mapping[str, np.ndarray], quantity: str) -> tuple[Ratio, Ratio]:
@@ -315,6 +373,8 @@ def remark(ratio: Ratio) -> str | None:
         )
     if not ratio.is_known and ratio.above.sum() > 0:
         return f"no interval: it needs {FEWEST} structures, and there are {ratio.n_structures}"
+    if ratio.is_known and interval(ratio) is None:
+        return "no interval: the errors of a few structures decide this one, or those of most are zero"
     if ratio.is_known and ratio.block > 1:
         return (
             "errors of neighbours in the file are alike, as in a trajectory, so intervals are drawn from "

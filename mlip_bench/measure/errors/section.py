@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from mlip_bench.measure.errors import MEASURE, intervals, ranking
+from mlip_bench.measure.errors.intervals import Scatter
 from mlip_bench.measure.errors.standing import Kept, standing, sums_of
 from mlip_bench.measure.errors.sums import of_split, structure_of_each
 from mlip_bench.results import HELD_OUT, TEST
@@ -66,6 +67,24 @@ def compared(evidence: Evidence) -> pd.DataFrame:
     return standing(_kept(evidence), list(map(str, names)), evidence.split)
 
 
+def adjusted(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows, of several seeds under one name with the scatter of fits in the intervals of errors.
+
+    On the logarithm, to either side the root of the squares of both reaches: of the structures, and of the
+    mean over fits.
+    """
+    errors = rows[rows["metric"].isin([column.key for column in ranking.COLUMNS]) & rows["group"].isna()]
+    found = rows.copy()
+    for _, own in errors.dropna(subset=["low", "high"]).groupby(["potential", "metric", "split"]):
+        scatter = Scatter.of(own["value"].to_list())
+        if scatter.error:
+            value = own["value"].mean()
+            for end, sign in (("low", -1), ("high", 1)):
+                reach = np.hypot(np.log(own[end].mean() / value), scatter.reach)
+                found.loc[own.index, end] = value * np.exp(sign * reach)
+    return found
+
+
 # Errors below these are those of first principles themselves.
 FLOORS = {"energy": 0.1, "force": 1.0, "stress": 0.01}
 
@@ -106,8 +125,8 @@ def _on_unfitted(evidence: Evidence) -> str:
 
 
 def _kept(evidence: Evidence) -> Kept:
-    """Return the predictions whose errors decide, by potential."""
-    return evidence.curves(HELD_OUT) if evidence.split == HELD_OUT else evidence.predictions
+    """Return the predictions whose errors decide, of each fit of each potential."""
+    return evidence.of_each_fit(HELD_OUT if evidence.split == HELD_OUT else None)
 
 
 def _warnings(evidence: Evidence) -> list[str]:
@@ -125,7 +144,7 @@ def _on_places(evidence: Evidence) -> list[str]:
     if "place" in known or len(known) < 2:
         return []
     kept = _kept(evidence)
-    without = [name for name in map(str, known.index) if sums_of(kept, name, evidence.split) is None]
+    without = [name for name in map(str, known.index) if not sums_of(kept, name, evidence.split)]
     return [
         f"Potentials are not compared with each other: predictions of {tables.several(without)} were not "
         "kept by structure (rows of an earlier version); the same command makes them."
@@ -188,6 +207,11 @@ def certainty(evidence: Evidence) -> Table | None:
         "In brackets: 95 % intervals over structures, drawn again within their groups (bootstrap-t on the "
         "logarithm). They hold for more structures of the same kinds, not for other kinds. "
     )
+    if evidence.fits:
+        note += (
+            f"Of several seeds: means, with the scatter of the fits in the intervals "
+            f"({tables.several(evidence.fits)}). "
+        )
     marks = [
         one.mark for one in having if one.mark and any(one.mark.sign in cell for row in rows for cell in row)
     ]

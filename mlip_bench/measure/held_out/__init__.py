@@ -19,7 +19,7 @@ from mlip_bench.data.splits import KINDS, RANDOM, folds
 from mlip_bench.errors import UserError, did_you_mean
 from mlip_bench.measure.base import Found, Measure, Metric, Options, Parts, Subject, Value
 from mlip_bench.measure.errors import METRICS as OF_ERRORS
-from mlip_bench.measure.errors import comparison, counts, predict_each, summary, with_intervals
+from mlip_bench.measure.errors import compared, counts, lacking, named, predict_each, summary, with_intervals
 from mlip_bench.measure.errors.sums import N_STRESS
 from mlip_bench.potentials.base import Potential, Progress
 from mlip_bench.results import HELD_OUT, write_atomically
@@ -34,8 +34,12 @@ SEED = 0
 # What a part leaves.
 FOLD = "fold.npz"
 COUNTS = "counts.json"
+FAILED = "failed.json"
 
 SECONDS = "fold_fits_s"
+
+# The counts that say which structures they are of.
+OF_FAILED = ("non_finite", "not_predicted")
 
 METRICS = {
     **{name: metric for name, metric in OF_ERRORS.items() if not name.endswith("_shifted")},
@@ -92,16 +96,20 @@ def run_part(subject: Subject, progress: Progress) -> None:
         fits = [(held_out[0], fitted)]
     seconds = time.perf_counter() - start
     tables, counted = [], dict[str, float]()
+    failed: dict[str, dict[int, str]] = {metric: {} for metric in OF_FAILED}
     for fold, potential in fits:
         numbers = [number for number, place in enumerate(places, 1) if place == fold]
         predicted = predict_each(potential, [train[number - 1] for number in numbers])
         predicted.renumber(numbers)
-        tables.append(comparison(predicted.structures, predicted.predictions, predicted.numbers))
+        tables.append(compared(predicted))
+        failed["not_predicted"] |= predicted.failed
+        failed["non_finite"] |= predicted.non_finite
         for count in counts(predicted):
             counted[count.metric] = counted.get(count.metric, 0.0) + count.value
     table = {key: np.concatenate([one[key] for one in tables]) for key in tables[0]}
     np.savez_compressed(subject.folder / FOLD, **table)  # type: ignore[arg-type]  # names are ours
     write_atomically(subject.folder / COUNTS, json.dumps({SECONDS: seconds} | counted) + "\n")
+    write_atomically(subject.folder / FAILED, json.dumps(failed) + "\n")
 
 
 def run(subject: Subject, progress: Progress) -> list[Value]:
@@ -109,16 +117,22 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     if not subject.parts:
         raise UserError(f"{NAME}: a potential that was read is not fitted here, so nothing can be held out")
     tables, sums = [], dict[str, float]()
+    failed: dict[str, dict[int, str]] = {metric: {} for metric in OF_FAILED}
     for part in subject.parts:
         with np.load(part / FOLD) as file:
             tables.append(dict(file))
         for name, value in json.loads((part / COUNTS).read_text()).items():
             sums[name] = sums.get(name, 0.0) + value
+        for metric, which in json.loads((part / FAILED).read_text()).items():
+            failed[metric] |= {int(number): why for number, why in which.items()}
     table = {key: np.concatenate([one[key] for one in tables]) for key in tables[0]}
     table = in_order(table)
     errors = [Value(*error, split=HELD_OUT) for error in summary(table).items()]
     values = with_intervals(errors, table, HELD_OUT)
-    values += [Value(name, value, split=HELD_OUT) for name, value in sums.items()]
+    reasons = {metric: named(dict(sorted(which.items()))) for metric, which in failed.items()}
+    values += [Value(name, value, split=HELD_OUT, note=reasons.get(name)) for name, value in sums.items()]
+    why = "; ".join(filter(None, reasons.values()))
+    values += lacking(table, why, subject.potential.predicts, HELD_OUT)
     return subject.keep(Found(values, {f"{HELD_OUT}_{key}": array for key, array in table.items()}))
 
 
@@ -142,7 +156,7 @@ MEASURE = Measure(
     NAME,
     METRICS,
     run,
-    revision=1,
+    revision=2,
     packages=("ase", "numpy", "scipy"),
     of_training=True,
     options=options,

@@ -104,7 +104,7 @@ def compute(
         reason = "needs a crystal, periodic in three directions, and there is none"
         found.append(Found([Value(metric, np.nan, error=f"{metric} {reason}") for metric in OF_CRYSTAL]))
     values = [_finite(value) for one in found for value in one.values]
-    sentences = limits.passed(values)
+    sentences = limits.passed(values) + limits.broken(values)
     said = [*sentences, *([UNKNOWN_TRAINING] if train is None else [])]
     values.insert(0, Value("unphysical", len(sentences), note="; ".join(said) or None))
     return Found(values, {key: array for one in found for key, array in one.curves.items()})
@@ -114,7 +114,7 @@ def _finite(value: Value) -> Value:
     """Return a value, or where it is not finite one that says so."""
     if value.error is not None or np.isfinite(value.value):
         return value
-    return dataclasses.replace(value, value=np.nan, error=f"{value.metric} is not finite")
+    return dataclasses.replace(value, value=np.nan, error=f"{value.metric} is {limits.NOT_FINITE}")
 
 
 def _of_crystal(
@@ -151,7 +151,7 @@ MEASURE = Measure(
     "physicality",
     METRICS,
     run,
-    revision=1,
+    revision=2,
     packages=("ase", "matscipy", "numpy", "spglib"),
     of_training=True,
     of_sample=True,

@@ -46,6 +46,15 @@ LIMITS = {
 }
 
 
+# What an error says where dynamics or a crystal blew up, and not where something is not predicted at all.
+NOT_FINITE = "not finite"
+
+
+def broken(values: Sequence[Value]) -> list[str]:
+    """Return a sentence for each number that there is none of because a prediction was not finite."""
+    return list(dict.fromkeys(value.error for value in values if value.error and NOT_FINITE in value.error))
+
+
 def passed(values: Sequence[Value]) -> list[str]:
     """Return a sentence for each number that is beyond its limit."""
     return [

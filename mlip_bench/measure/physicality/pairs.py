@@ -15,6 +15,7 @@ from matscipy.neighbours import neighbour_list
 
 from mlip_bench.measure.base import Curves, Found, Value
 from mlip_bench.measure.physicality.curves import roughness
+from mlip_bench.measure.physicality.limits import NOT_FINITE
 from mlip_bench.potentials.base import Potential
 
 Pair = tuple[str, str]
@@ -123,7 +124,7 @@ def _dimer(potential: Potential, pair: Pair, distances: np.ndarray, shortest: fl
     name = name_of(pair)
     if not np.isfinite(forces).all():
         nearest = distances[~np.isfinite(forces)].max()
-        reason = f"the force of {name} at {nearest:.2f} Å is not finite"
+        reason = f"the force of {name} at {nearest:.2f} Å is {NOT_FINITE}"
         return Found([Value(metric, np.nan, group=name, error=reason) for metric in ("wells", "dimer_turn")])
     values = [Value("wells", wells(forces), group=name)]
     curves = {f"{name} distance": distances, f"{name} force": forces}
@@ -169,7 +170,7 @@ def pushed(potential: Potential, atoms: Atoms, shortest: Mapping[Pair, float]) -
         between = [one.forces[second] - one.forces[first] for one in potential.predict(moved)]
         forces = np.array(between) @ vector / far / 2
         if not np.isfinite(forces).all():
-            reason = f"the force of {name} pushed together is not finite"
+            reason = f"the force of {name} pushed together is {NOT_FINITE}"
             values.append(Value("pushed_turn", np.nan, group=name, error=reason))
             continue
         values += _turn("pushed_turn", name, distances, forces, shortest.get(pair))

@@ -17,6 +17,7 @@ from matscipy.neighbours import neighbour_list
 
 from mlip_bench.errors import NotFinite
 from mlip_bench.measure.base import Value
+from mlip_bench.measure.physicality.limits import NOT_FINITE
 from mlip_bench.measure.physicality.pairs import Pair, pairs_of
 from mlip_bench.potentials.base import Potential, PotentialCalculator
 
@@ -79,24 +80,27 @@ def quenched(
     shortest: Mapping[Pair, float],
     n_starts: int,
 ) -> list[Value]:
-    """Return the worst of several random starts: nearest atoms, and the energy above the crystal's."""
-    ratios, energies = [], []
+    """Return the worst of several random starts: nearest atoms, and the energy above the crystal's.
+
+    Where one ends in what is not finite, nearest atoms are an error, and the energy is that of the others.
+    """
+    ratios, energies, failed = [], [], None
     for start in range(n_starts):
         atoms = random_start(crystal, _room(crystal, shortest), SEED + start)
         atoms.calc = _calculator(potential)
         try:
             FIRE(atoms, logfile=None, maxstep=LONGEST_STEP).run(fmax=REST, steps=MOST_STEPS)
         except NotFinite as failure:
-            return [
-                Value("quench_distance", np.nan, error=f"a random start does not come to rest: {failure}")
-            ]
+            failed = f"a random start ends where the prediction is {NOT_FINITE}: {failure}"
+            continue
         ratios.append(nearest_ratio(atoms, shortest))
         if potential.predicts_energy:
             energies.append(atoms.get_potential_energy() / len(atoms) - crystal_energy)
-    values = [Value("quench_distance", min(ratios))]
+    nearest = Value("quench_distance", np.nan if failed else min(ratios), error=failed)
     if energies:
-        return [*values, Value("quench_energy", min(energies))]
-    return [*values, Value("quench_energy", np.nan, error=f"{potential.family} predicts no energy")]
+        return [nearest, Value("quench_energy", min(energies))]
+    reason = f"{potential.family} predicts no energy" if not potential.predicts_energy else failed
+    return [nearest, Value("quench_energy", np.nan, error=reason)]
 
 
 def _room(crystal: Atoms, shortest: Mapping[Pair, float]) -> dict[Pair, float]:

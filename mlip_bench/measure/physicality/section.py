@@ -54,22 +54,31 @@ def measured(evidence: Evidence) -> pd.DataFrame:
     """Return a row per metric and group, a column per potential in the order of the ranking."""
     rows = evidence.rows[evidence.rows["measure"].str.removesuffix(BY_GROUP) == MEASURE.name]
     rows = rows.assign(group=rows["group"].fillna(""))
-    wide = rows.pivot_table(index=["metric", "group"], columns="potential", values="value", sort=False)
+    of_seeds = rows.groupby(["metric", "group", "potential"], sort=False)["value"]
+    found = of_seeds.agg(lambda values: _farthest(str(rows.at[values.index[0], "metric"]), values))
+    wide = found.unstack("potential")
     places = list(MEASURE.metrics)
     order = sorted(wide.index, key=lambda one: places.index(one[0]))
     return wide.reindex(index=order, columns=evidence.ranked(wide.columns))
 
 
+def _farthest(metric: str, values: pd.Series) -> float:
+    """Return of several seeds the number farthest towards its limit, or their mean where it has none."""
+    limit = LIMITS.get(metric)
+    if limit is None:
+        return float(values.mean())
+    return float(values.max() if np.isfinite(limit.most) else values.min())
+
+
 def findings(evidence: Evidence) -> list[str]:
     """Say of each potential what it does that no matter does."""
     rows = evidence.of(MEASURE.name)
-    rows = rows[rows["metric"] == "unphysical"].drop_duplicates("potential").set_index("potential")
+    rows = rows[rows["metric"] == "unphysical"]
     found = []
-    for name in evidence.ranked(rows.index):
-        note = rows.at[name, "note"]
-        found.append(
-            f"{name}: {note}." if isinstance(note, str) else f"{name}: nothing unphysical was found."
-        )
+    for name in evidence.ranked(rows["potential"]):
+        notes = rows.loc[rows["potential"] == name, "note"].dropna()
+        said = "; ".join(dict.fromkeys("; ".join(notes).split("; ")))
+        found.append(f"{name}: {said or 'nothing unphysical was found'}.")
     return found
 
 
@@ -89,6 +98,8 @@ def table(evidence: Evidence, frame: pd.DataFrame) -> Table:
         "Shaded: no potential of matter has such a number. Distances are compared with the shortest of each "
         f"pair of elements in training. {MISSING}: not measured; see the failures."
     )
+    if evidence.of(MEASURE.name)["seed"].nunique() > 1:
+        note += " Of several seeds: the number farthest towards its limit; without a limit, the mean."
     headings = ["", *map(str, frame.columns)]
     widths = (4, *[2] * (len(headings) - 1))
     return Table(headings, rows, note=note, shades=shades, name="physicality", widths=widths)

@@ -13,6 +13,7 @@ from ase.build import bulk
 from ase.data import atomic_numbers, covalent_radii
 
 from mlip_bench.measure.base import Found, Value
+from mlip_bench.measure.physicality.limits import NOT_FINITE
 from mlip_bench.measure.physicality.pairs import Pair, name_of
 from mlip_bench.potentials.base import Potential
 
@@ -47,7 +48,7 @@ def compressed(potential: Potential, crystal: Atoms) -> Found:
     if not potential.predicts_energy or not np.isfinite(energies).all():
         reason = f"{potential.family} predicts no energy"
         if potential.predicts_energy:
-            reason = "the energy of the compressed or dilated crystal is not finite"
+            reason = f"the energy of the compressed or dilated crystal is {NOT_FINITE}"
         return Found([Value(metric, np.nan, error=reason) for metric in OF_ENERGIES])
     lowest = _minimum(energies, int(np.argmin(np.abs(LENGTHS - 1))))
     volumes = (LENGTHS / LENGTHS[lowest]) ** 3
