@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -21,9 +22,32 @@ def available_cores() -> list[int]:
 
 
 def idlest(cores: Sequence[int]) -> list[int]:
-    """Return the cores, the least busy first; of those alike, core 0 and its interrupts last."""
-    busy = psutil.cpu_percent(interval=WATCHED_SECONDS, percpu=True)
-    return sorted(cores, key=lambda core: (busy[core] > BUSY_PERCENT if core < len(busy) else False, -core))
+    """Return the cores, the least busy first; of those alike, core 0 and its interrupts last.
+
+    Threads of one core come after all cores have given one, and are busy where the other is.
+    """
+    used = dict(enumerate(psutil.cpu_percent(interval=WATCHED_SECONDS, percpu=True)))
+
+    def is_busy(core: int) -> bool:
+        return any(used.get(thread, 0.0) > BUSY_PERCENT for thread in _threads_of_core(core))
+
+    given: Counter[tuple[int, ...]] = Counter()
+    turns = {}
+    for core in sorted(cores, key=lambda core: (is_busy(core), -core)):
+        turns[core] = given[_threads_of_core(core)]
+        given[_threads_of_core(core)] += 1
+    return sorted(turns, key=lambda core: turns[core])
+
+
+@cache
+def _threads_of_core(core: int) -> tuple[int, ...]:
+    """Return the threads that share a core with one of them, itself too, as Linux numbers them."""
+    try:
+        text = Path(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list").read_text()
+    except OSError:
+        return (core,)
+    ranges = [list(map(int, part.split("-"))) for part in text.strip().split(",")]
+    return tuple(thread for first, *last in ranges for thread in range(first, (last or [first])[0] + 1))
 
 
 @cache

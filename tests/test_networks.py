@@ -11,6 +11,7 @@ from ase.data import atomic_numbers
 
 from mlip_bench.data.reference import labelled
 from mlip_bench.errors import UserError
+from mlip_bench.potentials.leignn import LEIGNN, LEIGNNGradient
 from mlip_bench.potentials.networks import losses, training
 from mlip_bench.potentials.networks.averaging import MovingAverage
 from mlip_bench.potentials.networks.batches import batches, shared
@@ -119,6 +120,20 @@ def test_structures_are_shown_inverted(graphs):
     torch.testing.assert_close(after.forces, whole.forces * torch.tensor([1.0] * 8 + [-1.0] * 8)[:, None])
     torch.testing.assert_close(after.energies, whole.energies)
     torch.testing.assert_close(after.stresses, whole.stresses)
+
+
+@pytest.mark.parametrize("kind", [LEIGNN, LEIGNNGradient])
+def test_clusters_without_a_cell_train_beside_crystals(kind, alloys):
+    """They have no volume and no stress, and their NaN once was in the gradient of every weight."""
+    cluster = Atoms("Cu3", [[0, 0, 0], [2.3, 0, 0], [0, 2.4, 0.3]])
+    bare = labelled_graph(labelled(cluster, -1.0, np.zeros((3, 3)), None), 4.0)
+    whole = joined([labelled_graph(alloys[0], 4.0), bare])
+    potential = kind(channels=4, layers=1, cutoff=4.0, steps=1, atoms_per_step=32).fit(alloys[:4])
+    network = potential.network_.train()
+    weights = losses.Weights(1.0, 1.0, 0.01, 0.0, 0.1)
+    losses.loss(network(whole), whole, weights, losses.Counts.of(whole)).backward()
+    assert all(one.grad is None or torch.isfinite(one.grad).all() for one in network.parameters())
+    assert any(one.grad is not None and one.grad.abs().max() > 0 for one in network.parameters())
 
 
 # -- losses and steps ----------------------------------------------------------------------------------
@@ -292,10 +307,22 @@ def test_the_average_lags_and_gives_the_weights_back():
     averaged = MovingAverage(model, 0.9)
     with torch.no_grad():
         model.weight += 1.0
-    averaged.update()
+    averaged.update(1000)
     with averaged.in_place_of(model):
         assert torch.allclose(model.weight, start + 0.1)
     assert torch.allclose(model.weight, start + 1.0)
+
+
+def test_a_short_training_forgets_where_it_began():
+    """Of 60 steps at a decay of 0.99 more than half of the first weights once were in what was kept."""
+    model = torch.nn.Linear(2, 1)
+    start = model.weight.detach().clone()
+    averaged = MovingAverage(model, 0.99)
+    with torch.no_grad():
+        model.weight += 1.0
+    for step in range(60):
+        averaged.update(step)
+    assert torch.allclose(averaged.weights["weight"], start + 1.0, atol=1e-6)
 
 
 def test_data_without_neighbours_is_refused():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mlip_bench.lammps.loading import potentials_folder
-from mlip_bench.measure import scaling
+from mlip_bench.measure import cost, scaling
 from mlip_bench.measure.base import Subject, Value
 from mlip_bench.measure.cost import timing
 from mlip_bench.potentials import load
@@ -59,6 +59,14 @@ def test_the_power_law_is_that_of_the_times():
     (exponent,) = scaling._power_law(values)
     assert exponent.value == pytest.approx(1.07)
     assert exponent.spread == pytest.approx(0, abs=1e-9)
+
+
+def test_a_crystal_that_had_to_lie_still_is_no_point_of_the_law():
+    moving = [Value("s_per_step", 3e-5 * n, n_atoms=n) for n in (432, 2000, 5488)]
+    still = Value("s_per_step", 1e-3, n_atoms=11664, note=f"the dynamics did not hold; {cost.TIMED_STILL}")
+    (exponent,) = scaling._power_law([*moving, still])
+    assert exponent.value == pytest.approx(1)
+    assert scaling._power_law([*moving[:2], still]) == []
 
 
 def test_several_cores_have_rows_of_both_implementations(ruler, embedded, tmp_path, monkeypatch):

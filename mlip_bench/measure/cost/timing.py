@@ -168,7 +168,8 @@ def timed_blocks(
         found = _in_turn(*sides, least, progress)
         if found.is_noisy:
             again = _in_turn(*sides, least, progress, repeated=True)
-            found = min(again, Blocks(found.own, found.ruler, repeated=True), key=lambda each: each.scatter)
+            first = Blocks(found.own, found.ruler, repeated=True)
+            found = min(first, again, key=lambda each: (each.is_noisy, abs(each.scatter)))
     return found
 
 

@@ -12,6 +12,7 @@ taken at all; memory is that on one core.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
@@ -20,7 +21,7 @@ from mlip_bench.md import boxes
 from mlip_bench.md.driver import STILL_FS, Simulation, implementations
 from mlip_bench.measure import cost
 from mlip_bench.measure.base import Measure, Metric, Subject, Value, beside
-from mlip_bench.measure.cost import timing
+from mlip_bench.measure.cost import TIMED_STILL, timing
 from mlip_bench.measure.memory import available_mib, peak_of
 from mlip_bench.potentials.base import Potential, Progress
 from mlip_bench.results import LAMMPS
@@ -86,7 +87,8 @@ def _sizes(
             cores=cores,
         )
         values += found
-        skin = next(value.value for value in found if value.metric == "skin")
+        if not _is_still(found):
+            skin = next(value.value for value in found if value.metric == "skin")
         s_per_step = found[0].value / n_atoms
         progress((index + 1) / len(SIZES), f"{n_atoms} atoms: {found[0].value:.3g} s per step")
     return values + _power_law(values)
@@ -113,9 +115,14 @@ def _peak_kib(potential: Potential, atoms: Atoms, native: bool) -> float:
     return 1024 * peak.mib
 
 
+def _is_still(values: Sequence[Value]) -> bool:
+    """Tell whether the dynamics did not hold, so that a crystal at rest was timed, which builds no lists."""
+    return any(TIMED_STILL in (value.note or "") for value in values)
+
+
 def _power_law(values: list[Value]) -> list[Value]:
-    """Fit p, where there are at least three sizes."""
-    points = [(v.n_atoms, v.value) for v in values if v.metric == "s_per_step"]
+    """Fit p, where there are at least three sizes with dynamics that held."""
+    points = [(v.n_atoms, v.value) for v in values if v.metric == "s_per_step" and not _is_still([v])]
     if len(points) < 3:
         return []
     n_atoms, seconds = np.log(np.array(points, dtype=float)).T
@@ -129,7 +136,7 @@ MEASURE = Measure(
     "scaling",
     METRICS,
     run,
-    revision=3,
+    revision=4,
     packages=("ase", "lammps", "numpy"),
     alone=True,
     on_cores=True,

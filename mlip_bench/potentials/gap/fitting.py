@@ -7,12 +7,14 @@ own, so the result does not depend on their number.
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from ase import Atoms
 
 from mlip_bench.data import reference
 from mlip_bench.potentials.base import Progress
+from mlip_bench.potentials.bounded_map import bounded_map
 from mlip_bench.potentials.gap import sparse
 from mlip_bench.potentials.gap.covariance import MOVERS, STRAINS, Covariance, Prepared
 from mlip_bench.potentials.gap.files import Pair, Part
@@ -62,7 +64,7 @@ class Fit:
         progress: Progress,
     ):
         self._structures, self._sigmas = structures, sigmas
-        self._threads, self._run = threads, threads.map
+        self._threads, self._run = threads, partial(bounded_map, threads)
         self._keeper, self._progress = keeper, progress
 
     def run(

@@ -25,7 +25,7 @@ class LEIGNNGradient(NetworkPotential):
     """Scalars and vectors, and a global node; forces and stress are the gradient of the energy."""
 
     family: ClassVar[str] = "leignn-gradient"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     packages: ClassVar[tuple[str, ...]] = ("ase", "llvmlite", "matscipy", "numba", "numpy", "scipy", "torch")
     look: ClassVar[tuple[str, str] | None] = ("#E377C2", "h")
     exemptions: ClassVar[dict[str, str]] = dict.fromkeys(
@@ -108,7 +108,7 @@ class LEIGNN(LEIGNNGradient):
     """LEIGNN as published, with direct heads for forces, and for stress; not conservative."""
 
     family: ClassVar[str] = "leignn"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     look: ClassVar[tuple[str, str] | None] = ("#8C564B", "p")
     conservative: ClassVar[bool] = False
     exemptions: ClassVar[dict[str, str]] = {

@@ -23,6 +23,7 @@ from scipy import linalg
 
 from mlip_bench.data import reference
 from mlip_bench.potentials.base import Progress
+from mlip_bench.potentials.bounded_map import bounded_map
 from mlip_bench.potentials.edges import Edges
 from mlip_bench.potentials.mtp import row_kernel
 from mlip_bench.potentials.mtp.tables import Tables
@@ -189,10 +190,13 @@ def assemble(
 
     total: dict[str, np.ndarray] = {}
     counts = dict.fromkeys(QUANTITIES, 0)
-    for one, parts in zip(examples, threads.map(products, examples), strict=True):
+    for one, parts in zip(examples, bounded_map(threads, products, examples), strict=True):
         sizes = {"energy": 1, "forces": 3 * len(one.edges.species), "stress": 6}
         for name, matrix in parts.items():
-            total[name] = total[name] + matrix if name in total else matrix
+            if name in total:
+                total[name] += matrix
+            else:
+                total[name] = matrix
             counts[name] += sizes[name]
     return Equations(total, counts, n_linear, ridge)
 

@@ -16,15 +16,20 @@ class MovingAverage:
     """
 
     def __init__(self, model: torch.nn.Module, decay: float):
-        self._add: Any = get_ema_multi_avg_fn(decay)
+        self._decay = decay
         # Looked up once: to go through all modules of a model takes longer than to average its weights.
         self._own = dict(model.named_parameters())
         self.weights = weights_of(model)
 
-    def update(self) -> None:
-        """Take the model's weights of now into the average."""
+    def update(self, step: int) -> None:
+        """Take the model's weights after so many steps into the average.
+
+        At first it is over fewer steps: the weights that training begins with would stay in it (as
+        ``ExponentialMovingAverage`` of TensorFlow has it, ``num_updates``).
+        """
         averages = [self.weights[name] for name in self._own]
-        self._add(averages, [value.detach() for value in self._own.values()], None)
+        add: Any = get_ema_multi_avg_fn(min(self._decay, (1 + step) / (10 + step)))
+        add(averages, [value.detach() for value in self._own.values()], None)
 
     @contextlib.contextmanager
     def in_place_of(self, model: torch.nn.Module) -> Iterator[None]:

@@ -75,7 +75,8 @@ def graph_of(atoms: Atoms, edges: Edges, cutoff: float) -> Graphs:
         centres=torch.from_numpy(edges.centres[inside]),
         neighbours=torch.from_numpy(edges.neighbours[inside]),
         vectors=torch.from_numpy(vectors[inside]),
-        volumes=torch.tensor([atoms.cell.volume if atoms.cell.rank == 3 else np.nan], dtype=torch.float64),
+        # Of what has no volume there is no stress; NaN here would spread to the gradients of all others.
+        volumes=torch.tensor([atoms.cell.volume if atoms.cell.rank == 3 else 1.0], dtype=torch.float64),
     )
 
 

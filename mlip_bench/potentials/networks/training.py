@@ -128,7 +128,7 @@ class Trainer:
         if state.step % GOOD_STEPS == 1:
             self._remember()
         self._optimizer.step()
-        self._averaged.update()
+        self._averaged.update(state.step)
 
     def _add_gradients(
         self, batch: list[int], weights: Weights, pool: ThreadPoolExecutor, progress: Progress

@@ -65,7 +65,7 @@ class NNFF(Potential):
     """Direct forces from symmetry functions and covariant axes; no energy, no stress."""
 
     family: ClassVar[str] = "nnff"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     packages: ClassVar[tuple[str, ...]] = (
         "ase",
         "llvmlite",

@@ -95,9 +95,8 @@ class Trainer:
         self._predicted = None
 
     def _each(self, masks: list[np.ndarray]) -> Iterator[int]:
-        """Take one after the other the blocks that a mask has something of, that of now first."""
-        wanted = [block for block, mask in enumerate(masks) if mask.any()]
-        for block in sorted(wanted, key=lambda block: block != self._at):
+        """Take one after the other the blocks that a mask has something of, in order, when resumed too."""
+        for block in [block for block, mask in enumerate(masks) if mask.any()]:
             self._take(block)
             yield block
 

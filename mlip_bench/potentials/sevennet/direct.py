@@ -19,7 +19,7 @@ class SevenNetDirect(SevenNet):
     """SevenNet with direct heads for forces and stress; not conservative."""
 
     family: ClassVar[str] = "sevennet-dfs"
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
     look: ClassVar[tuple[str, str] | None] = ("#E69F00", "X")
     conservative: ClassVar[bool] = False
     counterpart: ClassVar[str] = "sevennet"

@@ -44,7 +44,7 @@ class SevenNet(NetworkPotential):
     """Equivariant graph network with forces and stress as the gradient of the energy."""
 
     family: ClassVar[str] = "sevennet"
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
     packages: ClassVar[tuple[str, ...]] = (
         "ase",
         "e3nn",
