@@ -109,6 +109,13 @@ class Divided(Pairwise):
         return lennard_jones(distances) * (1 + ((first == 29) & (second == 29)))
 
 
+class Bottomless(Pairwise):
+    """Attracts without end, to where nothing is a number."""
+
+    def of_pair(self, distances, first, second):
+        return -torch.abs(lennard_jones(distances)) * torch.sqrt(distances - 2.2)
+
+
 class Crowded(LennardJones):
     """The energy of an atom grows with the number of all atoms."""
 
@@ -335,6 +342,15 @@ def test_a_collapse_is_found(measured):
     assert found["quench_distance", None].value < 0.1
     assert found["quench_energy", None].value < -1
     assert len(sentences) >= 5
+    assert found["unphysical", None].value == len(sentences)
+
+
+def test_what_blows_up_is_unphysical(measured):
+    """Where a number could not be had, nothing was found, and so nothing unphysical was."""
+    found, sentences = measured(Bottomless)
+    assert found["quench_distance", None].error.startswith("a random start ends where the prediction is not")
+    assert any("random start" in sentence for sentence in sentences)
+    assert any("the force of Cu-Cu at" in sentence for sentence in sentences)
     assert found["unphysical", None].value == len(sentences)
 
 

@@ -215,6 +215,16 @@ def test_two_runs_stand_side_by_side(tmp_path):
     assert any("different processors" in warning for warning in read.warnings)
 
 
+def test_two_runs_with_other_seeds_are_not_taken_for_one(tmp_path):
+    """Seeds of one run are one potential; here the second run vanished in the means of the first."""
+    rows = read_rows(ROOT / "reports" / "example" / RESULTS)
+    pair.merge(copied(tmp_path / "old", rows), copied(tmp_path / "new", rows, seed=1), tmp_path / "pair")
+    read = content.read(tmp_path / "pair")
+    assert set(read.ranking.index) == {
+        f"{row.potential} ({label})" for row in rows for label in ("old", "new")
+    }
+
+
 def test_predictions_and_curves_of_any_name_stand_side_by_side(tmp_path):
     """A slash in a name is no folder, and a name that begins as another is not taken for it."""
     like = read_rows(ROOT / "reports" / "example" / RESULTS)[0]

@@ -169,6 +169,19 @@ def test_estimates_learn_from_what_was_measured(plan):
     assert estimates.of(size) == pytest.approx(20)  # but the family itself says it better
 
 
+def test_a_size_that_fails_at_once_makes_no_other_seem_quick(plan):
+    """One failure in no time once made all sizes of other families seem to take none."""
+    estimates = sweep.Estimates(plan.dataset)
+    (size,) = sizes_of(10)
+    other = sweep.Size(dataclasses.replace(size.potential, family="nnp"), 100)
+    estimates.learn(other, rows_of(0.1), whole=False)
+    assert estimates.of(size) == 10
+    estimates.learn(
+        other, rows_of(300), whole=False
+    )  # it was cut off, and takes three times as long at least
+    assert estimates.of(size) == pytest.approx(30)
+
+
 def test_a_budget_too_small_for_anything_names_the_least(swept):
     with pytest.raises(UserError, match=r"too small: snap-1, the cheapest, takes about 10 s"):
         swept(sizes_of(50, 10), 5)
