@@ -87,6 +87,7 @@ from pathlib import Path
 import ase.io
 from ase.optimize import BFGS
 
+from mlip_bench.errors import NotFinite
 from mlip_bench.md.driver import DynamicsFailed, Simulation
 from mlip_bench.potentials import load
 
@@ -95,11 +96,13 @@ potential = load(folder / "{potential}")
 # Replace by your own structure: ase.io.read("my.cif").
 atoms = ase.io.read(folder / "{structure}")
 atoms.calc = potential.calculator()
-BFGS(atoms, logfile=None, maxstep={step}).run(fmax={force}, steps={steps})
+rest = BFGS(atoms, logfile=None, maxstep={step})
+rest.log = lambda *_: None  # it would ask for the energy, which not every family has
 try:
+    rest.run(fmax={force}, steps={steps})
     with Simulation(potential, atoms, ensemble="nvt", timestep={timestep}, native=False) as simulation:
 {body}
-except DynamicsFailed as failure:
+except (DynamicsFailed, NotFinite) as failure:
     sys.exit(str(failure))
 '''
 

@@ -1,5 +1,6 @@
 """The report as a reader sees it, in headless Chromium: what a page does, and how it looks on a phone."""
 
+import dataclasses
 import io
 import re
 import shutil
@@ -11,7 +12,7 @@ import pytest
 from browser import CHROMIUM, probe
 
 from mlip_bench.report import build, content
-from mlip_bench.results import RESULTS, read_rows
+from mlip_bench.results import RESULTS, read_rows, write_rows
 
 EXAMPLE = Path(__file__).parents[1] / "reports" / "example"
 
@@ -36,6 +37,24 @@ def test_no_error_and_no_request(page, tmp_path):
     assert [name for name in resources if not name.startswith("data:")] == []
     assert "CONSOLE" not in log
     assert not re.search(r'(?:src|href)="https?:', page.read_text())
+
+
+def test_a_run_of_which_every_task_failed_has_a_page_that_works(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    shutil.copy(EXAMPLE / "run.toml", folder)
+    (row,) = read_rows(EXAMPLE / "results.jsonl")[:1]
+    write_rows(folder / "results.jsonl", [dataclasses.replace(row, value=None, error="no data")])
+    build(folder)
+    shown, log = probe(
+        folder / "report.html",
+        """const said = document.body.textContent;
+        return [document.querySelector("div.front").hidden, said.includes("no data")];""",
+        1440,
+        tmp_path,
+    )
+    assert shown == [True, True]
+    assert "CONSOLE" not in log
 
 
 def test_every_figure_has_visible_marks(page, tmp_path):

@@ -275,7 +275,12 @@ def refused(*arguments, folder, env=None):
         (["run", "--system", "Mo", "--device", "cuda"], "finds no GPU here; compute on the cpu"),
         (["run"], "give --system (for example Mo) or your own data with --train FILE"),
         (["run", "--system", "Mo", "--dataset", "mlern"], "unknown dataset 'mlern' (did you mean 'mlearn'?)"),
+        (
+            ["run", "--train", "a.xyz", "--dataset", "mlearn"],
+            "--dataset mlearn both name the data",
+        ),
         (["evaluate", "gone"], "gone: no such file or folder"),
+        (["report", "gone", "--out", "there"], "--out there: only for two runs"),
         (["report", "gone"], "gone/results.jsonl: cannot be read"),
         (["list", "snpa"], "unknown potential 'snpa' (did you mean 'snap'?)"),
         (["run", "--sistem", "Mo"], "No such option"),

@@ -140,6 +140,17 @@ def test_keys_of_other_codes(tmp_path, alloys):
     np.testing.assert_allclose(reference.stress(read), stress, atol=1e-7)
 
 
+def test_a_virial_that_is_none_beside_a_stress_is_said(tmp_path, alloys):
+    """The frame is read by its stress; the file was lost, with no frame named."""
+    atoms = alloys[0]
+    frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+    frame.info |= {"energy": 1.0, "stress": reference.stress(atoms), "virial": 0.5}
+    frame.arrays["forces"] = reference.forces(atoms)
+    found = read_structures(write(tmp_path / "one.extxyz", [frame]))
+    np.testing.assert_allclose(reference.stress(found.structures[0]), reference.stress(atoms), atol=1e-7)
+    assert any("virial" in note for note in found.notes)
+
+
 def test_own_data_is_split_by_seed(tmp_path, alloys):
     isolated = reference.labelled(Atoms("Cu"), -0.1, np.zeros((1, 3)), None)
     path = write(tmp_path / "my.extxyz", [*alloys, isolated])

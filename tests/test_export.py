@@ -52,7 +52,7 @@ def water():
     return frames
 
 
-@pytest.mark.parametrize("name", ["snap", "nnp"])
+@pytest.mark.parametrize("name", ["snap", "nnp", "nnff"])
 def test_an_exported_example_runs(tmp_path, name):
     frames = water()
     potential = family(name)(**hypers(name, "quick", "H-O")).fit(frames)

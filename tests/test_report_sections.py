@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pypdfium2 as pdfium
 import pytest
+import tomli_w
 from PIL import Image
 
 from mlip_bench.errors import UserError
 from mlip_bench.measure.direct.section import comparison, findings
 from mlip_bench.measure.scaling.section import table as table_of_sizes
 from mlip_bench.measure.stability.section import table as table_of_dynamics
-from mlip_bench.report import build, content, pair, pdf
+from mlip_bench.report import build, content, pair, pdf, tables
 from mlip_bench.results import RESULTS, file_name, read_rows, write_rows
 from mlip_bench.section.drawing import Figure
 from mlip_bench.section.parts import Table
@@ -223,6 +224,39 @@ def test_two_runs_with_other_seeds_are_not_taken_for_one(tmp_path):
     assert set(read.ranking.index) == {
         f"{row.potential} ({label})" for row in rows for label in ("old", "new")
     }
+
+
+def test_what_differs_of_two_runs_is_said_of_each(tmp_path):
+    rows = read_rows(ROOT / "reports" / "example" / RESULTS)[:1]
+    old, new = copied(tmp_path / "old", rows), copied(tmp_path / "new", rows)
+    described = tomllib.loads((new / "run.toml").read_text())
+    described |= {"seed": 7, "notes": ["Left out, the budget does not pay for them: gap."]}
+    for folder, folds in ((old, 5), (new, 3)):
+        described["options"] = {"held-out": {"folds": folds}, "eos": {"points": 7}}
+        (folder / "run.toml").write_text(tomli_w.dumps(described | {"seed": 0 if folder == old else 7}))
+    pair.merge(old, new, tmp_path / "pair")
+    read = content.read(tmp_path / "pair")
+    facts = dict(tables.facts(read))
+    assert facts["Preset and seed (new)"].endswith("seed 7")
+    assert facts["Preset and seed (old)"].endswith("seed 0")
+    assert "Hardware" in facts
+    assert "new: Left out, the budget does not pay for them: gap." in read.warnings
+    assert read.run["options"] == {"eos": {"points": 7}}
+    with pytest.raises(UserError, match="one of the two runs is there"):
+        pair.merge(old, new, old)
+
+
+def test_notes_longer_than_a_page_are_written(tmp_path):
+    rows = read_rows(ROOT / "reports" / "example" / RESULTS)
+    folder = copied(tmp_path / "run", rows)
+    described = tomllib.loads((folder / "run.toml").read_text())
+    described["dataset"]["notes"] = [
+        f"frame {number} of {'a long path/' * 9} has no forces" for number in range(60)
+    ]
+    (folder / "run.toml").write_text(tomli_w.dumps(described))
+    build(folder)
+    text = "".join(page.get_textpage().get_text_range() for page in pdfium.PdfDocument(folder / "report.pdf"))
+    assert "frame 59 of" in " ".join(text.lower().split())
 
 
 def test_predictions_and_curves_of_any_name_stand_side_by_side(tmp_path):

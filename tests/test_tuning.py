@@ -134,10 +134,18 @@ def test_the_winner_is_a_table_of_its_family(task):
     start = tuning.Score(dict(task.start), 10.0, 300.0, None)
     best = dataclasses.replace(start, hypers=dict(task.start) | {"cutoff": 4.2}, energy_rmse=5.0)
     table = tomllib.loads(tuning.entry(task, start, best))["tuned"]["Mo"]
-    assert set(table) == {"cutoff"}
+    assert set(table) == {"cutoff", "twojmax"}  # which this task was given, and the preset has not
     assert table["cutoff"]["value"] == 4.2
     assert "5.00 meV/atom" in table["cutoff"]["source"]
     assert "before: 10.00 meV/atom" in table["cutoff"]["source"]
+
+
+def test_the_winner_has_what_was_set(task):
+    """It was tuned with that, so the preset is no winner without it."""
+    start = tuning.Score(dict(task.start) | {"twojmax": 8}, 10.0, 300.0, None)
+    other = dataclasses.replace(task, start=start.hypers)
+    table = tomllib.loads(tuning.entry(other, start, start))["tuned"]["Mo"]
+    assert table["twojmax"]["value"] == 8
 
 
 def test_the_preset_tuned_is_standard_where_nothing_is_tuned():

@@ -46,6 +46,8 @@ def read_dataset(
     is_file = Path(dataset).suffix or Path(dataset).exists()
     if train is None and is_file and dataset not in records.records():
         train = Path(dataset)
+    elif train is not None and dataset != "auto":
+        raise UserError(f"--train and --dataset {dataset} both name the data; leave one of them out")
     if train is None and test is not None:
         raise UserError("--test needs --train; to evaluate a saved potential use: mlip-bench evaluate")
     if split not in KINDS:

@@ -22,7 +22,14 @@ from mlip_bench.cli.arguments import (
     Trust,
     with_reading_options,
 )
-from mlip_bench.cli.choices import chosen, parse_duration, parse_settings, plan_potentials, with_device
+from mlip_bench.cli.choices import (
+    chosen,
+    fit_for,
+    parse_duration,
+    parse_settings,
+    plan_potentials,
+    with_device,
+)
 from mlip_bench.cli.printing import SOMETHING_FAILED, complain, say, say_of_data
 from mlip_bench.cli.working import prepared, say_taken, working
 
@@ -59,6 +66,7 @@ def fit(
     overrides, limit = parse_settings(settings or [], [name]), parse_duration(timeout, "--timeout")
     plan_potentials([name], preset, system or "", overrides)
     data = DataRequest(system, dataset, train, None, RANDOM, seed, None, reading).read(whole=True)
+    fit_for([name], data, are_all=False)
     planned = plan_potentials([name], preset, data.system, overrides)
     plan = Plan(data, planned, (), seed, device, preset, trust)
     say(f"data: {data.origin} ({len(data.train)} training)")

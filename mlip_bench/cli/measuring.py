@@ -113,6 +113,8 @@ def _test_data(
     if test is None:
         data = read_dataset(system, dataset, None, None, 0, reading)
         return data.test, data.origin, data.notes
+    if system is not None or dataset != "auto":
+        raise UserError("--test names the data to evaluate on: leave --dataset and --system out")
     found = read_structures(test, reading)
     return found.structures, str(test), (*found.notes, *consistency.findings(found.structures))
 

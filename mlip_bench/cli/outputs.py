@@ -21,7 +21,9 @@ if TYPE_CHECKING:  # what takes long to import, ``--help`` does without
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder of a run.")],
     other: Annotated[Path | None, typer.Argument(help="A second run, to set beside the first.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the report of two runs.")] = Path("reports/pair"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the report of two runs; default reports/pair.")
+    ] = None,
     profile: Profile = None,
     weights: Weights = None,
 ) -> Answer:
@@ -30,8 +32,11 @@ def report(
 
     chosen = profiles.chosen(profile, weights)
     if other is not None:
-        pair.merge(folder, other, out)
-        folder = out
+        merged = out or Path("reports/pair")
+        pair.merge(folder, other, merged)
+        folder = merged
+    elif out is not None:
+        raise UserError(f"--out {out}: only for two runs; the report of one is written into its folder")
     read = content.read(folder, chosen)
     paths = write(read, folder)
     document = {"report": paths, "verdict": verdict.document(read.evidence, read.verdict)}

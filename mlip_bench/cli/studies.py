@@ -200,6 +200,7 @@ def sweep(
         ladder(name, system or "", overrides[name], varied[name])
     request = DataRequest(system, dataset, train, test, split, seed, crystal, reading)
     data = request.read()
+    names = fit_for(names, data, potential == "all")
     ladders = [ladder(name, data.system, overrides[name], varied[name]) for name in names]
     chosen_by = {held_out.NAME: {"folds": folds, "split": split}}
     measures = (*MEASURES, *measurable(wanted, data))
@@ -335,6 +336,7 @@ def tune(
     limit = parse_duration(timeout, "--timeout")
     plan_potentials([name], "standard", system or "", overrides)
     data = DataRequest(system, dataset, train, None, RANDOM, seed, None, reading).read(whole=True)
+    fit_for([name], data, are_all=False)
     (planned,) = plan_potentials([name], "standard", data.system, overrides)
     folder = out or Path("reports") / f"{data.system}-tune-{name}"
     with prepared(folder, store) as kept, scheduled(scheduler, jobs, kept) as (cluster, _):

@@ -45,7 +45,10 @@ def take(atoms: Atoms, options: ReadingOptions) -> Taken:
 
 
 def disagreement(taken: Taken, options: ReadingOptions) -> str | None:
-    """Return the key of a virial beside the stress that was taken, where the two do not agree."""
+    """Return the key of a virial beside the stress that was taken, where the two do not agree.
+
+    What is no virial at all agrees with nothing, and is no reason to lose the frame.
+    """
     if (
         taken.keys.stress is None
         or keys.is_virial(taken.keys.stress)
@@ -56,7 +59,10 @@ def disagreement(taken: Taken, options: ReadingOptions) -> str | None:
     if other is None:
         return None
     volume = taken.atoms.get_volume()
-    virial = -pressure.symmetric(taken.frame[other], other) / volume
+    try:
+        virial = -pressure.symmetric(taken.frame[other], other) / volume
+    except UserError:
+        return other
     stress = taken.atoms.calc.results["stress"] * (-1 if options.turn_stress else 1)
     scale = max(float(np.abs(stress).max()), pressure.LEAST)
     return other if np.abs(virial - stress).max() > pressure.ASYMMETRY * scale else None

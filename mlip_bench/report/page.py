@@ -51,6 +51,7 @@ def _data(content: Content) -> dict[str, Any]:
         "y": evidence.errors[0].metric,
         "said": [verdict.numbers(evidence, name) for name in names],
         "treatment": tables.treatment(content),
+        "fits": {name: list(fits) for name, fits in evidence.fits.items()},
         "missing": MISSING,
         "mostNamed": MOST_NAMED,
     }

@@ -5,6 +5,7 @@ import shutil
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import tomli_w
 
@@ -15,11 +16,15 @@ from mlip_bench.results import (
     DRAWN,
     PREDICTED,
     RESULTS,
+    Row,
     file_name,
     read_rows,
     write_atomically,
     write_rows,
 )
+
+# What the report says of each run by itself.
+OF_EACH = ("preset", "seed", "device", "hardware", "versions")
 
 
 def merge(one: Path, other: Path, out: Path) -> None:
@@ -28,33 +33,53 @@ def merge(one: Path, other: Path, out: Path) -> None:
     Runs on other data are refused: their errors do not compare. Runs on other machines are not: the report
     warns of it, and ratios to the ruler travel.
     """
+    if out.resolve() in (one.resolve(), other.resolve()):
+        raise UserError(f"{out}: one of the two runs is there; choose another folder with --out")
     labels = (one.name, other.name) if one.name != other.name else ("first", "second")
-    rows, runs = [], []
-    for folder, label in zip((one, other), labels, strict=True):
+    folders = dict(zip(labels, (one, other), strict=True))
+    runs = {label: _described(folder) for label, folder in folders.items()}
+    if len({run["dataset"]["sha256"] for run in runs.values()}) > 1:
+        raise UserError(f"{one} and {other}: runs on different data, so their errors do not compare")
+    rows: list[Row] = []
+    for label, folder in folders.items():
         own = read_rows(folder / RESULTS)
-        try:
-            runs.append(tomllib.loads((folder / DESCRIPTION).read_text()))
-        except (OSError, tomllib.TOMLDecodeError) as error:
-            raise UserError(f"{folder / DESCRIPTION}: cannot be read ({error})") from error
         rows += [dataclasses.replace(row, potential=_named(row.potential, label)) for row in own]
         predicted = {row.potential: _named(row.potential, label) for row in own}
         of_measures = {(row.potential, row.measure.removesuffix(BY_GROUP)) for row in own}
         drawn = {f"{name}-{measure}": f"{predicted[name]}-{measure}" for name, measure in of_measures}
         _copy(folder / PREDICTED, out / PREDICTED, predicted)
         _copy(folder / DRAWN, out / DRAWN, drawn)
-    data = [run["dataset"]["sha256"] for run in runs]
-    if data[0] != data[1]:
-        raise UserError(f"{one} and {other}: runs on different data, so their errors do not compare")
-    merged = runs[0] | {
-        "command": "; ".join(run["command"] for run in runs),
+    write_rows(out / RESULTS, rows)
+    write_atomically(out / DESCRIPTION, tomli_w.dumps(_together(runs)))
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads((folder / DESCRIPTION).read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{folder / DESCRIPTION}: cannot be read ({error})") from error
+
+
+def _together(runs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return one description of the runs, by their labels: what they share, and beside it what is each's."""
+    first, second = runs.values()
+    options = {
+        measure: chosen
+        for measure, chosen in {**second.get("options", {}), **first.get("options", {})}.items()
+        if all(run.get("options", {}).get(measure, chosen) == chosen for run in runs.values())
+    }
+    notes = [f"{label}: {note}" for label, run in runs.items() for note in run.get("notes", [])]
+    return first | {
+        "command": "; ".join(run["command"] for run in runs.values()),
+        "options": options,
+        "notes": notes,
+        "runs": {label: {key: run[key] for key in OF_EACH if key in run} for label, run in runs.items()},
         "potentials": {
             _named(name, label): entry | {"run": label}
-            for run, label in zip(runs, labels, strict=True)
+            for label, run in runs.items()
             for name, entry in run["potentials"].items()
         },
     }
-    write_rows(out / RESULTS, rows)
-    write_atomically(out / DESCRIPTION, tomli_w.dumps(merged))
 
 
 def _named(potential: str, label: str) -> str:

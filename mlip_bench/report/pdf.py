@@ -7,8 +7,10 @@ sentences go on below: no page stays half empty.
 import dataclasses
 import io
 import os
+import textwrap
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from types import MethodType
 from typing import cast
@@ -38,6 +40,9 @@ SMALL_PRINT = 5.5
 
 # Of longer tables paper has so many rows, and those that are emphasised; the page has all.
 MOST_ROWS = 100
+
+# Text with more letters goes on in the next row: one that is higher than a page cannot be written.
+MOST_LETTERS = 2500
 
 # Room (mm) beside the text of a table's cell.
 PADDING = 3.4
@@ -198,6 +203,7 @@ class Document(FPDF):
             return
         table = _on_paper(table)
         if table.text:
+            table = _in_pieces(table)
             self._write(table, sizes[0], table.widths or self._column_widths(table, sizes[0]))
         else:
             fitting = [size for size in sizes if sum(self._least_widths(table, size)) <= self.epw + 0.01]
@@ -324,6 +330,16 @@ def _on_paper(table: Table) -> Table:
         families=tuple(table.families[row] for row in kept) if table.families else (),
         shades={(places[row], c): shade for (row, c), shade in table.shades.items() if row in places},
     )
+
+
+def _in_pieces(table: Table) -> Table:
+    """Return a table of text in which no cell is higher than a page."""
+    rows = []
+    for row in table.rows:
+        cells = [textwrap.wrap(cell, MOST_LETTERS) or [cell] for cell in row]
+        rows += [list(pieces) for pieces in zip_longest(*cells, fillvalue="")]
+    places = len(rows) == len(table.rows)
+    return table if places else dataclasses.replace(table, rows=rows, shades={}, emphasised=frozenset())
 
 
 def _of_columns(table: Table, columns: Sequence[int]) -> Table:

@@ -76,7 +76,6 @@ def failures(content: Content) -> Table:
 def facts(content: Content) -> list[tuple[str, str]]:
     """What was run on what, as pairs of name and text."""
     run, dataset = content.run, content.run["dataset"]
-    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
     notes = [" ".join(note.split()) for note in dataset.get("notes", [])]
     return [
         ("System", dataset["system"]),
@@ -85,11 +84,31 @@ def facts(content: Content) -> list[tuple[str, str]]:
         ("Structures", f"{dataset['n_train']} training, {dataset['n_test']} test"),
         ("Level of theory", dataset["level_of_theory"]),
         ("Source", f"{dataset['citation']} ({dataset['licence']})"),
-        ("Preset and seed", f"{run['preset']}, seed {run['seed']}"),
-        ("Hardware", f"{run['hardware']['cpu']}, {run['hardware']['cores']} cores; {run['device']}"),
-        ("Versions", versions),
+        *_circumstances(run),
         *((f"How {family} was treated", text) for family, text in treatment(content).items()),
     ]
+
+
+def _circumstances(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return with what a run was made; of two side by side, for each where they differ."""
+    of_each = {label: _made_with(one) for label, one in run.get("runs", {"": run}).items()}
+    found = []
+    for what in next(iter(of_each.values())):
+        said = {label: facts[what] for label, facts in of_each.items()}
+        if len(set(said.values())) > 1:
+            found += [(f"{what} ({label})", text) for label, text in said.items()]
+        else:
+            found.append((what, next(iter(said.values()))))
+    return found
+
+
+def _made_with(run: Mapping[str, Any]) -> dict[str, str]:
+    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+    return {
+        "Preset and seed": f"{run['preset']}, seed {run['seed']}",
+        "Hardware": f"{run['hardware']['cpu']}, {run['hardware']['cores']} cores; {run['device']}",
+        "Versions": versions,
+    }
 
 
 def treatment(content: Content) -> dict[str, str]:

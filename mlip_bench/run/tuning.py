@@ -18,7 +18,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -391,9 +391,11 @@ def entry(task: Problem, start: Score, best: Score) -> str:
         f"(SHA-256 {task.data.train[:12]}), seed {task.seed}: {_told(best, start)}; before: "
         f"{_told(start, start)}"
     )
+    # What --set gave is no value of the preset that the table is read with.
+    preset = asdict(family(task.family)(**presets.hypers(task.family, "standard", task.data.system)).hypers)
     changed = {
         name: {"value": value, "source": source}
         for name, value in best.hypers.items()
-        if value != start.hypers.get(name)
+        if value is not None and value != preset[name]
     }
     return tomli_w.dumps({"tuned": {task.data.system: changed}})

@@ -44,6 +44,8 @@ def _rows(evidence: Evidence) -> pd.DataFrame:
     """
     order = {name: place for place, name in enumerate(evidence.ranking.index)}
     rows = evidence.of(MEASURE.name)
+    if rows.empty:
+        return rows
     rows = rows.sort_values("potential", key=lambda names: names.map(order), kind="stable")
     twice = rows.groupby("potential")["implementation"].transform("nunique") > 1
     timed = rows["potential"].where(~twice, rows["potential"] + ", " + rows["implementation"].fillna(""))

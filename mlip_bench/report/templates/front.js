@@ -35,6 +35,7 @@ function pointsOf(x, y) {
 
 function showFront() {
   const x = chosenTerm("x"), y = chosenTerm("y");
+  if (!x || !y) { document.querySelector("div.front").hidden = true; return; }
   document.getElementById("axis-x").value = x.metric;
   document.getElementById("axis-y").value = y.metric;
   const points = pointsOf(x, y), front = frontOf(points, x, y);

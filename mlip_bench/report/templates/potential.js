@@ -73,9 +73,11 @@ async function showPotential() {
   if (state.get("open") !== name) return;
   const own = details[name] ?? { charts: [], hypers: "" };
   for (const one of own.charts) drawCharted(charts, one, color);
+  const fits = DATA.fits[name] ?? [name];
+  if (fits.length > 1 && own.charts.length) part(charts, "p", `Drawn: ${name}, the first of ${fits.length} fits that differ in their seed; numbers are means over all.`, "note");
   part(inside, "h3", "Hyper-parameters");
   part(inside, "p", own.hypers || DATA.missing, "hypers");
-  showRows(inside, name, packed);
+  showRows(inside, name, fits, packed);
 }
 
 function drawCharted(parent, one, color) {
@@ -92,16 +94,16 @@ function drawCharted(parent, one, color) {
   part(figure, "figcaption", `${one.title}. ${one.note}`);
 }
 
-function showRows(inside, name, packed) {
+function showRows(inside, name, fits, packed) {
   part(inside, "h3", "Rows");
   if (packed === null) { part(inside, "p", "They are too many for this page: results.jsonl beside the report has them.", "note"); return; }
   const at = Object.fromEntries(packed.keys.map((key, place) => [key, place]));
   const value = (row, key) => (key in at ? row[at[key]] : packed.constant[key] ?? null);
-  const rows = packed.rows.filter((row) => value(row, "potential") === name);
+  const rows = packed.rows.filter((row) => fits.includes(value(row, "potential")));
   const button = part(inside, "button", "CSV");
   button.type = "button";
   button.addEventListener("click", () => save([csvOf(packed, rows)], "text/csv", `${name}.csv`));
-  const shown = ["measure", "metric", "split", "group", "n_atoms", "value", "low", "high", "unit", "implementation", "note", "error"];
+  const shown = [...(fits.length > 1 ? ["potential"] : []), "measure", "metric", "split", "group", "n_atoms", "value", "low", "high", "unit", "implementation", "note", "error"];
   const number = (cell) => (typeof cell === "number" ? plainNumber(cell) : cell);
   tableOf(inside, shown, rows.map((row) => shown.map((key) => number(value(row, key)))));
 }
