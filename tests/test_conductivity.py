@@ -151,6 +151,17 @@ def error_of(observed, chosen=SHORT):
     return kappa.error
 
 
+def test_matter_that_flows_with_the_heat_is_said(solid):
+    """Of several elements, one of which diffuses: the zero of its energies would be in the conductivity."""
+    squares = np.repeat(solid[0].trajectory.squares, 2, axis=1)
+    squares[-1] = 9.0, 0.01
+    two = [dataclasses.replace(one, elements=("Ar", "Kr")) for one in changed(solid, squares=squares)]
+    assert "Ar diffuses among several elements" in error_of(two)
+    driven = [dataclasses.replace(one, field=np.array([1e-3, 0, 0])) for one in two]
+    chosen = dataclasses.replace(SHORT, method="hnemd", field=1e-3)
+    assert "Ar diffuses through the crystal" in error_of(driven, chosen)
+
+
 def test_a_crystal_that_melts_is_said(solid):
     squares = solid[0].trajectory.squares.copy()
     squares[-1] = 9.0

@@ -139,14 +139,32 @@ def test_a_known_response_is_found_with_its_error():
     kappas = np.array([one.kappa for one in found])
     assert abs(kappas.mean() - KAPPA) < 4 * exact / np.sqrt(30)
     assert kappas.std() == pytest.approx(exact, rel=0.3)
-    times, _ = running_mean(runs_of(generator, [0, 0, 1, 1], strengths), found[0])
+    times, _ = running_mean(runs_of(generator, [0, 0, 1, 1], strengths), found[0], True)
     assert times[-1] == pytest.approx(4000 * (1 - ONSET) * INTERVAL / 1e3)
 
 
 def test_the_running_mean_ends_at_the_conductivity():
     runs = runs_of(np.random.default_rng(1), [0, 0], [2e-3, 1e-3])
     found = estimate(runs)
-    assert running_mean(runs, found)[1][-1] == pytest.approx(found.kappa)
+    assert running_mean(runs, found, True)[1][-1] == pytest.approx(found.kappa)
+
+
+@pytest.mark.parametrize("n_seeds", [6, 7, 8])
+def test_directions_that_differ_are_not_mixed(n_seeds):
+    """Errors are smaller along a direction that conducts less, and a linear response was refused."""
+    axes = [0, 0, 1, 1, 2, 2, 0, 1][:n_seeds]
+    strengths = [2e-3, 1e-3] * 4
+    runs = []
+    for place, (axis, strength) in enumerate(zip(axes, strengths, strict=False)):
+        kappa = (100.0, 100.0, 10.0)[axis]
+        (run,) = runs_of(np.random.default_rng(place), [axis], [strength], kappa=kappa)
+        noise = run.flux - run.flux.mean(axis=0)
+        runs.append(Driven(run.flux + (np.sqrt([100, 100, 10]) / np.sqrt(LEVEL) - 1) * noise, run.field))
+    found = estimate(runs, isotropic=False)
+    assert abs(found.kappa - 70) < 4 * found.spread
+    for kappa, spread in found.by_field.values():
+        assert abs(kappa - 70) < 4 * spread
+    assert running_mean(runs, found, False)[1][-1] == pytest.approx(found.kappa, rel=0.05)
 
 
 def test_the_onset_is_left_out():

@@ -55,7 +55,8 @@ class Response:
     tensor_spread: np.ndarray  # (3, 3)
     by_run: np.ndarray  # (n_runs,) along the field of each
     by_field: dict[float, tuple[float, float]]
-    """Conductivity and spread at each strength of the field (1/Å), rising."""
+    """Conductivity and spread at each strength of the field (1/Å), rising; where three directions differ,
+    the means over them, at strengths along all three."""
     series: FluxSeries
     """The fluctuations about the means, as those at equilibrium are used."""
 
@@ -82,15 +83,18 @@ def response(
     tensor, tensor_spread = _tensor(runs, means, spreads)
     own = [run.axis for run in runs]
     by_run, by_run_spread = (values[np.arange(len(runs)), own] for values in (means, spreads))
-    by_field = _by_field(runs, by_run, by_run_spread)
+    alike = [own] if isotropic else [[axis] for axis in sorted(set(own))]
+    groups = [[place for place, axis in enumerate(own) if axis in axes] for axes in alike]
+    each = [_by_field([runs[i] for i in group], by_run[group], by_run_spread[group]) for group in groups]
     if isotropic:
         kappa, spread = _weighted(by_run, by_run_spread)
     else:
         _require_all_axes(runs)
         kappa = float(np.trace(tensor) / 3)
         spread = float(np.linalg.norm(np.diag(tensor_spread)) / 3)
-    _require_linear(by_field)
-    return Response(kappa, spread, tensor, tensor_spread, by_run, by_field, series)
+    for one in each:
+        _require_linear(one)
+    return Response(kappa, spread, tensor, tensor_spread, by_run, _over_directions(each), series)
 
 
 def _noise(series: FluxSeries, isotropic: bool) -> np.ndarray:
@@ -125,6 +129,15 @@ def _by_field(
     }
 
 
+def _over_directions(each: Sequence[dict[float, tuple[float, float]]]) -> dict[float, tuple[float, float]]:
+    """Return the means over directions of what each has at a strength of the field, and their spreads."""
+    found = {}
+    for strength in sorted(set.intersection(*map(set, each))):
+        values, spreads = np.array([one[strength] for one in each]).T
+        found[strength] = float(values.mean()), float(np.linalg.norm(spreads) / len(each))
+    return found
+
+
 def _weighted(values: np.ndarray, spreads: np.ndarray) -> tuple[float, float]:
     """Return the mean of values with weights by their errors, and its error."""
     weights = spreads**-2.0
@@ -152,13 +165,23 @@ def _require_linear(by_field: dict[float, tuple[float, float]]) -> None:
         )
 
 
-def running_mean(runs: Sequence[Driven], response_of: Response) -> tuple[np.ndarray, np.ndarray]:
-    """Return times (ps) after the onset, and the mean conductivity of all runs up to each (W/mK)."""
+def running_mean(
+    runs: Sequence[Driven], response_of: Response, isotropic: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return times (ps) after the onset, and the mean conductivity of all runs up to each (W/mK).
+
+    Where the three directions differ, the mean over them of that of each.
+    """
     series = response_of.series
     unit = WATT_PER_METRE_KELVIN / (series.temperature * series.volume)
     strengths = np.array([run.strength for run in runs])
     along = np.array([run[:, one.axis] for run, one in zip(series.flux, runs, strict=True)])
     n_samples = along.shape[1]
-    sums = np.cumsum(strengths @ along) / (strengths**2).sum() * unit
+    axes = np.zeros(len(runs)) if isotropic else np.array([run.axis for run in runs])
+    of_axes = []
+    for axis in np.unique(axes):
+        own = strengths[axes == axis]
+        of_axes.append(np.cumsum(own @ along[axes == axis]) / (own**2).sum() * unit)
+    sums = np.mean(of_axes, axis=0)
     counts = np.arange(1, n_samples + 1)
     return counts * series.interval / TERAHERTZ, sums / counts

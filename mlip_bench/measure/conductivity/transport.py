@@ -147,9 +147,20 @@ def found_of(observed: Sequence[Observed], settings: Settings) -> Found:
     return Found([*found.values, *state], found.curves)
 
 
+def is_isotropic(observed: Observed, motion: Motion) -> bool:
+    """Tell whether all directions are alike: of a cubic crystal, and of a fluid."""
+    return observed.is_cubic or (bool(motion.diffusing) and not observed.is_crystal)
+
+
 def by_fluctuations(observed: Sequence[Observed], motion: Motion) -> Found:
     """Return the conductivity from the heat fluxes of equilibrium (Green and Kubo)."""
-    isotropic = observed[0].is_cubic or bool(motion.diffusing)
+    if motion.diffusing and len(observed[0].elements) > 1:
+        # Add a constant to the energy of one element, which changes no motion: J gains its current of matter.
+        raise FluxUnusable(
+            f"{', '.join(motion.diffusing)} diffuses among several elements: heat and matter flow together, "
+            "and the conductivity would depend on the zero of the energies"
+        )
+    isotropic = is_isotropic(observed[0], motion)
     series = series_of(observed, convective=bool(motion.diffusing))
     result = conductivity(series, isotropic)
     return Found(values_of(observed, series, result, motion, isotropic), curves_of(result))
@@ -158,14 +169,19 @@ def by_fluctuations(observed: Sequence[Observed], motion: Motion) -> Found:
 def by_response(observed: Sequence[Observed], motion: Motion) -> Found:
     """Return the conductivity from heat fluxes that a field drives."""
     first = observed[0]
-    isotropic = first.is_cubic or bool(motion.diffusing)
+    if first.is_crystal and motion.diffusing:
+        raise FluxUnusable(
+            f"{', '.join(motion.diffusing)} diffuses through the crystal, and the field drove no convective "
+            "part of the heat flux; take --method green-kubo"
+        )
+    isotropic = is_isotropic(first, motion)
     runs = [
         Driven(one.trajectory.potential + (0.0 if one.is_crystal else one.trajectory.convective), one.field)
         for one in observed
     ]
     temperature = float(np.mean([one.trajectory.temperatures.mean() for one in observed]))
     result = response(runs, first.trajectory.interval, first.volume, temperature, isotropic)
-    times, means = running_mean(runs, result)
+    times, means = running_mean(runs, result, isotropic)
     values = [_of(observed, "kappa", result.kappa, spread=result.spread, note=_on_field(first, result))]
     for a, b in TENSOR:
         if np.isfinite(result.tensor[a, b]):

