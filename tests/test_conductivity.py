@@ -227,8 +227,8 @@ def test_fields_take_turns():
 class WithoutNumbers(LennardJones):
     """Its flux is not a number after a while."""
 
-    def _edge_stepper(self):
-        step, count = super()._edge_stepper(), [0]
+    def _edge_stepper(self, stepping):
+        step, count = super()._edge_stepper(stepping), [0]
 
         def broken(atoms):
             edges = step(atoms)
@@ -249,7 +249,7 @@ class WithoutEnergies(LennardJones):
 
     family = "without-energies"
 
-    def _edge_stepper(self):
+    def _edge_stepper(self, stepping):
         return None
 
 

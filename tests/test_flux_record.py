@@ -110,8 +110,8 @@ def test_one_evaluation_gives_forces_and_flux(argon, monkeypatch):
     evaluated = []
     flux_stepper = POTENTIAL.flux_stepper
 
-    def counting():
-        stepper = flux_stepper()
+    def counting(*given):
+        stepper = flux_stepper(*given)
         predict = stepper.predict
         stepper.predict = lambda atoms: evaluated.append(len(atoms)) or predict(atoms)
         return stepper

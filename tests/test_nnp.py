@@ -268,7 +268,7 @@ def test_torch_keeps_its_list_as_the_kernels_do(fitted, alloys):
 
 def test_gradients_by_edges_in_torch_are_those_of_the_kernels(fitted, alloys):
     atoms = alloys[3]
-    ours, theirs = fitted._edge_stepper()(atoms), fitted._on_torch("cpu").with_edges(atoms)
+    ours, theirs = fitted._edge_stepper(Stepping())(atoms), fitted._on_torch("cpu").with_edges(atoms)
     np.testing.assert_allclose(theirs.prediction.forces, ours.prediction.forces, rtol=1e-6, atol=1e-9)
     velocities = np.random.default_rng(0).normal(size=(len(atoms), 3))
     fluxes = []

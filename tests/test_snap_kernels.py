@@ -141,7 +141,7 @@ def test_gradients_by_edges_are_those_of_the_energies_of_their_centres(potential
     """Moving all atoms at once changes each energy by Σ g (v_neighbour - v_centre) over its own edges."""
     atoms = crystal(seed=4)
     velocities = np.random.default_rng(5).normal(size=(len(atoms), 3))
-    step = potential._edge_stepper()
+    step = potential._edge_stepper(Stepping())
     edges = step(atoms)
     relative = velocities[edges.neighbours] - velocities[edges.centres]
     rates = np.bincount(edges.centres, np.einsum("pa,pa->p", edges.gradients, relative), len(atoms))

@@ -109,3 +109,20 @@ def test_a_rank_that_fails_ends_those_that_wait_for_it(monkeypatch):
             lmp.command("run 5")
     finally:
         lmp.close()
+
+
+@pytest.mark.parametrize("name", ["snap", "mtp", "gap", "nnp"])
+def test_a_flux_heeds_how_steps_are_done(name, embedded):
+    """Threads and the skin were dropped as soon as a flux was recorded; and it is the same with them."""
+    potential = family(name)(**SMALL[name]).fit(embedded.train[:6])
+    found = []
+    for cores in (1, 2):
+        with Simulation(potential, structure(2), ensemble="nve", native=False, cores=cores) as simulation:
+            recorder = simulation.record_flux()
+            before = simulation.n_builds
+            simulation.rebuild_always(True)
+            simulation.run(5)
+            assert simulation.n_builds - before >= 5
+            assert simulation._bridge.calculator.stepping.threads == cores
+            found.append(recorder.fluxes)
+    np.testing.assert_allclose(*found, rtol=1e-6, atol=1e-9)

@@ -48,8 +48,8 @@ class Empirical(Potential):
     def lammps_style(self) -> LammpsStyle:
         """Return LAMMPS's own pair style, to compare with."""
 
-    def _edge_stepper(self) -> Callable[[Atoms], EdgeGradients]:
-        return self._evaluator(Stepping())
+    def _edge_stepper(self, stepping: Stepping) -> Callable[[Atoms], EdgeGradients]:
+        return self._evaluator(stepping)
 
     def _stepper(self, stepping: Stepping) -> Callable[[Atoms], Prediction]:
         step = self._evaluator(stepping)

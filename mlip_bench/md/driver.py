@@ -230,9 +230,10 @@ class Simulation:
         Through the bridge one evaluation gives forces and flux from now on; a native pair style gives forces
         only, and the potential is evaluated once more where the flux is asked for.
         """
-        flux = OwnFlux(self._potential.flux_stepper(), predicts=self._bridge is None)
+        stepping = None if self._bridge is None else self._bridge.calculator.stepping
+        flux = OwnFlux(self._potential.flux_stepper(stepping), predicts=self._bridge is None)
         if self._bridge is not None:
-            self._bridge.calculator = PotentialCalculator(flux.predict)
+            self._bridge.calculator = PotentialCalculator(flux.predict, stepping=stepping)
         return flux
 
     def command(self, *lines: str) -> None:

@@ -174,19 +174,19 @@ class Potential(ABC):
 
         return step
 
-    def _edge_stepper(self) -> Callable[[Atoms], EdgeGradients] | None:
+    def _edge_stepper(self, stepping: Stepping) -> Callable[[Atoms], EdgeGradients] | None:
         """Return a function as :meth:`_stepper` that gives the gradient by edges too, with ``energies``.
 
         For families whose energies of atoms depend on the edges of their centre alone; None for others.
         """
         return None
 
-    def _flux_stepper(self) -> FluxStepper | None:
+    def _flux_stepper(self, stepping: Stepping) -> FluxStepper | None:
         """Return predictions with the heat flux that belongs to them; None where there is none.
 
         Networks that pass messages give their own. Energies lack ``zero_``, as in :meth:`_predict`.
         """
-        edge_stepper = self._edge_stepper()
+        edge_stepper = self._edge_stepper(stepping)
         return None if edge_stepper is None else EdgeFlux(edge_stepper)
 
     def lammps(self) -> LammpsStyle | None:
@@ -330,10 +330,11 @@ class Potential(ABC):
             raise NotFinite(f"the heat flux of {atoms.symbols} is not finite (NaN)")
         return flux
 
-    def flux_stepper(self) -> FluxStepper:
+    def flux_stepper(self, stepping: Stepping | None = None) -> FluxStepper:
         """Return predictions of one structure after the other with their heat fluxes, as dynamics need them.
 
-        Raises :class:`UserError` as :meth:`heat_flux`.
+        ``stepping`` says how steps are done, as it does of a calculator. Raises :class:`UserError` as
+        :meth:`heat_flux`.
         """
         self._refuse_unfitted()
         if not self.conservative:
@@ -341,7 +342,7 @@ class Potential(ABC):
                 f"{self.family} predicts forces directly: they are not the gradient of energies of atoms, so "
                 "there is no heat flux"
             )
-        stepper = self._flux_stepper()
+        stepper = self._flux_stepper(stepping or Stepping())
         if stepper is None:
             raise UserError(
                 f"{self.family} gives no energy of each atom by its edges, so there is no heat flux"

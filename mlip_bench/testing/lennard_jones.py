@@ -69,8 +69,8 @@ class LennardJones(Potential):
         pairs = 4 * hypers.epsilon * switch * (sixth**2 - sixth)
         return torch.zeros(len(graph.numbers), dtype=pairs.dtype).index_add(0, graph.centres, pairs / 2)
 
-    def _edge_stepper(self) -> Callable[[Atoms], EdgeGradients]:
-        return self._evaluator(Stepping())
+    def _edge_stepper(self, stepping: Stepping) -> Callable[[Atoms], EdgeGradients]:
+        return self._evaluator(stepping)
 
     def _stepper(self, stepping: Stepping) -> Callable[[Atoms], Prediction]:
         step = self._evaluator(stepping)

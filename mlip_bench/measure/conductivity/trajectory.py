@@ -114,7 +114,9 @@ def record(
     ensemble = "nvt" if settings.field else "nve"
     # Through the bridge, where one evaluation gives forces and flux.
     with Simulation(
-        potential, now, settings.seed, ensemble, settings.temperature, settings.timestep, native=False
+        *(potential, now, settings.seed, ensemble, settings.temperature, settings.timestep),
+        native=False,
+        cores=len(available_cores()),
     ) as simulation:
         simulation.set_velocities(state["velocities"])
         recording = recorder_of(simulation, structure, settings)
@@ -138,7 +140,9 @@ def balanced(
     n_steps = round(min(BEFORE * settings.length, LONGEST_BEFORE_PS) * 1e3 / settings.timestep)
     # Of the initial velocities' energy the lattice takes half.
     with Simulation(
-        potential, atoms, settings.seed, "nvt", 2 * settings.temperature, settings.timestep, native=False
+        *(potential, atoms, settings.seed, "nvt", 2 * settings.temperature, settings.timestep),
+        native=False,
+        cores=len(available_cores()),
     ) as simulation:
         simulation.switch("nvt", settings.temperature)
         stride = _steps(BETWEEN_LOOKS_FS, settings)

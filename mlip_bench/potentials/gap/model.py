@@ -170,13 +170,13 @@ class GAP(Potential):
 
         return step
 
-    def _edge_stepper(self) -> Callable[[Atoms], EdgeGradients]:
+    def _edge_stepper(self, stepping: Stepping) -> Callable[[Atoms], EdgeGradients]:
         if self.parts_ is None:
             raise UserError(
                 "gap: this potential has terms that only QUIP evaluates, which gives no gradient by edges, "
                 "so there is no heat flux"
             )
-        return Evaluator(self.parts_, Stepping()).with_edges
+        return Evaluator(self.parts_, stepping).with_edges
 
     def quip(self) -> Calculator:
         """Return QUIP's own ASE calculator of this potential."""

@@ -8,6 +8,7 @@ from mlip_bench.errors import UserError
 from mlip_bench.potentials.base import require
 from mlip_bench.potentials.heat_flux import FluxStepper
 from mlip_bench.potentials.networks.potential import NetworkPotential, TrainingHypers
+from mlip_bench.potentials.stepping import Stepping
 
 if TYPE_CHECKING:
     from mlip_bench.potentials.leignn.shape import Shape
@@ -91,10 +92,10 @@ class LEIGNNGradient(NetworkPotential):
     def _bytes_per_edge_of_a_step(self) -> float:
         return float(4 * NUMBERS_PER_CHANNEL * self.hypers.channels * self.hypers.layers)
 
-    def flux_stepper(self) -> FluxStepper:
+    def flux_stepper(self, stepping: Stepping | None = None) -> FluxStepper:
         """Refuse a heat flux: with a global node it has none, without one it is not built."""
         if not self.conservative:
-            return super().flux_stepper()
+            return super().flux_stepper(stepping)
         self._refuse_unfitted()
         if self.hypers.global_node:
             raise UserError(

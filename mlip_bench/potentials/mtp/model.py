@@ -137,8 +137,8 @@ class MTP(Potential):
     def _stepper(self, stepping: Stepping) -> Callable[[Atoms], Prediction]:
         return Evaluator(self, stepping)
 
-    def _edge_stepper(self) -> Callable[[Atoms], EdgeGradients]:
-        return Evaluator(self, Stepping()).with_edges
+    def _edge_stepper(self, stepping: Stepping) -> Callable[[Atoms], EdgeGradients]:
+        return Evaluator(self, stepping).with_edges
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:
         evaluator = Evaluator(self, skin=0.0)

@@ -165,11 +165,11 @@ class NNP(Potential):
             return self._on_torch("cuda").one_by_one(stepping)
         return Evaluator(self, stepping)
 
-    def _edge_stepper(self) -> Callable[[Atoms], EdgeGradients]:
+    def _edge_stepper(self, stepping: Stepping) -> Callable[[Atoms], EdgeGradients]:
         return (
             self._on_torch("cuda").with_edges
             if self.device == "cuda"
-            else Evaluator(self, Stepping()).with_edges
+            else Evaluator(self, stepping).with_edges
         )
 
     def _predict(self, structures: Sequence[Atoms]) -> list[Prediction]:

@@ -213,12 +213,12 @@ class SevenNet(NetworkPotential):
             return self.network_
         return SevenNetwork(accelerators.accelerated(name, self.config_, self.model_))
 
-    def _flux_stepper(self) -> FluxStepper:
+    def _flux_stepper(self, stepping: Stepping) -> FluxStepper:
         from mlip_bench.potentials.networks.evaluation import ready
         from mlip_bench.potentials.sevennet import flow
         from mlip_bench.potentials.sevennet.network import SevenNetwork, data_of
 
-        evaluator = self._evaluator(Stepping())
+        evaluator = self._evaluator(stepping)
         network = self._ready_network
         if self.hypers.accelerator:
             # By sevenn's own convolutions: those of accelerators tell nothing of single edges.

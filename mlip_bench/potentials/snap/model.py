@@ -211,8 +211,8 @@ class SNAP(Potential):
     def _stepper(self, stepping: Stepping) -> Callable[[Atoms], Prediction]:
         return self._evaluator(stepping)
 
-    def _edge_stepper(self) -> Callable[[Atoms], EdgeGradients]:
-        return self._evaluator(Stepping()).with_edges
+    def _edge_stepper(self, stepping: Stepping) -> Callable[[Atoms], EdgeGradients]:
+        return self._evaluator(stepping).with_edges
 
     def _evaluator(self, skin: float | Stepping) -> Evaluator:
         model = self._model()

@@ -579,9 +579,11 @@ def evaluate(
                     m, chosen, vectors, weight, closing, d_closing, by_weight, by_cosine, inverse, gradients
                 )
     if by_centre:
-        for e in range(len(vectors)):
+        # Only of the own atoms' edges: the others are written by other threads.
+        for e in range(first[atoms[0]], first[atoms[1]]):
             for x in range(3):
                 gradients[e, x] += 2.0 * gradient[e] * vectors[e, x]
+        for e in range(len(vectors)):
             gradient[e] += of_closing[e]
     forces, virial = edge_forces(first, neighbours, vectors, gradient)
     return energies, forces, virial, outside
