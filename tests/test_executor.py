@@ -79,7 +79,7 @@ def test_what_is_timed_is_alone_on_one_core(store):
     with LocalExecutor(store, 2) as executor:
         futures = [executor.submit(Waiting(str(index), 0.3, timed=index == 1)) for index in range(4)]
         timed, *others = (times(futures[index].result()) for index in (1, 0, 2, 3))
-    assert timed["cores"] == available_cores()[-1:]
+    assert len(timed["cores"]) == 1  # the least busy one
     assert timed["threads"] == 1
     assert all(other["ended"] <= timed["begun"] for other in others)
 

@@ -305,7 +305,11 @@ class LocalExecutor(Executor):
         if task.alone:
             shares, self._free = self._free, []
             return _Cores(idlest(self._cores)[: task.cores], shares)
-        share = self._free.pop()
+        share = self._free[-1]
+        if len(self._free) > 1:  # others on this machine may have the rest
+            order = idlest(self._cores)
+            share = min(self._free, key=lambda cores: sum(map(order.index, cores)) / len(cores))
+        self._free.remove(share)
         return _Cores(share, [share])
 
     def _give_back(self, place: _Cores) -> None:
