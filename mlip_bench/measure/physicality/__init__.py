@@ -158,4 +158,5 @@ MEASURE = Measure(
     options=options,
     sections=beside(__name__),
     cautions=beside(__name__, "cautions"),
+    terms=beside(__name__, "terms"),
 )

@@ -15,7 +15,8 @@ from mlip_bench.results import BY_GROUP
 from mlip_bench.section.drawing import Sketch, new_sketch
 from mlip_bench.section.evidence import Evidence
 from mlip_bench.section.looks import GUIDE
-from mlip_bench.section.parts import MISSING, Part, Plot, Section, Sentences, Table
+from mlip_bench.section.parts import MISSING, Part, Plot, Section, Sentences, Table, Term
+from mlip_bench.section.terms import of_values
 
 # Dimers of more pairs of elements are in the table alone.
 MOST_PAIRS = 5
@@ -29,6 +30,9 @@ LEAST_CHANGE = 1e-6
 
 COLUMNS = 3
 
+# A potential without a finding is this much better than one with a single one: in ratios none is nothing.
+NO_FINDING = 0.5
+
 Curves = Mapping[str, np.ndarray]
 
 
@@ -37,6 +41,15 @@ def cautions(evidence: Evidence, potential: str) -> list[str]:
     rows = evidence.of(MEASURE.name)
     rows = rows[(rows["potential"] == potential) & (rows["metric"] == "unphysical") & rows["note"].notna()]
     return list(dict.fromkeys(rows["note"]))
+
+
+def terms(evidence: Evidence) -> list[Term]:
+    """Return how many numbers of each potential are beyond the limits of matter, the mean over seeds."""
+    rows = evidence.of(MEASURE.name)
+    values = rows[rows["metric"] == "unphysical"].groupby("potential")["value"].mean()
+    note = "Findings against physics: those of the section on physicality; none counts as half a one."
+    what = "findings against physics"
+    return [of_values(values, "unphysical", what, what, floor=NO_FINDING, note=note)]
 
 
 def sections(evidence: Evidence) -> list[Section]:
