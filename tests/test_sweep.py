@@ -108,8 +108,8 @@ def sizes_of(*seconds):
 def swept(plan, tmp_path, common_store):
     """A function that does sizes within a budget, and what was said and done so far."""
 
-    def do(sizes, budget_s, plan=plan):
-        store = Store(common_store)
+    def do(sizes, budget_s, store=common_store):
+        store = Store(store)
         with LocalExecutor(store, 2) as executor:
             results = Results(tmp_path / "sweep")
             data = Data.of(plan.dataset, store.put_structures)
@@ -182,9 +182,9 @@ def test_a_size_that_fails_at_once_makes_no_other_seem_quick(plan):
     assert estimates.of(size) == pytest.approx(30)
 
 
-def test_a_budget_too_small_for_anything_names_the_least(swept):
+def test_a_budget_too_small_for_anything_names_the_least(swept, tmp_path):
     with pytest.raises(UserError, match=r"too small: snap-1, the cheapest, takes about 10 s"):
-        swept(sizes_of(50, 10), 5)
+        swept(sizes_of(50, 10), 5, tmp_path / "store")
 
 
 # -- fronts ----------------------------------------------------------------------------------------------
