@@ -185,6 +185,7 @@ def kill(cluster, worker):
     os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_task_whose_worker_is_lost_goes_on_from_its_checkpoint(cluster, store):
     with Soon(store, cluster, []) as executor:
         future = executor.submit(Counting("long", 200))

@@ -68,7 +68,9 @@ def test_an_exported_example_runs(tmp_path, name):
     else:
         rows = re.findall(r"^step (\d+) temperature \(K\): (\S+)$", done.stdout, re.MULTILINE)
     assert int(rows[-1][0]) == 100
-    assert 0 < max(float(temperature) for _, temperature in rows) < TOO_HOT_K
+    # Forces that are no gradient, of eight frames, heat without end.
+    hottest = TOO_HOT_K if potential.conservative else np.inf
+    assert 0 < max(float(temperature) for _, temperature in rows) < hottest
 
 
 def test_an_exported_flux_is_seen_by_lammps(tmp_path):

@@ -60,7 +60,7 @@ def test_every_family_that_computes_on_a_gpu_is_timed_below():
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(one, marks=() if one in ("nnp", "sevennet") else pytest.mark.slow) for one in SMALL],
+    [pytest.param(one, marks=() if one == "sevennet" else pytest.mark.slow) for one in SMALL],
 )
 def test_what_a_gpu_runs_is_timed_with_all_rows(name, embedded, tmp_path, monkeypatch, brief_timings):
     monkeypatch.setattr(timing, "EQUILIBRATION_STEPS", 5)

@@ -55,6 +55,7 @@ def test_shipped_folders_are_found(installed):
     assert "MD-NVT" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_from_the_wheel(installed):
     python, folder = installed
     arguments = [

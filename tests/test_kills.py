@@ -143,6 +143,7 @@ def test_killed_while_labels_are_made(tmp_path):
     check("label", tmp_path, 2)
 
 
+@pytest.mark.slow
 def test_two_runs_on_one_store_do_each_task_once(tmp_path):
     """Both end whole, on equal and on disjoint tasks."""
     prepare(tmp_path / "a b")

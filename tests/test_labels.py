@@ -454,7 +454,10 @@ def slabs_and_wires():
     return [emt(atoms) for atoms in frames]
 
 
-@pytest.mark.parametrize("name", family_names())
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(one, marks=pytest.mark.slow if one == "sevennet" else ()) for one in family_names()],
+)
 def test_every_family_predicts_what_is_open_as_if_padded(name, slabs_and_wires):
     potential = family(name)(**TINY[name], cutoff=4.0).fit(slabs_and_wires)
     probes = [slabs_and_wires[0], slabs_and_wires[-1]]

@@ -145,6 +145,7 @@ def test_an_error_of_the_calculator_is_not_lost(ruler, monkeypatch):
         simulation.run(10)
 
 
+@pytest.mark.slow
 def test_ruler_costs_one_ruler(ruler, embedded, tmp_path, monkeypatch):
     """The ruler measured against itself: all metrics, a ratio of one, and less by our kernels."""
     monkeypatch.setattr(cost, "N_ATOMS", 250)

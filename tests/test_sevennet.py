@@ -198,6 +198,7 @@ def test_scales_are_taken_from_the_data(alloys):
     assert found.anisotropic == pytest.approx(np.sqrt((virials[:, 3:] ** 2).mean()))
 
 
+@pytest.mark.slow
 def test_direct_heads_learn_stress(alloys):
     errors = []
     for steps in (4, 120):
@@ -207,6 +208,7 @@ def test_direct_heads_learn_stress(alloys):
     assert errors[1] < 0.7 * errors[0]
 
 
+@pytest.mark.slow
 def test_training_on_the_gradient_brings_the_energy_near_the_forces(alloys):
     """The slope of the energy along the forces of the data; predictions take no gradient all the same."""
     missed = []

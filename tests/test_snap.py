@@ -128,6 +128,7 @@ print(peak_rss_mib())
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_structures():
     """Ten times the structures fit within a fifth more memory, of the whole process."""
     peaks = [
