@@ -95,7 +95,7 @@ def test_groups_are_kept():
     above[12:] *= 100
     kept = Ratio.of(above, below, groups)
     mixed = Ratio.of(above, below, np.repeat("all", 24))
-    assert kept.error < 0.5 * mixed.error
+    assert kept.error < 0.6 * mixed.error
     assert kept.n_free == 22
 
 
@@ -130,6 +130,17 @@ def test_few_structures_of_a_group_do_not_tell_whether_neighbours_are_alike():
     both = Ratio.of(np.append(frames, squares), np.ones(111), np.append(np.repeat("trajectory", 100), groups))
     assert both.block > 1
     assert len(both.above) == 11 + 100 // both.block
+
+
+def test_levels_one_after_the_other_are_no_trajectory():
+    """Temperatures in one group, in the order of the file: intervals reached from 0.03 to 715 meV/Å."""
+    generator = np.random.default_rng(11)
+    levels = np.repeat([50.0, 140.0, 280.0], [11, 11, 11])
+    found = []
+    for _ in range(200):
+        squares = (levels * np.exp(generator.normal(0, 0.2, 33))) ** 2
+        found.append(Ratio.of(squares, np.ones(33), np.repeat("AIMD", 33)).block == 1)
+    assert np.mean(found) > 0.85
 
 
 def test_a_short_trajectory_has_no_interval_and_a_reason():

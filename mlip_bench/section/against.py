@@ -15,6 +15,9 @@ from mlip_bench.section.looks import GUIDE
 # Of more potentials than this only some say their numbers under the pointer: the page would be too large.
 MOST_TOLD = 500
 
+# Names of families in a row of a legend.
+MOST_BESIDE = 7
+
 # Intervals from few structures can be of any length: a panel goes on beyond its points by no more than this
 # factor for them.
 FARTHEST = 2.0
@@ -99,7 +102,10 @@ def legend_of_families(evidence: Evidence, sketch: Sketch, ranking: pd.DataFrame
     handles = [
         Line2D([], [], linestyle="none", markersize=7, **evidence.style(family)) for family in families
     ]
-    sketch.canvas.legend(handles, families, loc="outside upper center", ncols=len(families))
+    n_rows = -(-len(families) // MOST_BESIDE)
+    sketch.canvas.legend(
+        handles, families, loc="outside upper center", ncols=-(-len(families) // max(1, n_rows))
+    )
 
 
 def _draw_points(

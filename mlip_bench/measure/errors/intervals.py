@@ -277,20 +277,27 @@ def _correlation_of_neighbours(
 ) -> float:
     """Return how what structures add to a product is correlated from one to the next within long groups.
 
-    Of ranks, which a single large error does not decide. Zero where chance does as much in one of twenty.
+    Of ranks, which a single large error does not decide. Zero where chance does as much in one of twenty; and
+    where only levels differ, as of temperatures one after the other in one group, which draws within groups
+    have in their variance already. Differences of neighbours tell: of independent ones about any levels they
+    have the correlation -1/2 (and more in one of a hundred), of a series with correlation ρ to the next
+    -(1 - ρ) / 2.
     """
     n, totals = int(np.isin(groups, long).sum()), sums.sum(axis=1)
     if not (n and (totals > 0).all()):
         return 0.0
     parts = powers @ (sums / totals[:, None])
-    along, square = 0.0, 0.0
+    along, square = np.zeros(2), np.zeros(2)
     for name in long:
         ranks = stats.rankdata(parts[groups == name])
-        ranks -= ranks.mean()
-        along += float(ranks[1:] @ ranks[:-1])
-        square += float(ranks @ ranks)
-    found = along / square if square else 0.0
-    if found <= float(stats.norm.ppf(0.95)) / n**0.5:
+        for place, values in enumerate((ranks - ranks.mean(), np.diff(ranks))):
+            along[place] += values[1:] @ values[:-1]
+            square[place] += values @ values
+    if not square.all():
+        return 0.0
+    found, of_differences = along / square
+    by_chance, surely = stats.norm.ppf([0.95, 0.99]) / n**0.5
+    if found <= by_chance or 1 + 2 * of_differences <= 2**0.5 * surely:
         return 0.0
     # A series is as long as it is, and its mean is its own: both make it seem less correlated.
     return float(min(found + len(long) * (1 + 3 * found) / n, MOST_ALIKE))
