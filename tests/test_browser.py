@@ -14,7 +14,7 @@ from browser import CHROMIUM, probe
 from mlip_bench.report import build, content
 from mlip_bench.results import RESULTS, read_rows, write_rows
 
-EXAMPLE = Path(__file__).parents[1] / "reports" / "example"
+EXAMPLE = Path(__file__).parent / "example"
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium here: the report was not opened in a browser"

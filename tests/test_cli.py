@@ -198,7 +198,7 @@ def test_killed_in_the_first_fit(tmp_path, undisturbed):
     check_resumed(tmp_path / "run", finished, undisturbed)
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.3, 1.5])
+@pytest.mark.parametrize("seconds", [0.3, *(pytest.param(one, marks=pytest.mark.slow) for one in (0.0, 1.5))])
 def test_interrupt_is_one_line_and_resumes(seconds, tmp_path, undisturbed):
     folder = tmp_path / "run"
     code, told, waited, finished = interrupted_run(folder, seconds, kill=signal.SIGINT)

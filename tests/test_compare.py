@@ -13,7 +13,7 @@ from mlip_bench.measure.cost.timing import half_interquartile
 from mlip_bench.results import RESULTS, read_rows, write_rows
 
 N_BLOCKS = 11
-EXAMPLE = Path(__file__).parents[1] / "reports" / "example"
+EXAMPLE = Path(__file__).parent / "example"
 
 
 def command(*arguments):

@@ -147,6 +147,7 @@ def test_learning_curves_are_those_of_this_machine(cluster, embedded, store, tmp
     assert {row.n_train for row in found} == {11, 28, 55}
 
 
+@pytest.mark.slow
 def test_timings_are_of_the_processor_of_the_worker(cluster, embedded, store, tmp_path):
     """The key has it, too: another time, the same worker's timing is taken from the store."""
     plan = Plan(embedded, (PotentialPlan("mtp", "mtp", {"level": 2}),), ("cost",))

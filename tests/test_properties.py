@@ -389,6 +389,7 @@ def test_an_unstable_crystal_has_no_moduli():
     assert found.errors[0].startswith("elastic: Cu2 is not stable against strain")
 
 
+@pytest.mark.slow
 def test_a_vacancy_whose_migration_fails_keeps_its_energy(monkeypatch):
     monkeypatch.setattr(defects, "BAND_TOLERANCE", 1e-9)
     monkeypatch.setattr(defects, "MOST_STEPS", 30)

@@ -126,7 +126,7 @@ def test_no_unit_of_the_pdf_is_broken(example_pdf):
 def example_pdf(tmp_path_factory):
     """The PDF of the committed example, by this code."""
     folder = tmp_path_factory.mktemp("example") / "run"
-    shutil.copytree(Path(__file__).parents[1] / "reports" / "example", folder)
+    shutil.copytree(Path(__file__).parent / "example", folder)
     build(folder)
     return pdfium.PdfDocument(folder / "report.pdf")
 

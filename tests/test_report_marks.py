@@ -37,7 +37,7 @@ from mlip_bench.section.drawing import new_sketch
 from mlip_bench.section.parts import Plot, Table
 
 ROOT = Path(__file__).parents[1]
-EXAMPLE = ROOT / "reports" / "example"
+EXAMPLE = ROOT / "tests" / "example"
 DIRECT_ROWS = ROOT / "docs" / "direct-vs-conservative" / "mo.jsonl"
 
 # -- stress that was not fitted --------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from mlip_bench.report import HTML
 from mlip_bench.results import DESCRIPTION, RESULTS
 
-EXAMPLE = Path(__file__).parents[1] / "reports" / "example"
+EXAMPLE = Path(__file__).parent / "example"
 
 BUILD = """
 import json, resource, sys

@@ -75,7 +75,7 @@ def test_a_table_that_is_too_wide_stands_in_parts_and_breaks_no_word():
 @pytest.fixture
 def folder(tmp_path):
     """A run with the rows of the two SevenNets on mlearn Mo."""
-    described = (ROOT / "reports" / "example" / "run.toml").read_text()
+    described = (ROOT / "tests" / "example" / "run.toml").read_text()
     of_example = tomllib.loads(described)["dataset"]["sha256"]
     (tmp_path / "run.toml").write_text(described.replace(of_example, read_rows(MO)[0].dataset_sha256))
     shutil.copy(MO, tmp_path / RESULTS)
@@ -197,15 +197,15 @@ def test_what_is_true_of_many_is_said_once(folder):
 def copied(folder, rows, **changes):
     """A run folder with the example's description and these rows."""
     folder.mkdir()
-    shutil.copy(ROOT / "reports" / "example" / "run.toml", folder)
+    shutil.copy(ROOT / "tests" / "example" / "run.toml", folder)
     write_rows(folder / RESULTS, [dataclasses.replace(row, **changes) for row in rows])
     return folder
 
 
 def test_two_runs_stand_side_by_side(tmp_path):
-    rows = read_rows(ROOT / "reports" / "example" / RESULTS)
+    rows = read_rows(ROOT / "tests" / "example" / RESULTS)
     old, new = copied(tmp_path / "old", rows), copied(tmp_path / "new", rows, cpu="another processor")
-    shutil.copytree(ROOT / "reports" / "example" / "predictions", new / "predictions")
+    shutil.copytree(ROOT / "tests" / "example" / "predictions", new / "predictions")
     pair.merge(old, new, tmp_path / "pair")
     build(tmp_path / "pair")
     read = content.read(tmp_path / "pair")
@@ -218,7 +218,7 @@ def test_two_runs_stand_side_by_side(tmp_path):
 
 def test_two_runs_with_other_seeds_are_not_taken_for_one(tmp_path):
     """Seeds of one run are one potential; here the second run vanished in the means of the first."""
-    rows = read_rows(ROOT / "reports" / "example" / RESULTS)
+    rows = read_rows(ROOT / "tests" / "example" / RESULTS)
     pair.merge(copied(tmp_path / "old", rows), copied(tmp_path / "new", rows, seed=1), tmp_path / "pair")
     read = content.read(tmp_path / "pair")
     assert set(read.ranking.index) == {
@@ -227,7 +227,7 @@ def test_two_runs_with_other_seeds_are_not_taken_for_one(tmp_path):
 
 
 def test_what_differs_of_two_runs_is_said_of_each(tmp_path):
-    rows = read_rows(ROOT / "reports" / "example" / RESULTS)[:1]
+    rows = read_rows(ROOT / "tests" / "example" / RESULTS)[:1]
     old, new = copied(tmp_path / "old", rows), copied(tmp_path / "new", rows)
     described = tomllib.loads((new / "run.toml").read_text())
     described |= {"seed": 7, "notes": ["Left out, the budget does not pay for them: gap."]}
@@ -247,7 +247,7 @@ def test_what_differs_of_two_runs_is_said_of_each(tmp_path):
 
 
 def test_notes_longer_than_a_page_are_written(tmp_path):
-    rows = read_rows(ROOT / "reports" / "example" / RESULTS)
+    rows = read_rows(ROOT / "tests" / "example" / RESULTS)
     folder = copied(tmp_path / "run", rows)
     described = tomllib.loads((folder / "run.toml").read_text())
     described["dataset"]["notes"] = [
@@ -261,7 +261,7 @@ def test_notes_longer_than_a_page_are_written(tmp_path):
 
 def test_predictions_and_curves_of_any_name_stand_side_by_side(tmp_path):
     """A slash in a name is no folder, and a name that begins as another is not taken for it."""
-    like = read_rows(ROOT / "reports" / "example" / RESULTS)[0]
+    like = read_rows(ROOT / "tests" / "example" / RESULTS)[0]
     rows = [
         dataclasses.replace(like, potential=name, measure=measure)
         for name, measure in (("a/b", "errors"), ("a/b-phonons", "errors"), ("a/b", "phonons"))
@@ -283,7 +283,7 @@ def test_predictions_and_curves_of_any_name_stand_side_by_side(tmp_path):
 
 
 def test_runs_on_other_data_are_kept_apart(tmp_path):
-    rows = read_rows(ROOT / "reports" / "example" / RESULTS)
+    rows = read_rows(ROOT / "tests" / "example" / RESULTS)
     old, new = copied(tmp_path / "old", rows), copied(tmp_path / "new", rows)
     described = (new / "run.toml").read_text()
     own = content.read(old).run["dataset"]["sha256"]

@@ -24,7 +24,7 @@ from mlip_bench.section.parts import Axis, Column, Plot, Section, Sentences, Tab
 
 REPORT = Path(report.__file__).parent
 PACKAGE = REPORT.parent
-EXAMPLE = Path(__file__).parents[1] / "reports" / "example"
+EXAMPLE = Path(__file__).parent / "example"
 
 
 # -- the report names nobody -----------------------------------------------------------------------------

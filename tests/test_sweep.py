@@ -22,7 +22,7 @@ from mlip_bench.run.plan import Data, Plan, PotentialPlan
 from mlip_bench.run.schedule import Results
 from mlip_bench.run.store import Store
 
-EXAMPLE = Path(__file__).parents[1] / "reports" / "example"
+EXAMPLE = Path(__file__).parent / "example"
 
 
 def sweep_mo(*arguments, folder):
@@ -137,6 +137,7 @@ def test_what_the_budget_does_not_pay_for_is_left_out(plan, tmp_path):
         assert [size.seconds for size in one.affordable(sizes_of(30, 30))] == [30]
 
 
+@pytest.mark.slow
 def test_every_size_is_whole_or_named(swept, tmp_path):
     """Sizes were fitted that nobody timed, and the recommendation came from the others, in silence."""
     broken = sweep.Size(PotentialPlan("broken", "gap", {"n_max": 80, "l_max": 1}), 1)

@@ -21,7 +21,7 @@ from mlip_bench.results import RESULTS, read_rows, write_rows
 from mlip_bench.section.evidence import Evidence
 from mlip_bench.section.parts import Term
 
-EXAMPLE = Path(__file__).parents[1] / "reports" / "example"
+EXAMPLE = Path(__file__).parent / "example"
 
 
 def term(metric, values, ends=None, **more):
