@@ -6,6 +6,9 @@ from mlip_bench.section.drawing import Sketch, new_sketch
 from mlip_bench.section.evidence import Evidence
 from mlip_bench.section.parts import Chart, Line, Plot, Section, Term
 
+# What a name takes beside the figure (inches).
+NAME_HEIGHT = 0.25
+
 
 def sections(evidence: Evidence) -> list[Section]:
     """Return the rows and the figure, where they were measured."""
@@ -35,9 +38,10 @@ def charts(evidence: Evidence, name: str) -> list[Chart]:
 
 def _draw(evidence: Evidence) -> Sketch:
     """Draw energy over volume of all potentials, each from its own minimum of energy."""
-    sketch = new_sketch("eos", 7.4, 3.4)
+    every = properties.with_reference(evidence, MEASURE.name)
+    sketch = new_sketch("eos", 7.4, max(3.4, NAME_HEIGHT * len(every)))
     axes = sketch.canvas.subplots()
-    for name, curves in properties.with_reference(evidence, MEASURE.name).items():
+    for name, curves in every.items():
         energies = 1e3 * (curves["energy"] - curves["minimum"][1])
         axes.plot(curves["volume"], energies, label=name, marker=".", **properties.line(evidence, name))
     axes.set(xlabel="volume (Å³/atom)", ylabel="energy above the minimum (meV/atom)")

@@ -32,7 +32,7 @@ class Graphs:
     vectors: torch.Tensor
     """From centre to neighbour (n_edges, 3)."""
     volumes: torch.Tensor
-    """Of the cells (n_structures,), NaN where there is no three-dimensional one."""
+    """Of the cells (n_structures,), 1 where there is no three-dimensional one, and so no stress."""
     energies: torch.Tensor | None = None
     """(n_structures,)."""
     forces: torch.Tensor | None = None

@@ -22,7 +22,7 @@ def data_of(graphs: Graphs) -> dict[str, torch.Tensor]:
         keys.ATOMIC_NUMBERS: graphs.numbers,
         keys.EDGE_IDX: torch.stack([graphs.centres, graphs.neighbours]),
         keys.EDGE_VEC: graphs.vectors,
-        keys.CELL_VOLUME: graphs.volumes.nan_to_num(0.0),
+        keys.CELL_VOLUME: graphs.volumes,
         keys.NUM_ATOMS: graphs.n_atoms,
         keys.BATCH: graphs.structure,
     }
