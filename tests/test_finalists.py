@@ -63,6 +63,9 @@ def test_what_is_chosen_is_measured_and_nothing_else(swept):
     assert {key: set(names) for key, names in described["limited"].items()} == of
     page = (folder / "sweep" / "report.html").read_text()
     assert "Physicality" in page
+    warnings = content.read(folder / "sweep").warnings
+    assert [note for note in warnings if "the section on physicality says what" in note]
+    assert not [note for note in warnings if "random starts end with atoms" in note]  # said there, and once
     assert "Properties of the crystal" in page
 
 
@@ -87,6 +90,29 @@ def test_a_second_sweep_has_nothing_to_do(swept, sweep_again):
     assert again.returncode == 0, again.stderr
     assert "nothing had to be done" in again.stdout
     assert (folder / "sweep" / RESULTS).read_bytes() == before
+
+
+def test_a_sweep_recommends_by_the_weights_that_it_is_given(swept, common_store):
+    folder, _ = swept
+    arguments = ("sweep", *SMALL, *FINALISTS, "--budget", "20min", "--store", common_store)
+    done = mlip_bench(*arguments, "--out", "cheapest", "--weights", "cost_ratio=1", folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert "nothing had to be done" in done.stdout
+    read = content.read(folder / "cheapest")  # as the report is built again
+    assert read.verdict.profile.weights == {"cost_ratio": 1.0}
+    cheapest = read.evidence.ranking["cost_ratio"].idxmin()
+    assert read.verdict.first[0] == cheapest
+    assert f"recommended, for LAMMPS: {cheapest}" in done.stdout
+    again = mlip_bench("run", "--from", "cheapest", "--out", "more", "--store", common_store, folder=folder)
+    assert again.returncode == 0, again.stderr
+    assert content.read(folder / "more").verdict.profile == read.verdict.profile
+
+
+def test_weights_of_what_nothing_measures_are_refused_before_any_fit(tmp_path):
+    done = mlip_bench("sweep", *SMALL, "--weights", "cost_ration=1", folder=tmp_path)
+    assert done.returncode == 2
+    assert "'cost_ration' is no metric that can be weighed (did you mean 'cost_ratio'?)" in done.stderr
+    assert not (tmp_path / "sweep" / RESULTS).exists()
 
 
 def test_a_sweep_is_repeated_from_its_description(swept, common_store):

@@ -31,7 +31,7 @@ from mlip_bench.cli.choices import (
     with_device,
 )
 from mlip_bench.cli.printing import SOMETHING_FAILED, complain, say, say_of_data
-from mlip_bench.cli.working import prepared, say_taken, working
+from mlip_bench.cli.working import Work, prepared, say_taken, working
 
 if TYPE_CHECKING:  # what takes long to import, ``--help`` does without
     from mlip_bench.data.reading import ReadingOptions
@@ -73,7 +73,7 @@ def fit(
     say_of_data(data.notes)
     with prepared(out, store) as kept:
         (task,) = plan.tasks(Data.of(data, kept.put_structures))
-        with working(kept, [task], 1, limit, fresh) as executor:
+        with working(Work(out, kept, fresh, 1, limit), [task]) as executor:
             try:
                 done = executor.submit(task).result()
             except TaskFailed as failure:

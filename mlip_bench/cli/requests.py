@@ -82,6 +82,7 @@ def repeated(path: Path, trust: bool, here: bool) -> tuple[DataRequest, Plan, li
         presets.with_sources(next(iter(content["potentials"].values()))["family"], options["preset"], "")
         given = {name: dict(chosen_of) for name, chosen_of in content.get("options", {}).items()}
         limited = {name: list(names) for name, names in content.get("limited", {}).items()}
+        profile = content.get("profile")
         on_cores = ",".join(map(str, content.get("cores", [1])))
         sha256, then = content["dataset"]["sha256"], dict(content["versions"])
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -103,6 +104,7 @@ def repeated(path: Path, trust: bool, here: bool) -> tuple[DataRequest, Plan, li
         split=request.split,
         limited=limited,
         cores=cores,
+        profile=profile,
     )
     return request, plan, _changes(then)
 

@@ -1,5 +1,6 @@
 """Commands of several potentials: run, sweep, learn, tune."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +22,7 @@ from mlip_bench.cli.arguments import (
     Measures,
     Potentials,
     Preset,
+    Profile,
     Scheduler,
     Seed,
     Settings,
@@ -31,6 +33,7 @@ from mlip_bench.cli.arguments import (
     Timeout,
     Train,
     Trust,
+    Weights,
     with_measure_options,
     with_reading_options,
 )
@@ -49,7 +52,7 @@ from mlip_bench.cli.choices import (
     with_device,
 )
 from mlip_bench.cli.printing import say, say_of_data
-from mlip_bench.cli.working import perform, perform_sweep, prepared, say_of, scheduled, working
+from mlip_bench.cli.working import Work, perform, perform_sweep, prepared, say_of, scheduled, working
 from mlip_bench.errors import UserError
 
 if TYPE_CHECKING:  # what takes long to import, ``--help`` does without
@@ -64,7 +67,18 @@ Folds = typer.Option(
 )
 
 # What can be given beside --from: nothing that decides a result.
-BESIDE_FROM = ("from_", "out", "store", "fresh", "jobs", "scheduler", "timeout", "trust")
+BESIDE_FROM = (
+    "from_",
+    "out",
+    "store",
+    "fresh",
+    "jobs",
+    "scheduler",
+    "timeout",
+    "trust",
+    "profile",
+    "weights",
+)
 
 
 @with_measure_options
@@ -81,6 +95,8 @@ def run(
     measure: Measures = "errors,cost",
     cores: Cores = "1",
     folds: Annotated[int | None, Folds] = None,
+    profile: Profile = None,
+    weights: Weights = None,
     settings: Settings = None,
     device: Device = "cpu",
     seed: Seed = 0,
@@ -106,9 +122,11 @@ def run(
     from mlip_bench.potentials import family_names, kind_of
     from mlip_bench.run.plan import Plan
 
+    weighed = weighed_by(profile, weights)
     if from_ is not None:
         refuse_beside_from(context)
         request, plan, said = repeated(from_, trust, scheduler == LOCAL)
+        plan = plan if weighed is None else dataclasses.replace(plan, profile=weighed)
         say_of_data(said)
     else:
         files, potential = apart(potential)
@@ -128,12 +146,12 @@ def run(
         fitted = plan_potentials(names, preset, data.system, overrides)
         given |= of_held_out(measures, folds, split)
         of_all = seed, device, preset, trust, given
-        plan = Plan(data, fitted + published, tuple(measures), *of_all, cores=on_cores)
+        plan = Plan(data, fitted + published, tuple(measures), *of_all, cores=on_cores, profile=weighed)
     folder = out or Path("reports") / plan.dataset.system
     say_of(plan)
     limit = parse_duration(timeout, "--timeout")
     with prepared(folder, store) as kept, scheduled(scheduler, jobs, kept, plan) as (cluster, plan):
-        perform(plan, request, folder, kept, fresh, jobs, limit, cluster)
+        perform(plan, request, Work(folder, kept, fresh, jobs, limit, cluster))
 
 
 def of_held_out(measures: "Sequence[str]", folds: int | None, split: str) -> dict[str, dict[str, Any]]:
@@ -171,6 +189,8 @@ def sweep(
     vary: Annotated[
         list[str] | None, typer.Option(help="Sizes of your own: snap.twojmax=2,4,6; repeatable.")
     ] = None,
+    profile: Profile = None,
+    weights: Weights = None,
     settings: Settings = None,
     device: Device = "cpu",
     seed: Seed = 0,
@@ -192,7 +212,7 @@ def sweep(
     from mlip_bench.run.plan import Plan
     from mlip_bench.run.sweep import MEASURES, in_order, ladder
 
-    wanted = of_finalists(finalists)
+    wanted, weighed = of_finalists(finalists), weighed_by(profile, weights)
     names = with_device(chosen(potential, family_names(), "potential"), device, scheduler == LOCAL)
     overrides, varied = parse_settings(settings or [], names), parse_varied(vary or [], names)
     budget_s, limit = parse_duration(budget, "--budget"), parse_duration(timeout, "--timeout")
@@ -204,13 +224,23 @@ def sweep(
     ladders = [ladder(name, data.system, overrides[name], varied[name]) for name in names]
     chosen_by = {held_out.NAME: {"folds": folds, "split": split}}
     measures = (*MEASURES, *measurable(wanted, data))
-    plan = Plan(data, (), measures, seed, device, trust=trust, given=chosen_by)
+    plan = Plan(data, (), measures, seed, device, trust=trust, given=chosen_by, profile=weighed)
     held_out.places_of(data.train, plan.options[held_out.NAME])  # before any fit: are there enough?
     folder = out or Path("reports") / f"{data.system}-sweep"
     say_of(plan)
     with prepared(folder, store) as kept, scheduled(scheduler, jobs, kept, plan) as (cluster, plan):
         sizes = in_order(ladders, seeds, seed)
-        perform_sweep(plan, sizes, request, folder, kept, fresh, jobs, limit, budget_s, cluster)
+        work = Work(folder, kept, fresh, jobs, limit, cluster)
+        perform_sweep(plan, sizes, request, work, budget_s)
+
+
+def weighed_by(profile: str | None, weights: str | None) -> dict[str, Any] | None:
+    """Return what the verdict is to weigh, for the description of a run; nothing where nobody says."""
+    from mlip_bench.report import profiles
+
+    if profile is None and weights is None:
+        return None
+    return dataclasses.asdict(profiles.chosen(profile, weights))
 
 
 def of_finalists(text: str) -> list[str]:
@@ -301,7 +331,7 @@ def learn(
     limit = parse_duration(timeout, "--timeout")
     learning.notes(plan)  # before any file is written: are there enough structures?
     with prepared(folder, store) as kept, scheduled(scheduler, jobs, kept, plan) as (cluster, plan):
-        perform(plan, request, folder, kept, fresh, jobs, limit, cluster)
+        perform(plan, request, Work(folder, kept, fresh, jobs, limit, cluster))
 
 
 @with_reading_options
@@ -344,7 +374,8 @@ def tune(
         task = tuning.problem(name, planned.hypers, data, known, folds, seed, trust)
         say(f"data: {data.origin} ({len(data.train)} training); {len(task.dimensions)} numbers to tune")
         say_of_data(data.notes)
-        with working(kept, tuning.first(task), jobs, limit, fresh, cluster, quiet=True) as executor:
+        work = Work(folder, kept, fresh, jobs, limit, cluster)
+        with working(work, tuning.first(task), quiet=True) as executor:
             start, best = tuning.tune(task, executor, trials, say)
         table = folder / f"{name}.toml"
         write_atomically(table, tuning.entry(task, start, best))

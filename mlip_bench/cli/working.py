@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,29 +32,37 @@ RECOMMENDED = "recommended"
 OLD_TASKS = "tasks"
 
 
-def perform(
-    plan: "Plan",
-    request: "DataRequest",
-    folder: Path,
-    store: "Store",
-    fresh: bool,
-    jobs: int | None,
-    timeout_s: float | None,
-    cluster: "Cluster | None",
-) -> None:
+@dataclass(frozen=True)
+class Work:
+    """Where a command keeps what it does, and how it is to be done."""
+
+    folder: Path
+    """Of the run."""
+    store: "Store"
+    fresh: bool = False
+    jobs: int | None = None
+    """Tasks side by side on this machine; as many as it has use for where nobody says."""
+    timeout_s: float | None = None
+    """Of each task."""
+    cluster: "Cluster | None" = None
+    """Workers elsewhere, which do the tasks in place of this machine."""
+
+
+def perform(plan: "Plan", request: "DataRequest", work: Work) -> None:
     """Do a plan and write its report."""
-    from mlip_bench.report import build, is_current
+    from mlip_bench.report import build, content, is_current
     from mlip_bench.run import learning, schedule
     from mlip_bench.run.folder import describe
 
-    notes = learning.notes(plan)
+    folder, notes = work.folder, learning.notes(plan)
     for note in notes:
         say(note)
-    tasks = plan.tasks(plan.data(store.put_structures))
+    tasks = plan.tasks(plan.data(work.store.put_structures))
     describe(plan, folder, command_line(), request.as_table(), notes)
-    with working(store, tasks, jobs, timeout_s, fresh, cluster) as executor:
+    content.refuse_unknown_weights(folder)
+    with working(work, tasks) as executor:
         outcome = schedule.run(tasks, executor, folder)
-    say_taken(outcome.n_kept, outcome.n_tasks, store)
+    say_taken(outcome.n_kept, outcome.n_tasks, work.store)
     say_notes(folder, plan.potentials)
     if not is_current(folder):
         build(folder)
@@ -67,33 +76,30 @@ def perform_sweep(
     plan: "Plan",
     sizes: "Sequence[Size]",
     request: "DataRequest",
-    folder: Path,
-    store: "Store",
-    fresh: bool,
-    jobs: int | None,
-    timeout_s: float | None,
+    work: Work,
     budget_s: float,
-    cluster: "Cluster | None",
 ) -> None:
     """Do what a budget pays for, write the report, and export what it recommends."""
-    from mlip_bench.report import build, is_current
+    from mlip_bench.report import build, content, is_current
     from mlip_bench.run.folder import describe
     from mlip_bench.run.plan import Data
     from mlip_bench.run.schedule import Results
     from mlip_bench.run.sweep import Sweep, before_choice
 
-    data = Data.of(plan.dataset, store.put_structures)
+    folder = work.folder
+    data = Data.of(plan.dataset, work.store.put_structures)
     first = before_choice(plan)
     tasks = [task for size in sizes for task in first.tasks_of(size.potential, data)]
-    with working(store, tasks, jobs, timeout_s, fresh, cluster) as executor:
+    with working(work, tasks) as executor:
         one = Sweep(plan, data, executor, Results(folder), budget_s, say)
         one.refuse_too_small(sizes)
         # Until it is known how far the budget goes: the rows of a sweep that is ended can be shown, too.
         every = dataclasses.replace(first, potentials=tuple(size.potential for size in sizes))
         describe(every, folder, command_line(), request.as_table())
+        content.refuse_unknown_weights(folder)
         done = one.run(sizes)
     describe(done.plan, folder, command_line(), request.as_table(), done.notes)
-    say_taken(done.outcome.n_kept, done.outcome.n_tasks, store)
+    say_taken(done.outcome.n_kept, done.outcome.n_tasks, work.store)
     say_notes(folder, done.plan.potentials)
     for note in done.notes:
         say(note)
@@ -138,15 +144,7 @@ def scheduled(
 
 
 @contextlib.contextmanager
-def working(
-    store: "Store",
-    tasks: "Sequence[Task]",
-    jobs: int | None,
-    timeout_s: float | None,
-    fresh: bool = False,
-    cluster: "Cluster | None" = None,
-    quiet: bool = False,
-) -> "Iterator[Executor]":
+def working(work: Work, tasks: "Sequence[Task]", quiet: bool = False) -> "Iterator[Executor]":
     """Give an executor that shows on the terminal what it does; ``quiet`` only what takes long."""
     from mlip_bench.cli.progress import watcher
     from mlip_bench.run.executor import Executor, LocalExecutor, Watcher, prepare
@@ -156,12 +154,13 @@ def working(
     watching = contextlib.nullcontext(Watcher()) if quiet else watcher(console, len(tasks))
     executor: Executor
     with watching as shown:
-        if cluster is None:
-            executor = LocalExecutor(store, side_by_side(tasks, jobs, quiet), timeout_s, shown, fresh)
+        if work.cluster is None:
+            n_jobs = side_by_side(tasks, work.jobs, quiet)
+            executor = LocalExecutor(work.store, n_jobs, work.timeout_s, shown, work.fresh)
         else:
             from mlip_bench.run.dask_executor import DaskExecutor
 
-            executor = DaskExecutor(store, cluster, tasks, timeout_s, shown, fresh)
+            executor = DaskExecutor(work.store, work.cluster, tasks, work.timeout_s, shown, work.fresh)
         with executor:
             yield executor
 

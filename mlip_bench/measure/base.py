@@ -188,6 +188,8 @@ class Reported:
         default=lambda evidence, potential: [], kw_only=True
     )
     """What speaks against a potential, by its name, and must be said before anybody takes it."""
+    told: frozenset[str] = field(default=frozenset(), kw_only=True)
+    """The metrics whose notes its own section says in full: the notes of the first page leave them out."""
     compared: Callable[["Evidence"], "pd.DataFrame"] | None = field(default=None, kw_only=True)
     """What sets potentials against each other: columns more for the ranking, a row per potential."""
     adjusted: Callable[["pd.DataFrame"], "pd.DataFrame"] = field(default=lambda rows: rows, kw_only=True)

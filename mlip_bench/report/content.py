@@ -90,14 +90,14 @@ class Content:
 
 
 def read(folder: Path, profile: Profile | None = None) -> Content:
-    """Read a run folder; one without results, and a profile that weighs nothing known, is a UserError."""
+    """Read a run folder; one without results, and a profile that weighs nothing known, is a UserError.
+
+    Without a profile it is the one that the run was asked to weigh by, or the default.
+    """
     rows = table(read_rows(folder / RESULTS))
     if rows.empty:
         raise UserError(f"{folder / RESULTS}: no rows yet; let the run finish a task first")
-    try:
-        run = tomllib.loads((folder / DESCRIPTION).read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"{folder / DESCRIPTION}: cannot be read ({error})") from error
+    run = _described(folder)
     rows, foreign = _of_data(rows, run["dataset"]["sha256"])
     good = rows[rows["error"].isna()]
     of_shares = good["potential"].isin(_of_shares(run))
@@ -124,9 +124,30 @@ def read(folder: Path, profile: Profile | None = None) -> Content:
         *foreign,
     ]
     shown = [section for section in sections if section.parts]
-    judged = verdict.of(evidence, profile or shipped(DEFAULT))
+    judged = verdict.of(evidence, profile or _asked_for(run) or shipped(DEFAULT))
     first = next(iter(judged.first), None)
     return Content(evidence, shown, failures, findings.of(evidence, first), warnings, judged, rows)
+
+
+def refuse_unknown_weights(folder: Path) -> None:
+    """Raise :class:`UserError` where a run that has no rows yet is to be weighed by what nothing measures."""
+    run, rows = _described(folder), table([])
+    asked_for = _asked_for(run)
+    if asked_for is not None:
+        nothing = Evidence(folder, run, rows, _ranking(rows, TEST), error_axes(), cost_axes(), TEST)
+        verdict.of(nothing, asked_for)
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads((folder / DESCRIPTION).read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{folder / DESCRIPTION}: cannot be read ({error})") from error
+
+
+def _asked_for(run: Mapping[str, Any]) -> Profile | None:
+    """Return the profile that a run was asked to weigh by."""
+    return Profile(**run["profile"]) if "profile" in run else None
 
 
 def _known(errors: tuple[Axis, ...], ranking: pd.DataFrame) -> tuple[Axis, ...]:
@@ -245,8 +266,14 @@ def _on_direct_forces(good: pd.DataFrame) -> list[str]:
 
 
 def _notes_of_values(good: pd.DataFrame) -> list[str]:
-    """Return the notes on values; what several potentials have in common once."""
-    noted = good.loc[good["note"].notna(), ["measure", "potential", "split", "note"]].drop_duplicates()
+    """Return the notes on values; what several potentials have in common once.
+
+    What a section says in full is left to it.
+    """
+    told = {(one.name, metric) for one in reported() for metric in one.told}
+    elsewhere = [one in told for one in zip(good["measure"], good["metric"], strict=True)]
+    here = good[good["note"].notna() & ~np.array(elsewhere, bool)]
+    noted = here[["measure", "potential", "split", "note"]].drop_duplicates()
     names: dict[tuple[str, str, str], list[str]] = {}
     for row in noted.itertuples():
         measure = row.measure.removesuffix(BY_GROUP)

@@ -127,6 +127,7 @@ def describe(
         "options": {measure: options for measure, options in plan.options.items() if options},
         "limited": {measure: list(names) for measure, names in plan.limited.items()},
         "notes": list(notes),
+        **({"profile": plan.profile} if plan.profile else {}),
         "dataset": {
             "name": dataset.name,
             "system": dataset.system,

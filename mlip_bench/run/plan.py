@@ -202,6 +202,8 @@ class Plan:
     """How shares of the training data are drawn."""
     limited: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """By measure: the potentials that alone are measured, where these are not all."""
+    profile: Mapping[str, Any] | None = None
+    """What the report weighs, where that is not its default: name, description, and weights by metric."""
 
     def __post_init__(self) -> None:
         """Raise :class:`UserError` where two potentials have one name: their results would be mixed up.

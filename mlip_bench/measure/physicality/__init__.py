@@ -159,4 +159,5 @@ MEASURE = Measure(
     sections=beside(__name__),
     cautions=beside(__name__, "cautions"),
     terms=beside(__name__, "terms"),
+    told=frozenset({"unphysical"}),
 )

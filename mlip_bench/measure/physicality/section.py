@@ -16,6 +16,7 @@ from mlip_bench.section.drawing import Sketch, new_sketch
 from mlip_bench.section.evidence import Evidence
 from mlip_bench.section.looks import GUIDE
 from mlip_bench.section.parts import MISSING, Part, Plot, Section, Sentences, Table, Term
+from mlip_bench.section.tables import several
 from mlip_bench.section.terms import of_values
 
 # Dimers of more pairs of elements are in the table alone.
@@ -57,10 +58,23 @@ def sections(evidence: Evidence) -> list[Section]:
     frame = measured(evidence)
     if frame.empty:
         return []
-    parts: list[Part] = [Sentences(findings(evidence)), table(evidence, frame)]
+    said = findings(evidence)
+    sentences = [f"{name}: {found or 'nothing unphysical was found'}." for name, found in said.items()]
+    parts: list[Part] = [Sentences(sentences), table(evidence, frame)]
     if evidence.curves(MEASURE.name):
         parts.insert(1, Plot("physicality", _caption(evidence), lambda: _draw(evidence)))
-    return [Section("Physicality", parts, place=55)]
+    return [Section("Physicality", parts, 55, _warning(said))]
+
+
+def _warning(said: Mapping[str, str]) -> list[str]:
+    """Return one sentence on how many potentials do what no matter does."""
+    having = [name for name, found in said.items() if found]
+    if not having:
+        return []
+    return [
+        f"Something that no matter does was found of {several(having)} ({len(having)} of {len(said)} that "
+        "were looked at): the section on physicality says what."
+    ]
 
 
 def measured(evidence: Evidence) -> pd.DataFrame:
@@ -83,15 +97,14 @@ def _farthest(metric: str, values: pd.Series) -> float:
     return float(values.max() if np.isfinite(limit.most) else values.min())
 
 
-def findings(evidence: Evidence) -> list[str]:
-    """Say of each potential what it does that no matter does."""
+def findings(evidence: Evidence) -> dict[str, str]:
+    """Say of each potential what it does that no matter does; of one without a finding nothing."""
     rows = evidence.of(MEASURE.name)
     rows = rows[rows["metric"] == "unphysical"]
-    found = []
+    found = {}
     for name in evidence.ranked(rows["potential"]):
         notes = rows.loc[rows["potential"] == name, "note"].dropna()
-        said = "; ".join(dict.fromkeys("; ".join(notes).split("; ")))
-        found.append(f"{name}: {said or 'nothing unphysical was found'}.")
+        found[name] = "; ".join(dict.fromkeys(filter(None, "; ".join(notes).split("; "))))
     return found
 
 
