@@ -46,7 +46,7 @@ steps at constant volume and 300 K.
 
     lmp -in {input}
 
-In your own input, after the atoms are defined, with the elements in the order of your atom types:
+In your own input, after the atoms are defined, {order}:
 
 {commands}
 
@@ -160,8 +160,25 @@ def to_lammps(potential: Potential, folder: Path, caution: str = "") -> None:
         atom_style="atomic",
     )
     (folder / INPUT).write_text(_input(potential, style))
+    words["order"] = _order(potential, style)
     commands = "\n".join(f"    {line}" for line in style.commands(potential.elements_))
     (folder / "README.md").write_text(first + NATIVE_README.format(**words, commands=commands))
+
+
+def _order(potential: Potential, style: LammpsStyle) -> str:
+    """Say which order of atom types the commands are for."""
+    types = ", ".join(f"{number} {symbol}" for number, symbol in enumerate(potential.elements_, start=1))
+    if style.order:
+        return (
+            f"with all of these atom types and in this order: {types} (the files hold for no other order, "
+            "and LAMMPS does not notice)"
+        )
+    if style.pair_coeff_of_pairs:
+        return (
+            f"for the atom types {types}; in another order change the elements of the last line and, in the "
+            "others, the types and the charges of their nuclei"
+        )
+    return "with the elements in the order of your atom types"
 
 
 def _crystal(element: str) -> tuple[str, float]:

@@ -133,9 +133,27 @@ def test_rotating_the_flux_rotates_the_tensor():
     np.testing.assert_allclose(turned, turn @ plain @ turn.T)
 
 
+def test_errors_of_unlike_directions_are_those_of_the_runs():
+    """Directions that differ were taken for noise, or for as many equal series."""
+    stretched = np.sqrt([0.1, 0.1, 10.0])
+    generator = np.random.default_rng(0)
+    found = []
+    for _ in range(20):
+        flux = process(generator, PEAK, (4, 3, 8000)).swapaxes(1, 2) * stretched
+        found.append(conductivity(series_of(flux), isotropic=False))
+    values, stated = (
+        np.array([getattr(one.integral, key)[100] for one in found]) for key in ("values", "spreads")
+    )
+    assert stated.mean() == pytest.approx(values.std(ddof=1), rel=0.4)
+    exact = kappa_of(integral_of(PEAK)) * 10.2 / 3
+    assert np.mean([one.by_run for one in found]) == pytest.approx(exact, rel=0.1)
+    single = running_integral(series_of(flux[:1]), isotropic=False)
+    assert np.isnan(single.spreads).all()
+
+
 def test_the_running_integral_follows_the_exponential(known):
     series, exact = known
-    integral = running_integral(series)
+    integral = running_integral(series, isotropic=True)
     lag = 10
     at_lag = integral.times[lag] * 1e3 / INTERVAL
     assert at_lag == pytest.approx(lag)

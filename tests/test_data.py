@@ -7,13 +7,16 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms, units
-from ase.build import bulk
+from ase.build import bulk, fcc111
+from ase.calculators.emt import EMT
 from conftest import needs_mlearn
 
 from mlip_bench.data import download, records, reference
 from mlip_bench.data.base import most_stable_periodic
 from mlip_bench.data.dataset import own_data, refuse_new_elements, split
 from mlip_bench.data.files import read_structures
+from mlip_bench.data.geometry import directions_of_matter
+from mlip_bench.data.reference import labelled
 from mlip_bench.data.shipped import shipped_folder
 from mlip_bench.errors import UserError
 
@@ -172,6 +175,21 @@ def test_fingerprint_sees_every_number(alloys):
     assert reference.fingerprint(changed) == whole
     changed[3].positions[0, 0] += 1e-9
     assert reference.fingerprint(changed) != whole
+
+
+def test_slabs_and_molecules_in_periodic_boxes_are_no_crystals(alloys):
+    """Codes that are periodic in three directions write them so; they had moduli and a volume per atom."""
+    slab = fcc111("Cu", (2, 2, 4), a=3.6, vacuum=8.0)
+    slab.pbc = True
+    box = Atoms("Cu2", [(0, 0, 0), (0, 0, 2.2)], cell=[15, 16, 17], pbc=True)
+    for atoms in (slab, box):
+        atoms.calc = EMT()
+        labelled_one = labelled(atoms.copy(), atoms.get_potential_energy(), atoms.get_forces(), None)
+        assert most_stable_periodic([labelled_one]) is None
+        assert most_stable_periodic([*alloys, labelled_one]) is not None
+    assert directions_of_matter(slab) == 2
+    assert directions_of_matter(box) == 0
+    assert directions_of_matter(bulk("Cs", "bcc", a=6.14)) == 3
 
 
 def test_crystal_of_own_data_is_the_most_stable(alloys):

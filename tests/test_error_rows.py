@@ -141,3 +141,11 @@ def test_held_out_structures_that_are_lost_are_named_with_the_reason(embedded, t
         "not_predicted": (1, "structure 4: out of the table"),
         "non_finite": (1, "structure 6: forces, stress"),
     }
+
+
+def test_without_references_of_energies_none_is_missed():
+    """Test data of forces alone had a row that no finite energy is predicted, for a structure that failed."""
+    of_forces = {"energy": np.array([[np.nan, 1.0]]), "force": np.array([[0.1, np.nan]])}
+    table = of_forces | {"stress": np.empty((0, 2))}
+    found = errors.lacking(table, "structure 1: failed", frozenset({"energy", "forces"}), "test")
+    assert [value.metric for value in found] == ["force_mae", "force_rmse"]

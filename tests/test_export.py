@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from mlip_bench import export
 from mlip_bench.data.reference import labelled
+from mlip_bench.errors import UserError
 from mlip_bench.potentials import family
 from mlip_bench.potentials.presets import hypers
 from mlip_bench.testing.lennard_jones import LennardJones
@@ -152,3 +153,22 @@ def test_the_example_is_of_the_training_data(tmp_path):
     read = ase.io.read(tmp_path / export.DATA, format="lammps-data")
     assert read.get_chemical_formula() == atoms.get_chemical_formula()
     assert f"timestep {export.SHORT_TIMESTEP_FS * 1e-3}" in (tmp_path / export.INPUT).read_text()
+
+
+def test_files_that_hold_for_one_order_of_types_say_so(alloys, tmp_path):
+    """LAMMPS takes another order in silence: energies were off by 25 eV."""
+    potential = family("snap")(twojmax=2, cutoff=4.0, chemflag=1).fit(alloys[:6])
+    export.to_lammps(potential, tmp_path / "ordered")
+    text = (tmp_path / "ordered" / "README.md").read_text()
+    assert "in this order: 1 Au, 2 Cu" in text
+    with pytest.raises(UserError, match="the types Au, Cu, all of them and in this order"):
+        potential.lammps().commands(("Cu", "Au"))
+    plain = family("snap")(twojmax=2, cutoff=4.0).fit(alloys[:6])
+    export.to_lammps(plain, tmp_path / "plain")
+    assert (
+        "with the elements in the order of your atom types" in (tmp_path / "plain" / "README.md").read_text()
+    )
+    assert plain.lammps().commands(("Cu", "Au"))[-1].endswith("Cu Au")
+    repulsive = family("snap")(twojmax=2, cutoff=4.0, zbl=[1.0, 2.0]).fit(alloys[:6])
+    export.to_lammps(repulsive, tmp_path / "repulsive")
+    assert "the charges of their nuclei" in (tmp_path / "repulsive" / "README.md").read_text()

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from ase.build import bulk
 from ase.calculators.lj import LennardJones as ASELennardJones
 from ase.units import GPa
@@ -404,6 +405,30 @@ def test_elements_that_part_are_found(measured):
     expected = (energy + 2 * energy) / 2 - (energy + energy * (1 + 4 / 12)) / 2
     assert found["decomposition_energy", None].value == pytest.approx(expected, rel=0.2)
     assert any("its elements apart are" in sentence for sentence in sentences)
+
+
+def test_no_zero_of_an_energy_is_in_what_is_exchanged():
+    """A compound of three to one was set beside that of one to three."""
+    symbols = ["Ni", "Al", "Al", "Al"]
+    assert strains.exchanged(symbols, ("Al", "Ni")) == ["Al", "Ni", "Al", "Al"]
+    assert strains.exchanged(["Cu", "Cu", "Au", "Au"], ("Au", "Cu")) == ["Au", "Au", "Cu", "Cu"]
+
+
+def test_a_frame_of_dynamics_is_no_crystal_at_rest(measured):
+    """Its energy is above that of any start that comes to rest, by any potential."""
+    crystal = bulk("Cu", "fcc", a=np.sqrt(2) * NEAREST * SIGMA, cubic=True)
+    crystal.rattle(0.15, seed=1)
+    found, sentences = measured(LennardJones, ("Cu",), crystal)
+    assert "no symmetry, as a frame of dynamics" in found["quench_energy", None].error
+    assert not any("from the crystal's energy" in sentence for sentence in sentences)
+
+
+def test_a_bond_is_no_collapse():
+    """Two protons at 0.74 Å, where training has water alone, whose nearest are at 1.53 Å."""
+    bonded = Atoms("H2", [(0, 0, 0), (0, 0, 0.74)], cell=[10] * 3, pbc=True)
+    assert quench.nearest_ratio(bonded, {("H", "H"): 1.53}) > 1
+    collapsed = Atoms("H2", [(0, 0, 0), (0, 0, 0.3)], cell=[10] * 3, pbc=True)
+    assert quench.nearest_ratio(collapsed, {("H", "H"): 1.53}) < 0.5
 
 
 def test_equal_elements_do_not_part(measured):

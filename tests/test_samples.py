@@ -99,7 +99,7 @@ def test_a_box_of_copies_keeps_them_apart(data, tmp_path):
 def test_every_measure_of_dynamics_has_values_and_says_on_what(subject, monkeypatch):
     monkeypatch.setattr(scaling, "SIZES", (48, 100))
     monkeypatch.setattr(stability, "N_ATOMS", 48)
-    monkeypatch.setattr(stability, "DURATIONS_PS", {"standard": (0.05, 0.05)})
+    monkeypatch.setattr(stability, "LONG", (0.05, 0.05))
     for name, value in (("SIZES", (48,)), ("NVE_ATOMS", 24), ("NVE_STEPS", 20), ("CLUSTER_ATOMS", 20)):
         monkeypatch.setattr(direct, name, value)
     for module in (cost, scaling, stability, direct):

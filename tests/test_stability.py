@@ -8,7 +8,7 @@ from mlip_bench.lammps.loading import potentials_folder
 from mlip_bench.measure import stability
 from mlip_bench.measure.base import Subject
 from mlip_bench.measure.cost import timing
-from mlip_bench.potentials import load
+from mlip_bench.potentials import load, presets
 from mlip_bench.potentials.base import PotentialCalculator, Prediction, silent
 
 
@@ -20,7 +20,8 @@ def ruler():
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     monkeypatch.setattr(stability, "N_ATOMS", 54)
-    monkeypatch.setattr(stability, "DURATIONS_PS", {"standard": (0.2, 0.2), "quick": (0.1, 0.05)})
+    monkeypatch.setattr(stability, "LONG", (0.2, 0.2))
+    monkeypatch.setattr(stability, "SHORT", (0.1, 0.05))
 
 
 def by_temperature(values):
@@ -91,3 +92,9 @@ def test_the_shortest_distance():
     atoms = bulk("Mo", a=3.17, cubic=True).repeat(2)
     assert stability.shortest(atoms, 3.0) == pytest.approx(3.17 * np.sqrt(3) / 2)
     assert stability.shortest(atoms, 2.0) == 2.0
+
+
+@pytest.mark.parametrize("preset", presets.PRESETS)
+def test_every_preset_has_its_time(preset):
+    """Stability of tuned potentials ended with a KeyError."""
+    assert stability.durations_ps(preset) == ((0.1, 0.05) if preset == "quick" else (0.2, 0.2))

@@ -7,6 +7,7 @@ from functools import cached_property
 from ase import Atoms
 
 from mlip_bench.data import reference
+from mlip_bench.data.geometry import directions_of_matter
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,12 @@ def _geometry_sha256(atoms: Atoms | None) -> str:
 
 
 def most_stable_periodic(structures: list[Atoms]) -> Atoms | None:
-    """Return the most stable of the structures that are periodic in three directions, None of none."""
+    """Return the most stable of the structures that are crystals, None of none.
+
+    A slab or a molecule in a box that is periodic all the same is none.
+    """
     best = most_stable(structures)
-    return best if best is not None and best.pbc.all() else None
+    return best if best is not None and directions_of_matter(best) == 3 else None
 
 
 def most_stable(structures: list[Atoms]) -> Atoms | None:
@@ -87,7 +91,8 @@ def most_stable(structures: list[Atoms]) -> Atoms | None:
     Of data without energies it is the one of least forces.
 
     Energies are counted from those per element that fit the data best, so that compositions compare. Only
-    structures that are periodic in the most directions count, and of these those with the most elements.
+    structures that are periodic in the most directions, with matter across them, count, and of these those
+    with the most elements.
     """
     structures, _ = reference.split_off_isolated_atoms(structures)
     if not structures:
@@ -103,7 +108,7 @@ def most_stable(structures: list[Atoms]) -> Atoms | None:
         return (reference.energy(atoms) - float(counts @ zero)) / len(atoms)
 
     def kind(atoms: Atoms) -> tuple[int, int]:
-        return int(atoms.pbc.sum()), len(set(atoms.numbers))
+        return directions_of_matter(atoms), len(set(atoms.numbers))
 
     foremost = max(map(kind, structures))
     best = min((atoms for atoms in structures if kind(atoms) == foremost), key=formation_energy)

@@ -7,6 +7,7 @@ import ase.io
 from ase import Atoms
 
 from mlip_bench.data import n2p2_data
+from mlip_bench.data.geometry import VACUUM, directions_of_matter
 from mlip_bench.data.mlearn_json import VASP_ORDER
 from mlip_bench.data.raw_frames import RawFrame, files_of_folder, is_input_data, raw_frames
 from mlip_bench.data.reading import Reading, ReadingOptions
@@ -51,13 +52,16 @@ def read_crystal(path: Path) -> Atoms:
     """Return the first structure of a file, which must be periodic in three directions; no values."""
     atoms = read_sample(path)
     if not is_crystal(atoms):
-        raise UserError(f"{path}: not a crystal: it is not periodic in three directions")
+        raise UserError(
+            f"{path}: not a crystal: it is not periodic in three directions, or empty for {VACUUM:g} Å or "
+            "more along one of them"
+        )
     return atoms
 
 
 def is_crystal(atoms: Atoms) -> bool:
-    """Tell whether a structure is periodic in three directions."""
-    return bool(atoms.pbc.all()) and atoms.cell.rank == 3
+    """Tell whether a structure is periodic in three directions, with matter across each."""
+    return directions_of_matter(atoms) == 3
 
 
 def read_sample(path: Path) -> Atoms:

@@ -8,6 +8,9 @@ from ase.geometry import complete_cell
 OPEN_LENGTH = 20.0
 
 
+# Nothing that is bonded, or packed, leaves planes of atoms so far (Å) from each other.
+VACUUM = 7.0
+
 # Vacuum put around non-periodic directions, beyond the cutoff (Å), so that periodic images do not
 # interact and every structure can be treated as fully periodic.
 VACUUM_MARGIN = 2.0
@@ -26,6 +29,24 @@ def in_periodic_box(atoms: Atoms, cutoff: float) -> Atoms:
     boxed.center(vacuum=cutoff / 2 + VACUUM_MARGIN, axis=open_directions)
     boxed.pbc = True
     return boxed
+
+
+def gaps(atoms: Atoms) -> np.ndarray:
+    """Return the widest space (Å) between planes of atoms across each lattice vector, (3,).
+
+    In a slab that its code wants periodic in three directions that is its vacuum.
+    """
+    fractions = np.sort(atoms.get_scaled_positions(wrap=True), axis=0)
+    steps = np.diff(np.vstack([fractions, fractions[:1] + 1]), axis=0)
+    spacings = 1 / np.linalg.norm(atoms.cell.reciprocal(), axis=1)
+    return np.asarray(steps.max(axis=0) * spacings)
+
+
+def directions_of_matter(atoms: Atoms) -> int:
+    """Return along how many lattice vectors a structure is periodic, without a vacuum between its images."""
+    if atoms.cell.rank < 3:
+        return int(atoms.pbc.sum())
+    return int((atoms.pbc & (gaps(atoms) < VACUUM)).sum())
 
 
 def effective_cell(atoms: Atoms) -> np.ndarray:

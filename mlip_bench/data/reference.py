@@ -250,15 +250,3 @@ def geometry_fingerprint(atoms: Atoms) -> str:
     for lengths in (atoms.positions, np.array(atoms.cell)):
         digest.update(np.ascontiguousarray(lengths, dtype="<f8").tobytes())
     return digest.hexdigest()
-
-
-def held_out(structures: Sequence[Atoms], share: float, seed: int) -> np.ndarray:
-    """Choose a share of the structures of each group, for validation; the indices are sorted."""
-    generator = np.random.default_rng(seed)
-    chosen: list[int] = []
-    members_of: dict[str, list[int]] = {}
-    for index, atoms in enumerate(structures):
-        members_of.setdefault(group(atoms), []).append(index)
-    for _, members in sorted(members_of.items()):
-        chosen += generator.permutation(members)[: round(share * len(members))].tolist()
-    return np.array(sorted(chosen), dtype=int)

@@ -79,6 +79,20 @@ def folds(structures: Sequence[Atoms], n_folds: int, seed: int, kind: str = RAND
     return found.tolist()
 
 
+def held_out(structures: Sequence[Atoms], share: float, seed: int) -> np.ndarray:
+    """Choose a share of the structures of each group, for validation; the indices are sorted.
+
+    No element goes with them: what is not trained would have the values that it began with.
+    """
+    generator = np.random.default_rng(seed)
+    members_of: dict[str, list[int]] = defaultdict(list)
+    for index, atoms in enumerate(structures):
+        members_of[reference.group(atoms)].append(index)
+    parts = [members for _, members in sorted(members_of.items())]
+    numbers = [round(share * len(members)) for members in parts]
+    return np.array(sorted(_at_random(parts, numbers, _Elements(structures), generator)), dtype=int)
+
+
 def stratified_folds(structures: Sequence[Atoms], n_folds: int, seed: int) -> list[int]:
     """Return the fold of each structure: every group is spread evenly, at random, over the folds."""
     generator = np.random.default_rng(seed)

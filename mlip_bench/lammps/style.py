@@ -7,6 +7,8 @@ from pathlib import Path
 
 from ase.data import atomic_numbers
 
+from mlip_bench.errors import UserError
+
 
 @dataclass(frozen=True)
 class LammpsStyle:
@@ -24,6 +26,10 @@ class LammpsStyle:
     """Arguments for each pair of atom types ``{i}``, ``{j}``, with the charges of their nuclei
     ``{charge_i}``, ``{charge_j}``."""
 
+    order: tuple[str, ...] = ()
+    """The elements in the order in which the files speak of them without names: atom types must have it, all
+    of them. Empty where files name the element of each number."""
+
     def write_files(self, folder: Path) -> None:
         """Write the files that the pair style reads into ``folder``."""
         for name, text in self.files.items():
@@ -32,8 +38,14 @@ class LammpsStyle:
     def commands(self, elements: Sequence[str], paths: Mapping[str, str] | None = None) -> list[str]:
         """Return the LAMMPS commands that define the interaction for these atom types.
 
-        ``paths`` says where files are by their names; without, they are where LAMMPS runs.
+        ``paths`` says where files are by their names; without, they are where LAMMPS runs. Raises
+        :class:`UserError` for another order of elements than the files have: LAMMPS would take it in silence.
         """
+        if self.order and tuple(elements) != self.order:
+            raise UserError(
+                f"atom types {', '.join(elements)}: the files of this potential hold for the types "
+                f"{', '.join(self.order)}, all of them and in this order"
+            )
         lines = [f"pair_style {self.pair_style}"]
         numbers = [atomic_numbers[element] for element in elements]
         for i, j in combinations_with_replacement(range(len(numbers)), 2) if self.pair_coeff_of_pairs else ():

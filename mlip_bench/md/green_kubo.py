@@ -129,7 +129,10 @@ class FluxSeries:
 
 @dataclass(frozen=True)
 class RunningIntegral:
-    """The integral up to a time, mean over runs and directions, with its standard error (NaN for one)."""
+    """The integral up to a time, mean over runs and directions, with its standard error.
+
+    Where directions are not equivalent it comes from the scatter of the runs, and is NaN for a single one.
+    """
 
     times: np.ndarray  # (n,) ps
     values: np.ndarray  # (n,) W/mK
@@ -189,18 +192,21 @@ def conductivity(series: FluxSeries, isotropic: bool) -> Conductivity:
         spread=spread,
         tensor=tensor,
         tensor_spread=tensor_spread,
-        by_run=_by_run(series),
+        by_run=_by_run(series, isotropic),
         cut=float(series.frequencies[window.n_ordinates - 1]),
         n_coefficients=window.n_coefficients,
         frequencies=series.frequencies,
         spectrum=everywhere,
         at_highest_frequency=float(everywhere[-(len(everywhere) // 10) :].mean() / kappa),
-        integral=running_integral(series),
+        integral=running_integral(series, isotropic),
     )
 
 
-def running_integral(series: FluxSeries) -> RunningIntegral:
-    """Return the Green-Kubo integral up to a tenth of the length of the runs."""
+def running_integral(series: FluxSeries, isotropic: bool) -> RunningIntegral:
+    """Return the Green-Kubo integral up to a tenth of the length of the runs.
+
+    Only where directions are equivalent (``isotropic``) do they scatter by noise alone.
+    """
     n_samples = series.flux.shape[1]
     n_lags = max(2, int(LONGEST_LAG * n_samples))
     centred = series.flux - series.flux.mean(axis=1, keepdims=True)
@@ -210,11 +216,12 @@ def running_integral(series: FluxSeries) -> RunningIntegral:
     correlation = np.fft.irfft(power, n=n_samples + n_lags, axis=1)[:, :n_lags] / pairs
     step = series.interval * series.prefactor
     integrals = cumulative_trapezoid(correlation, dx=step, axis=1, initial=0.0)
-    each = np.moveaxis(integrals, 1, -1).reshape(-1, n_lags)
+    each = np.moveaxis(integrals, 1, -1).reshape(-1, n_lags) if isotropic else integrals.mean(axis=2)
+    scatter = each.std(axis=0, ddof=1) if len(each) > 1 else np.full(n_lags, np.nan)
     return RunningIntegral(
         times=np.arange(n_lags) * series.interval / TERAHERTZ,
         values=each.mean(axis=0),
-        spreads=each.std(axis=0, ddof=1) / np.sqrt(len(each)),
+        spreads=scatter / np.sqrt(len(each)),
     )
 
 
@@ -241,12 +248,16 @@ def _tensor(series: FluxSeries) -> tuple[np.ndarray, np.ndarray]:
     return tensor, spread
 
 
-def _by_run(series: FluxSeries) -> np.ndarray:
-    """Return the mean conductivity of the three directions of each run alone (n_runs,)."""
+def _by_run(series: FluxSeries, isotropic: bool) -> np.ndarray:
+    """Return the mean conductivity of the three directions of each run alone (n_runs,).
+
+    The logarithm of a mean of spectra is corrected for so many that are alike: others are taken one by one.
+    """
+    groups = [np.eye(3)] if isotropic else [np.eye(3)[[axis]] for axis in range(3)]
     runs = (
         FluxSeries(flux[None], series.interval, series.volume, series.temperature) for flux in series.flux
     )
-    return np.array([_along(run, np.eye(3)).value for run in runs])
+    return np.array([np.mean([_along(run, directions).value for directions in groups]) for run in runs])
 
 
 def _require_a_level_at_zero(series: FluxSeries, spectrum: np.ndarray, n_independent: int) -> None:

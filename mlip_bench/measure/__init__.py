@@ -63,7 +63,7 @@ MODULES = (
 MEASURES = {module.MEASURE.name: module.MEASURE for module in MODULES}
 
 # Properties of a crystal, which a reference from first principles can have, too.
-PROPERTIES = {
+PROPERTIES: dict[str, Callable[..., Found]] = {
     "eos": eos.compute,
     "elastic": elastic.compute,
     "phonons": phonons.compute,

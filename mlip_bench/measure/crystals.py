@@ -36,6 +36,13 @@ class Crystal:
     conventional: Atoms
     primitive: Atoms
     space_group: int
+    n_sites: int
+    """Sites that no symmetry takes to each other."""
+
+    @property
+    def has_symmetry(self) -> bool:
+        """Whether there is any beside translations, which a frame of dynamics has not."""
+        return self.space_group > 1 or len(self.primitive) == 1
 
     @property
     def is_cubic(self) -> bool:
@@ -71,7 +78,8 @@ def standard(atoms: Atoms, name: str = "crystal") -> Crystal:
     conventional, primitive = (
         Atoms(cell[2], cell=cell[0], scaled_positions=cell[1], pbc=True) for cell in cells if cell is not None
     )
-    return Crystal(conventional, primitive, int(found.number))
+    n_sites = len(set(found.equivalent_atoms.tolist()))
+    return Crystal(conventional, primitive, int(found.number), n_sites)
 
 
 def relaxed(atoms: Atoms, calculator: Calculator, name: str = "crystal") -> Crystal:

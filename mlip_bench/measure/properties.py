@@ -67,7 +67,12 @@ def measured(evidence: Evidence, measure: Measure) -> pd.DataFrame:
     names = evidence.ranked(evidence.rows.loc[plain.isin(PROPERTIES), "potential"])
     rows = evidence.rows[plain == measure.name]
     rows = rows.assign(group=rows["group"].fillna(""))
-    wide = rows.pivot_table(index=["metric", "group"], columns="potential", values="value", sort=False)
+    cells = rows.groupby(["metric", "group", "potential"], sort=False)["value"]
+    # Of a potential of several seeds one fit without the number, as it did not hold, leaves it without: the
+    # mean of the others would flatter it.
+    n_fits = {name: len(evidence.fits.get(name, (name,))) for name in names}
+    wide = cells.mean().unstack("potential")
+    wide = wide.where(cells.size().unstack("potential") >= wide.columns.map(n_fits))
     places = list(measure.metrics)
     order = [(places.index(metric), group) for metric, group in wide.index]
     return wide.reindex(columns=names).iloc[sorted(range(len(order)), key=order.__getitem__)]

@@ -29,6 +29,7 @@ from mlip_bench.data import reference
 from mlip_bench.data.reference import LARGEST_NUMBER
 from mlip_bench.errors import NotFinite, UserError, did_you_mean
 from mlip_bench.lammps.style import LammpsStyle
+from mlip_bench.potentials import unseen_pairs
 from mlip_bench.potentials.heat_flux import EdgeFlux, EdgeGradients, FluxStepper, HeatFlux
 from mlip_bench.potentials.prediction import Prediction as Prediction
 from mlip_bench.potentials.stepping import Stepping
@@ -98,6 +99,7 @@ class Potential(ABC):
         self.zero_ = np.empty(0)
         """Energy (eV) of each element that predictions are counted from, (n_elements,)."""
         self.notes_: list[str] = []
+        self.unseen_: unseen_pairs.Pairs = ()
         """What the fit, or reading a file, left out, assumed or clipped: one sentence each."""
         self.example_: Atoms | None = None
         """A structure of the training data, without values, to begin a simulation from."""
@@ -229,7 +231,7 @@ class Potential(ABC):
         structures, isolated = reference.split_off_isolated_atoms(train)
         if not structures:
             raise UserError(f"{self.family}: the training data has isolated atoms only")
-        self.elements_ = reference.elements(structures)
+        self.elements_, self.unseen_ = reference.elements(structures), ()
         self.example_ = example_of(structures)
         self._checkpoint = checkpoint
         if self.predicts_energy:
@@ -239,7 +241,22 @@ class Potential(ABC):
         else:
             self.notes_, self.zero_ = [], np.zeros(len(self.elements_))
         self._fit(structures, seed, progress)
+        self._learn_unseen(structures)
         return self
+
+    def _learn_unseen(self, structures: Sequence[Atoms]) -> None:
+        """Keep, and say, which pairs of elements are never near each other in training."""
+        if self._pair_cutoff is None or len(self.elements_) < 2:
+            return
+        self.unseen_ = unseen_pairs.of(structures, self.elements_, self._pair_cutoff)
+        if self.unseen_:
+            self.notes_.append(unseen_pairs.sentence(self.unseen_, self._pair_cutoff))
+
+    @property
+    def _pair_cutoff(self) -> float | None:
+        """How far (Å) an atom sees another directly: ``hypers.cutoff``, where a family has one."""
+        cutoff = getattr(self.hypers, "cutoff", None)
+        return None if cutoff is None else float(cutoff)
 
     def _refit_zero(self, structures: Sequence[Atoms]) -> list[Atoms]:
         """Add to the zero what the potential, as it is, misses of energies without it; return them without.
@@ -265,9 +282,18 @@ class Potential(ABC):
 
         Their hyper-parameters are those of this one. ``folds`` has the fold of each structure, from 0.
         """
+        decided = self.decided_on(train)
         for held_out in range(max(folds) + 2):
             kept = [atoms for atoms, fold in zip(train, folds, strict=True) if fold != held_out]
-            yield self._unfitted().fit(kept, seed=seed)
+            yield decided._unfitted().fit(kept, seed=seed)
+
+    def decided_on(self, train: Sequence[Atoms]) -> Self:
+        """Return an unfitted potential of which nothing is left for a part of the training data to decide.
+
+        A family that lets the structures of its training data decide what kind of potential it is (never the
+        values) decides it here for all its fits to parts of them, which are else of different kinds.
+        """
+        return self
 
     def _unfitted(self) -> Self:
         fresh = type(self)(**dataclasses.asdict(self.hypers)).on(self.device)
@@ -302,9 +328,16 @@ class Potential(ABC):
         predictions = self._predict(structures) if structures else []
         zeros = self._zeros()
         return [
-            _with_zeros(prediction, zeros[atoms.numbers])
+            _with_zeros(self._with_unseen(prediction, atoms), zeros[atoms.numbers])
             for atoms, prediction in zip(structures, predictions, strict=True)
         ]
+
+    def _with_unseen(self, prediction: Prediction, atoms: Atoms) -> Prediction:
+        """Count as extrapolating the atoms with neighbours of which the potential knows nothing."""
+        if not self.unseen_ or self._pair_cutoff is None:
+            return prediction
+        n_atoms = unseen_pairs.n_atoms_of(atoms, self.unseen_, self._pair_cutoff)
+        return dataclasses.replace(prediction, n_extrapolating=max(n_atoms, prediction.n_extrapolating))
 
     def heat_flux(self, atoms: Atoms, velocities: np.ndarray) -> HeatFlux:
         """Return the heat flux of a structure whose atoms have ``velocities`` (n_atoms, 3) in Å/fs.
@@ -382,6 +415,7 @@ class Potential(ABC):
             "hypers": dataclasses.asdict(self.hypers),
             "zero": self.zero_.tolist(),
             "notes": self.notes_,
+            "unseen_pairs": list(map(list, self.unseen_)),
         }
         (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
         if self.example_ is not None:
@@ -400,6 +434,7 @@ class Potential(ABC):
         if "zero" in description:  # what is in the field's format may be less precise
             potential.zero_ = np.array(description["zero"], dtype=float)
         potential.notes_ = list(description.get("notes", []))
+        potential.unseen_ = tuple((one, other) for one, other in description.get("unseen_pairs", []))
         if (folder / EXAMPLE).is_file():
             (potential.example_,) = ase.io.iread(folder / EXAMPLE, format="extxyz")
         return potential

@@ -89,9 +89,11 @@ def _(task: Part, work: Work, threads: int, progress: Progress) -> None:
 
 
 def copies(task: Task, store: Store) -> dict[str, Path]:
-    """Return the copies in a store of files that hyper-parameters name, by the hyper-parameter."""
-    kept = {name: store.file_path(path.name, sha256) for name, (path, sha256) in task.files.items()}
-    return {name: path for name, path in kept.items() if path.is_file()}
+    """Return the copies in a store of files that hyper-parameters name, by the hyper-parameter.
+
+    Raises :class:`UserError` where a file has changed since the task was planned, whose key would then lie.
+    """
+    return {name: store.put_file(path, sha256) for name, (path, sha256) in task.files.items()}
 
 
 def subject(task: Measurement, work: Work) -> Subject:

@@ -798,8 +798,9 @@ def files_of(source: Path) -> list[Path]:
     (``.snap``, ``.mod``), and the files that any of these name.
     """
     if source.is_dir():
-        own = [path for path in source.iterdir() if path.is_file() and path.name[0] != "."]
-        return [path for path in own if path.name not in (TASK_ROWS, TASK)]
+        own = [path for path in source.rglob("*") if path.is_file()]
+        seen = [path for path in own if not any(part[0] == "." for part in path.relative_to(source).parts)]
+        return [path for path in seen if path not in (source / TASK_ROWS, source / TASK)]
     beside = {path.name: path for path in source.parent.iterdir() if path.is_file()}
     definitions = [name for name in beside if name.endswith(DEFINITIONS)]
     definitions = [name for name in definitions if source.name in _words(beside[name])]

@@ -30,11 +30,10 @@ from ase import Atoms
 from scipy.optimize import differential_evolution, minimize
 from scipy.stats.qmc import LatinHypercube
 
-from mlip_bench.data import reference
+from mlip_bench.data import reference, splits
 from mlip_bench.data.dataset import Dataset
-from mlip_bench.data.splits import stratified_folds
 from mlip_bench.errors import NotFinite, UserError
-from mlip_bench.measure import elastic, first_principles
+from mlip_bench.measure import crystals, elastic, first_principles
 from mlip_bench.measure.errors import comparison, summary
 from mlip_bench.potentials import family, presets
 from mlip_bench.potentials.base import Progress, silent
@@ -241,7 +240,7 @@ def evaluate(
 
     Copies that were ``sent`` are read in place of the files that hyper-parameters name.
     """
-    folds = stratified_folds(train, task.n_folds, task.seed)
+    folds = splits.folds(train, task.n_folds, task.seed)
     expected = first_principles.of(task.data.system, crystal, "elastic")
     tables = []
     potential = family(task.family)(**hypers).trusting(task.trust).reading(sent)
@@ -253,8 +252,9 @@ def evaluate(
     if expected is not None and potential.predicts_stress:
         assert crystal is not None  # of which the reference is
         found = elastic.compute(crystal, next(fits).calculator(), silent)
-        constants = np.array([found.value(name) for name in elastic.CUBIC])
-        reference_values = np.array([expected.value(name) for name in elastic.CUBIC])
+        names = elastic.independent(crystals.standard(crystal).space_group)
+        constants = np.array([found.value(name) for name in names])
+        reference_values = np.array([expected.value(name) for name in names])
         deviation = float(np.max(np.abs(constants / reference_values - 1)))
     score = Score(dict(hypers), *_over_groups(tables), deviation)
     needed = [score.energy_rmse] if potential.predicts_energy else []

@@ -60,7 +60,7 @@ def table(evidence: Evidence) -> Table:
     having = [column for column in COLUMNS if (rows["metric"] == column[1]).any()]
     lines, families = [], []
     for name in evidence.ranked(rows["potential"]):
-        own = rows[rows["potential"] == name].drop_duplicates("metric").set_index("metric")
+        own = _of_all_fits(rows[rows["potential"] == name])
         n_atoms = f"{own['n_atoms'].iloc[0]:.0f}"
         lines.append([name, n_atoms, *(_cell(own, *column[1:]) for column in having)])
         families.append(str(own["family"].iloc[0]))
@@ -70,6 +70,19 @@ def table(evidence: Evidence) -> Table:
         families.append("")
     headings = ["potential", "atoms", *(column[0] for column in having)]
     return Table(headings, lines, note=_note(evidence), families=tuple(families), name="conductivity")
+
+
+def _of_all_fits(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per metric: the mean over the fits of several seeds, and the standard error of that.
+
+    It is what the errors of the fits make, or their scatter where that is more.
+    """
+    groups = rows.groupby("metric", sort=False)
+    found = groups[["value", "n_atoms"]].mean().assign(family=groups["family"].first())
+    n_fits = groups.size()
+    within = np.sqrt(groups["spread"].agg(lambda own: np.square(own).mean()) / n_fits)
+    scatter = groups["value"].std() / np.sqrt(n_fits)
+    return found.assign(spread=within.where(within.isna() | ~(scatter > within), scatter))
 
 
 def data(evidence: Evidence) -> Table:
@@ -119,10 +132,15 @@ def _note(evidence: Evidence) -> str:
         if experiment(evidence) is not None
         else ""
     )
+    several = (
+        " Potentials of several seeds: the mean of their fits, with the scatter in the standard error."
+        if evidence.fits
+        else ""
+    )
     return (
-        f"{said}±: one standard error. κ by cepstral analysis; STACIE: a second opinion from the same heat "
-        "fluxes. This is what the motion of atoms conducts: in a metal electrons carry more. A periodic cell "
-        f"lacks long waves, so that crystals of high conductivity need large ones.{measured}"
+        f"{said}±: one standard error.{several} κ by cepstral analysis; STACIE: a second opinion from the "
+        "same heat fluxes. This is what the motion of atoms conducts: in a metal electrons carry more. A "
+        f"periodic cell lacks long waves, so that crystals of high conductivity need large ones.{measured}"
     )
 
 

@@ -55,10 +55,13 @@ SURFACES: dict[tuple[int, int], dict[str, Callable[..., Atoms]]] = {
     HEXAGONAL: {"(0001)": hcp0001},
 }
 
+# Neighbours of the nearest shell are no farther than so many times the nearest: hcp has two distances.
+SHELL = 1.15
+
 METRICS = {
     "vacancy_formation": Metric("eV", "vacancy formation", None),
     "vacancy_formation_unrelaxed": Metric("eV", "vacancy formation, unrelaxed", None),
-    "vacancy_migration": Metric("eV", "vacancy migration", None),
+    "vacancy_migration": Metric("eV", "vacancy migration (hcp: in the basal plane)", None),
     "surface_energy": Metric("J/m²", "surface energy", None),
 }
 
@@ -89,13 +92,18 @@ def compute(
     vacancy = bulk.copy()
     del vacancy[0]
     vacancy.calc = calculator
-    values = [Value("vacancy_formation_unrelaxed", vacancy.get_potential_energy() - per_atom * len(vacancy))]
+    which = None if crystal.n_sites == 1 else f"of the first of {crystal.n_sites} sites that are not alike"
+    energy = vacancy.get_potential_energy() - per_atom * len(vacancy)
+    values = [Value("vacancy_formation_unrelaxed", energy, note=which)]
     _relax(vacancy, "a vacancy", force_tolerance, stiffness)
-    values.insert(0, Value("vacancy_formation", vacancy.get_potential_energy() - per_atom * len(vacancy)))
+    energy = vacancy.get_potential_energy() - per_atom * len(vacancy)
+    values.insert(0, Value("vacancy_formation", energy, note=which))
     progress(0.2, "vacancy")
     if migration:
+        neighbour = nearest_site(bulk, along_axis=crystal.is_cubic)
         try:
-            values.append(Value("vacancy_migration", migration_barrier(bulk, vacancy, calculator)))
+            barrier = migration_barrier(bulk, vacancy, neighbour, calculator)
+            values.append(Value("vacancy_migration", barrier, note=which))
         except UserError as error:
             values.append(Value("vacancy_migration", np.nan, error=str(error)))
     progress(0.7, "migration")
@@ -104,9 +112,24 @@ def compute(
     return Found(values)
 
 
-def migration_barrier(bulk: Atoms, vacancy: Atoms, calculator: Calculator) -> float:
-    """Return the barrier (eV) of a hop of the vacancy that atom 0 of ``bulk`` left to a nearest site."""
-    neighbour = 1 + int(np.argmin(bulk.get_distances(0, range(1, len(bulk)), mic=True)))
+def nearest_site(bulk: Atoms, along_axis: bool) -> int:
+    """Return the place of a nearest neighbour of atom 0.
+
+    Unless hops ``along_axis`` are as good as others, as in a cubic crystal, it is the one that lies most in
+    the plane across the third axis, among all of the nearest shell: of the six neighbours in the plane of an
+    hcp crystal and the six outside it, the ratio of its axes, which each potential has its own of, does not
+    decide.
+    """
+    hops = bulk.get_distances(0, range(1, len(bulk)), mic=True, vector=True)
+    lengths = np.linalg.norm(hops, axis=1)
+    if along_axis:
+        return 1 + int(np.argmin(lengths))
+    shell = np.flatnonzero(lengths < SHELL * lengths.min())
+    return 1 + int(shell[np.argmin(np.abs(hops[shell, 2]).round(1))])
+
+
+def migration_barrier(bulk: Atoms, vacancy: Atoms, neighbour: int, calculator: Calculator) -> float:
+    """Return the barrier (eV) of a hop of the vacancy that atom 0 of ``bulk`` left to a neighbour's site."""
     # The end is the start with one atom moved: relaxed displacements and all, shifted by the hop.
     hop = bulk.get_distance(neighbour, 0, mic=True, vector=True)
     end = vacancy.copy()
@@ -197,7 +220,7 @@ MEASURE = Measure(
     "defects",
     METRICS,
     run,
-    revision=1,
+    revision=2,
     packages=("ase", "numpy", "spglib"),
     of_crystal=True,
     needs=frozenset({"energy", "stress"}),

@@ -291,15 +291,21 @@ def lacking(table: dict[str, np.ndarray], reason: str, predicts: frozenset[str],
     if not reason:
         return []
     there = summary(table)
+    known = [one for one in ("energy", "force") if _has_reference(table[one])]
     return [
         Value(
             metric, float("nan"), split=split, error=f"{split}: no finite {quantity} is predicted ({reason})"
         )
-        for quantity in ("energy", "force")
+        for quantity in known
         if quantity == "force" or quantity in predicts
         for metric in (f"{quantity}_mae", f"{quantity}_rmse")
         if metric not in there
     ]
+
+
+def _has_reference(pairs: np.ndarray) -> bool:
+    """Tell whether rows of reference and prediction have any reference; where there are none, it may be."""
+    return not len(pairs) or bool(np.isfinite(pairs[:, 0]).any())
 
 
 def compared(predicted: Predicted) -> dict[str, np.ndarray]:

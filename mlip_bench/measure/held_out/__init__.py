@@ -85,8 +85,8 @@ def run_part(subject: Subject, progress: Progress) -> None:
     """Fit without each fold of a part, predict it, and leave what was compared in the folder."""
     train, held_out = subject.dataset.train, subject.options["places"]
     places = places_of(train, subject.options)
-    unfitted = subject.unfitted
-    assert unfitted is not None  # else there are no parts
+    assert subject.unfitted is not None  # else there are no parts
+    unfitted = subject.unfitted.decided_on(train)
     start = time.perf_counter()
     if len(held_out) > 1:
         fits = list(zip(held_out, unfitted.fits_without(train, places, seed=subject.seed), strict=False))
@@ -156,7 +156,7 @@ MEASURE = Measure(
     NAME,
     METRICS,
     run,
-    revision=2,
+    revision=3,
     packages=("ase", "numpy", "scipy"),
     of_training=True,
     options=options,

@@ -40,7 +40,9 @@ METRICS = {
     "compression_turn": Metric("1", "volume, over the crystal's, below which the energy falls; 0 never"),
     "dilation_turn": Metric("1", "volume, over the crystal's, beyond which the energy falls; 0 never"),
     "lowest_pressure": Metric("GPa", "lowest pressure of the crystal compressed to a fifth", False),
-    "quench_distance": Metric("1", "nearest atoms of quenched random starts over training's nearest", False),
+    "quench_distance": Metric(
+        "1", "nearest atoms of quenched random starts over training's nearest, or a bond's length", False
+    ),
     "quench_energy": Metric("eV/atom", "energy of quenched random starts above the crystal's", None),
     "roughness": Metric("1", "change of the curvature with its step, over the largest curvature"),
     "work_mismatch": Metric("meV/atom", "energy along a path against the work of the forces"),
@@ -48,7 +50,9 @@ METRICS = {
     "copy_force": Metric("meV/Å", "largest change of a force by a copy far away"),
     "response_range": Metric("Å", "how far forces feel an atom that moves by 0.05 Å", None),
     "response_beyond": Metric("meV/Å", "what they feel of it beyond the potential's reach"),
-    "exchange_energy": Metric("eV/atom", "energy of the crystal with two elements exchanged", None),
+    "exchange_energy": Metric(
+        "eV/atom", "energy of the crystal with as many atoms of two elements exchanged as of the rarer", None
+    ),
     "decomposition_energy": Metric("eV/atom", "energy of its elements apart, face-centred cubic", None),
 }
 
@@ -125,7 +129,8 @@ def _of_crystal(
     progress: Progress,
 ) -> Found:
     """Return what is measured of a crystal alone."""
-    crystal = crystals.standard(atoms, "physicality").primitive
+    known = crystals.standard(atoms, "physicality")
+    crystal = known.primitive
     strained = strains.compressed(potential, crystal)
     answered = locality.response(potential, crystal)
     values = [*strained.values, *answered.values]
@@ -134,8 +139,17 @@ def _of_crystal(
     if potential.predicts_energy and len(set(crystal.numbers)) > 1:
         values += strains.other_compositions(potential, crystal, of_training)
     if of_training:
-        values += quench.quenched(potential, crystal, own, of_training, n_starts)
+        quenched = quench.quenched(potential, crystal, own, of_training, n_starts)
+        values += quenched if known.has_symmetry else [*map(_without_symmetry, quenched)]
     return Found(values, {**strained.curves, **answered.curves})
+
+
+def _without_symmetry(value: Value) -> Value:
+    """Return a value of a random start, without one that is compared with a crystal's energy."""
+    if value.metric != "quench_energy" or value.error is not None:
+        return value
+    reason = "quench_energy needs a crystal at rest: this structure has no symmetry, as a frame of dynamics"
+    return dataclasses.replace(value, value=np.nan, error=reason)
 
 
 def run(subject: Subject, progress: Progress) -> list[Value]:
@@ -151,7 +165,7 @@ MEASURE = Measure(
     "physicality",
     METRICS,
     run,
-    revision=2,
+    revision=3,
     packages=("ase", "matscipy", "numpy", "spglib"),
     of_training=True,
     of_sample=True,

@@ -30,7 +30,8 @@ LIMITS = {
     "compression_turn": Limit("compressed to {value:.2f} of its volume the crystal collapses", most=0.0),
     "dilation_turn": Limit("beyond {value:.2f} times its volume the crystal's energy falls", most=0.0),
     "lowest_pressure": Limit("the pressure of the compressed crystal falls to {value:.3g} GPa", least=0.0),
-    # Dense matter from random starts has neighbours a little nearer than any in training.
+    # Dense matter from random starts has neighbours a little nearer than any in training, and may bond what
+    # is not bonded there (H2 in water), but not nearer than covalent radii allow.
     "quench_distance": Limit("random starts end with atoms at {value:.2f} of training's shortest", least=0.7),
     "quench_energy": Limit("random starts end {value:+.2f} eV/atom from the crystal's energy", least=-0.05),
     # Fits to molybdenum are at 0.001 to 0.02. A curvature that jumps, as at the cutoff of an MTP, leaves at
@@ -42,7 +43,8 @@ LIMITS = {
     "copy_force": Limit("a copy far away ({group}) changes forces by {value:.2g} meV/Å", most=0.5),
     "response_beyond": Limit("an atom changes forces beyond its reach by {value:.2g} meV/Å", most=0.5),
     "exchange_energy": Limit("with {group} exchanged the crystal has {value:+.2f} eV/atom", least=-0.1),
-    "decomposition_energy": Limit("its elements apart are {value:+.2f} eV/atom from the crystal", least=-0.1),
+    # Crystals of elements that do not mix, grown all the same, are up to some tenths of an eV above these.
+    "decomposition_energy": Limit("its elements apart are {value:+.2f} eV/atom from the crystal", least=-0.5),
 }
 
 

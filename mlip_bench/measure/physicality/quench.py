@@ -106,8 +106,12 @@ def quenched(
 def _room(crystal: Atoms, shortest: Mapping[Pair, float]) -> dict[Pair, float]:
     """Return how far from each other (Å) atoms begin; those never near in training by their radii."""
     pairs = pairs_of(sorted(set(crystal.get_chemical_symbols())))
-    radii = {pair: sum(covalent_radii[atomic_numbers[symbol]] for symbol in pair) for pair in pairs}
-    return {pair: START * shortest.get(pair, radii[pair]) for pair in pairs}
+    return {pair: START * shortest.get(pair, _bond_length(pair)) for pair in pairs}
+
+
+def _bond_length(pair: Pair) -> float:
+    """Return the sum of the covalent radii (Å) of two elements."""
+    return float(sum(covalent_radii[atomic_numbers[symbol]] for symbol in pair))
 
 
 def _calculator(potential: Potential) -> Calculator:
@@ -121,12 +125,15 @@ def _calculator(potential: Potential) -> Calculator:
 
 
 def nearest_ratio(atoms: Atoms, shortest: Mapping[Pair, float]) -> float:
-    """Return the least distance of two atoms over the shortest in training of their elements; 2 at most."""
+    """Return the least distance of two atoms over what is near for their elements; 2 at most.
+
+    That is the shortest distance in training, or the sum of covalent radii where that is less.
+    """
     first, second, distances = neighbour_list("ijd", atoms, FARTHEST_RATIO * max(shortest.values()))
     symbols = np.array(atoms.get_chemical_symbols())
     least = FARTHEST_RATIO
     for pair in pairs_of(sorted(set(atoms.get_chemical_symbols()))):
         own = distances[(symbols[first] == pair[0]) & (symbols[second] == pair[1])]
         if len(own) and pair in shortest:
-            least = min(least, float(own.min()) / shortest[pair])
+            least = min(least, float(own.min()) / min(shortest[pair], _bond_length(pair)))
     return least

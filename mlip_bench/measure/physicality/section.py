@@ -41,7 +41,7 @@ def cautions(evidence: Evidence, potential: str) -> list[str]:
     """Say what a potential does that nothing made of atoms does."""
     rows = evidence.of(MEASURE.name)
     rows = rows[(rows["potential"] == potential) & (rows["metric"] == "unphysical") & rows["note"].notna()]
-    return list(dict.fromkeys(rows["note"]))
+    return list(dict.fromkeys(rows.loc[rows["value"] > 0, "note"]))
 
 
 def terms(evidence: Evidence) -> list[Term]:
@@ -63,16 +63,19 @@ def sections(evidence: Evidence) -> list[Section]:
     parts: list[Part] = [Sentences(sentences), table(evidence, frame)]
     if evidence.curves(MEASURE.name):
         parts.insert(1, Plot("physicality", _caption(evidence), lambda: _draw(evidence)))
-    return [Section("Physicality", parts, 55, _warning(said))]
+    return [Section("Physicality", parts, 55, _warning(evidence))]
 
 
-def _warning(said: Mapping[str, str]) -> list[str]:
+def _warning(evidence: Evidence) -> list[str]:
     """Return one sentence on how many potentials do what no matter does."""
-    having = [name for name, found in said.items() if found]
+    rows = evidence.of(MEASURE.name)
+    rows = rows[rows["metric"] == "unphysical"]
+    names = evidence.ranked(rows["potential"])
+    having = evidence.ranked(rows.loc[rows["value"] > 0, "potential"])
     if not having:
         return []
     return [
-        f"Something that no matter does was found of {several(having)} ({len(having)} of {len(said)} that "
+        f"Something that no matter does was found of {several(having)} ({len(having)} of {len(names)} that "
         "were looked at): the section on physicality says what."
     ]
 

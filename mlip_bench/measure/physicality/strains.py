@@ -100,7 +100,7 @@ def other_compositions(potential: Potential, crystal: Atoms, shortest: Mapping[P
     """Return energies of arrangements of the crystal's elements that are far from the data.
 
     They are the crystal with two elements exchanged, at its best volume, and its atoms as face-centred cubic
-    crystals of one element each.
+    crystals of one element each. Compositions stay as they are.
     """
     symbols = crystal.get_chemical_symbols()
     elements = sorted(set(symbols))
@@ -108,11 +108,23 @@ def other_compositions(potential: Potential, crystal: Atoms, shortest: Mapping[P
     values = []
     for pair in itertools.combinations(elements, 2):
         other = crystal.copy()
-        other.symbols[:] = [dict([pair, pair[::-1]]).get(symbol, symbol) for symbol in symbols]
+        other.symbols[:] = exchanged(symbols, pair)
         energies = [one.energy / len(other) for one in potential.predict(scaled(other, EXCHANGED))]
         values.append(Value("exchange_energy", min(energies) - own, group=name_of(pair)))
     apart = sum(_element_energy(potential, symbol, shortest) * symbols.count(symbol) for symbol in elements)
     return [*values, Value("decomposition_energy", apart / len(symbols) - own)]
+
+
+def exchanged(symbols: Sequence[str], pair: tuple[str, str]) -> list[str]:
+    """Return symbols with as many atoms of two elements exchanged as there are of the rarer one.
+
+    Another composition would bring the zeros of the elements' energies in.
+    """
+    places = [[place for place, symbol in enumerate(symbols) if symbol == one] for one in pair]
+    found = list(symbols)
+    for first, second in zip(*places, strict=False):
+        found[first], found[second] = pair[1], pair[0]
+    return found
 
 
 def _element_energy(potential: Potential, symbol: str, shortest: Mapping[Pair, float]) -> float:

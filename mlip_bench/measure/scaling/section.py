@@ -87,7 +87,7 @@ def table(evidence: Evidence) -> Table:
 
 
 def _cell(own: pd.DataFrame, size: int, system: str) -> str:
-    found = own[own["n_atoms"] == size].set_index("metric")["value"]
+    found = own[own["n_atoms"] == size].groupby("metric")["value"].mean()  # of several seeds
     if "s_per_step" not in found:
         return MISSING
     text = f"{found['s_per_step']:.3g}; {found['cost_ratio']:.2f}"
@@ -97,19 +97,21 @@ def _cell(own: pd.DataFrame, size: int, system: str) -> str:
 
 def _exponent(own: pd.DataFrame) -> str:
     rows = own[own["metric"] == "exponent"]
-    return MISSING if rows.empty else f"{rows['value'].iloc[0]:.3f} ± {rows['spread'].iloc[0]:.3f}"
+    return MISSING if rows.empty else f"{rows['value'].mean():.3f} ± {rows['spread'].mean():.3f}"
 
 
 def _memory(own: pd.DataFrame) -> str:
     rows = own[own["metric"] == "peak_kib_per_atom"]
-    return MISSING if rows.empty else f"{rows['value'].iloc[-1]:.1f}"
+    largest = rows.loc[rows["n_atoms"] == rows["n_atoms"].max(), "value"]
+    return MISSING if rows.empty else f"{largest.mean():.1f}"
 
 
 def _stopped(own: pd.DataFrame) -> str:
     for metric, text in (("stopped_by_time", "{:.0f} s"), ("stopped_by_memory", "{:.0f} MiB")):
         rows = own[own["metric"] == metric]
         if not rows.empty:
-            return f"{rows['n_atoms'].iloc[0]:.0f} atoms: {text.format(rows['value'].iloc[0])}"
+            first = rows.loc[rows["n_atoms"].idxmin()]
+            return f"{first['n_atoms']:.0f} atoms: {text.format(first['value'])}"
     return ""
 
 

@@ -21,7 +21,7 @@ from mlip_bench.potentials.base import Potential, Progress
 
 N_ATOMS = 128
 # Simulated time (ps) at constant temperature, then at constant energy.
-DURATIONS_PS = {"quick": (1.0, 0.5), "standard": (10.0, 2.0), "paper": (10.0, 2.0)}
+SHORT, LONG = (1.0, 0.5), (10.0, 2.0)
 
 # Steps (of 1 fs) between two looks.
 STRIDE = 50
@@ -81,9 +81,14 @@ def run(subject: Subject, progress: Progress) -> list[Value]:
     values: list[Value] = []
     temperatures = temperatures_of(atoms)
     for index, temperature in enumerate(temperatures):
-        values += _simulate(subject.potential, atoms, temperature, *DURATIONS_PS[subject.preset])
+        values += _simulate(subject.potential, atoms, temperature, *durations_ps(subject.preset))
         progress((index + 1) / len(temperatures), f"{temperature:.0f} K: {values[-1].value:.3g}")
     return subject.of_sample(values)
+
+
+def durations_ps(preset: str) -> tuple[float, float]:
+    """Return the simulated time (ps) at constant temperature, then at constant energy, of a preset."""
+    return SHORT if preset == "quick" else LONG
 
 
 def temperatures_of(atoms: Atoms) -> list[float]:

@@ -3,15 +3,28 @@
 import pandas as pd
 
 from mlip_bench.measure import drift
-from mlip_bench.measure.stability import MEASURE
+from mlip_bench.measure.stability import MEASURE, durations_ps
 from mlip_bench.section import tables
-from mlip_bench.section.evidence import Evidence, wide
+from mlip_bench.section.evidence import Evidence
 from mlip_bench.section.parts import Column, Section, Table, Term
 from mlip_bench.section.terms import of_values
 
+EXPLODED = "exploded"
+
+# Of several seeds the worst is shown: one simulation in two that exploded is what matters.
+WORST = {
+    "held_ps": "min",
+    EXPLODED: "sum",
+    "largest_force": "max",
+    "smallest_distance": "min",
+    "extrapolating_atoms": "max",
+    "energy_drift": "mean",
+    "kinetic_drift": "mean",
+}
+
 COLUMNS = (
     Column("held (ps)", "held_ps", ".2f"),
-    Column("exploded", "exploded", ".0f"),
+    Column("exploded", EXPLODED, ".0f"),
     Column("largest force (eV/Å)", "largest_force", ".2f"),
     Column("smallest distance (Å)", "smallest_distance", ".2f"),
     Column("extrapolating atoms", "extrapolating_atoms", ".0f"),
@@ -31,15 +44,23 @@ def cautions(evidence: Evidence, potential: str) -> list[str]:
     """Say where dynamics of a potential exploded, or its energy drifts."""
     rows = evidence.by_group(MEASURE.name)
     rows = rows[rows["potential"] == potential]
-    values = rows.pivot_table(index="group", columns="metric", values="value", sort=False)
-    exploded = values[values["exploded"] > 0] if "exploded" in values else values[:0]
-    return [
-        *(
-            f"dynamics exploded at {group} after {row['held_ps']:.3g} ps"
-            for group, row in exploded.iterrows()
-        ),
-        *drift.cautions(rows),
-    ]
+    values = _of_fits(rows)
+    found = []
+    if EXPLODED in values:
+        for group, fits in values.groupby("group", sort=False):
+            exploded = fits[fits[EXPLODED] > 0]
+            if len(exploded):
+                of_several = f" of {len(exploded)} of {len(fits)} fits" if len(fits) > 1 else ""
+                after = exploded["held_ps"].min()
+                found.append(f"dynamics{of_several} exploded at {group} after {after:.3g} ps")
+    return [*found, *drift.cautions(rows)]
+
+
+def _of_fits(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per potential, temperature and fit, a column per metric."""
+    return rows.pivot_table(
+        index=["potential", "group", "seed"], columns="metric", values="value", sort=False
+    )
 
 
 def on_explosions(evidence: Evidence) -> list[str]:
@@ -47,7 +68,7 @@ def on_explosions(evidence: Evidence) -> list[str]:
     rows = evidence.by_group(MEASURE.name)
     exploded = rows[(rows["metric"] == "exploded") & (rows["value"] > 0)]
     return [
-        f"Dynamics of {name} exploded at {', '.join(own['group'])}."
+        f"Dynamics of {name} exploded at {', '.join(own['group'].unique())}."
         for name, own in exploded.groupby("potential", sort=False)
     ]
 
@@ -61,8 +82,8 @@ def terms(evidence: Evidence) -> list[Term]:
     label = "share of the dynamics that held"
     values = _held(evidence)
     note = (
-        "Share that held: of the longest simulation at each temperature, the mean; a run that its time limit "
-        "cut short, and did not explode, counts as whole."
+        "Share that held: of the time asked for, the mean over temperatures; a simulation that its time "
+        "limit cut short, and did not explode, counts as whole."
     )
     return [
         of_values(
@@ -82,17 +103,22 @@ def _held(evidence: Evidence) -> pd.Series:
     rows = evidence.by_group(MEASURE.name)
     if rows.empty:
         return pd.Series(dtype=float)
-    frame = wide(rows, ["potential", "group"])
-    held, exploded = (frame[key].unstack("group") for key in ("held_ps", "exploded"))
-    share = (held / held.max()).where(exploded > 0, 1.0).where(held.notna())
-    return share.mean(axis=1, skipna=False)
+    values = _of_fits(rows)
+    asked_ps = sum(durations_ps(str(evidence.run.get("preset"))))
+    share = (values["held_ps"] / asked_ps).where(values[EXPLODED] > 0, 1.0)
+    # Each fit counts at each temperature, and one that lacks a temperature makes the potential lack it.
+    return share.unstack("group").mean(axis=1, skipna=False).groupby("potential").mean()
 
 
 def table(evidence: Evidence) -> Table:
     """What molecular dynamics did at each temperature."""
-    frame = wide(evidence.by_group(MEASURE.name), ["potential", "group"])
+    values = _of_fits(evidence.by_group(MEASURE.name))
+    how = {metric: worst for metric, worst in WORST.items() if metric in values}
+    frame = values.groupby(["potential", "group"], sort=False).agg(how)
     frame = frame.set_axis([f"{potential}: {temperature}" for potential, temperature in frame.index])
     note = (
         "Exploded: 1 where it did, after the time it held. A run cut short by its time limit held for less."
     )
+    if evidence.fits:
+        note += " Of several seeds: how many exploded, the worst of the rest, and the mean drift."
     return tables.plain("stability", "potential: temperature", frame, COLUMNS, note)

@@ -22,6 +22,7 @@ fits where ``fit_with`` says so. Files are QUIP's; those of others that have oth
 through QUIP itself.
 """
 
+import dataclasses
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -212,6 +213,15 @@ class GAP(Potential):
             self._fit_by_quip(structures, distances, sigmas, seed, progress)
         else:
             self._fit_by_kernels(structures, distances, sigmas, seed, progress)
+
+    def decided_on(self, train: Sequence[Atoms]) -> Self:
+        """Return a potential that has a pair term, or none, in all fits to parts of the training data."""
+        if self.hypers.pair is not None:
+            return self
+        structures, _ = reference.split_off_isolated_atoms(train)
+        hypers = dataclasses.asdict(self.hypers) | {"pair": pairs.why_wide(structures) is not None}
+        decided = type(self)(**hypers).on(self.device)
+        return decided.trusting(self.trusted).reading(self.copies)
 
     def _distances(self, structures: Sequence[Atoms]) -> dict[tuple[int, int], np.ndarray]:
         """Return the distances of the pair terms that the data calls for; say so where nobody asked."""

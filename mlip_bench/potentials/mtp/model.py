@@ -26,6 +26,7 @@ from threadpoolctl import threadpool_limits
 from mlip_bench.data import reference
 from mlip_bench.errors import UserError
 from mlip_bench.hardware import available_cores
+from mlip_bench.potentials import unseen_pairs
 from mlip_bench.potentials.atom_ranges import over_atoms
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.edges import Edges
@@ -62,7 +63,7 @@ class MTP(Potential):
     """Moment tensor potential."""
 
     family: ClassVar[str] = "mtp"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     packages: ClassVar[tuple[str, ...]] = (
         "ase",
         "llvmlite",
@@ -112,7 +113,8 @@ class MTP(Potential):
             require(self.stress_weight >= 0, "stress_weight", self.stress_weight, "must be at least 0")
             require(self.ridge >= 0, "ridge", self.ridge, "must be at least 0")
             require(self.starts >= 1, "starts", self.starts, "must be at least 1")
-            require(self.iterations >= 0, "iterations", self.iterations, "must be at least 0")
+            for name in ("iterations", "iterations_below"):
+                require(getattr(self, name) >= 0, name, getattr(self, name), "must be at least 0")
 
     hypers: Hypers
 
@@ -178,6 +180,10 @@ class MTP(Potential):
         n_species = len(self.elements_)
         self.tables_ = tables[hypers.level]
         self.radial_, self.linear_ = state.radial, state.linear[n_species:]
+        for pair in unseen_pairs.of(structures, self.elements_, hypers.cutoff):
+            first, second = map(self.elements_.index, pair)
+            # They are as they were drawn: no force follows from that.
+            self.radial_[[first, second], [second, first]] = 0.0
         self.zero_ = self.zero_ + state.linear[:n_species]
 
     def _least_distance(self, structures: Sequence[Atoms]) -> float:

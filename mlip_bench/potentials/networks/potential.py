@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ase import Atoms
 
-from mlip_bench.data import reference
+from mlip_bench.data import splits
 from mlip_bench.errors import UserError
 from mlip_bench.hardware import available_cores
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
@@ -76,7 +76,8 @@ class TrainingHypers:
         require(self.atoms_per_step >= 1, "atoms_per_step", self.atoms_per_step, "must be at least 1")
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "must be above 0")
         require(self.huber_delta > 0, "huber_delta", self.huber_delta, "must be above 0")
-        for name in ("steps", "epochs", "minutes", "energy_weight", "force_weight", "stress_weight"):
+        weights = ("energy_weight", "late_energy_weight", "force_weight", "stress_weight")
+        for name in ("steps", "epochs", "minutes", *weights):
             require(getattr(self, name) >= 0, name, getattr(self, name), "must be at least 0")
         trains = self.trains or self.starts_trained
         require(trains, "steps", self.steps, "without a checkpoint there must be training")
@@ -135,7 +136,8 @@ class NetworkPotential(Potential):
     def _fit(self, structures: Sequence[Atoms], seed: int, progress: Progress) -> None:
         import torch
 
-        torch.set_num_threads(len(available_cores()))
+        # Structures are shared among the cores; threads of torch's own in between would wait for each other.
+        torch.set_num_threads(1)
         torch.manual_seed(seed)
         self._ready_network = None
         structures = self._prepared(structures)
@@ -172,7 +174,7 @@ class NetworkPotential(Potential):
     ) -> None:
         from mlip_bench.potentials.networks.training import Trainer
 
-        held_out = reference.held_out(structures, self.hypers.validation_fraction, seed).tolist()
+        held_out = splits.held_out(structures, self.hypers.validation_fraction, seed).tolist()
         n_threads = len(available_cores())
         n_atoms = sum(map(len, structures))
         trainer = Trainer(

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from ase import Atoms
 
-from mlip_bench.data import reference
+from mlip_bench.data import reference, splits
 from mlip_bench.errors import UserError
 from mlip_bench.potentials.atom_ranges import over_atoms
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
@@ -65,7 +65,7 @@ class NNFF(Potential):
     """Direct forces from symmetry functions and covariant axes; no energy, no stress."""
 
     family: ClassVar[str] = "nnff"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     packages: ClassVar[tuple[str, ...]] = (
         "ase",
         "llvmlite",
@@ -235,8 +235,17 @@ class NNFF(Potential):
         unit = float(np.sqrt(np.mean(np.concatenate([reference.forces(a) for a in structures]) ** 2))) or 1.0
         data = samples.samples(structures, parts, axes, scale, unit, hypers.regularisation, self.device)
         held_out = np.zeros(len(structures), bool)
-        held_out[reference.held_out(structures, hypers.validation_fraction, seed)] = True
-        trainer = training.Trainer(data, held_out, n_inputs, n_axes, n_pulls, self._schedule(), seed)
+        held_out[splits.held_out(structures, hypers.validation_fraction, seed)] = True
+        trainer = training.Trainer(
+            data,
+            held_out,
+            n_inputs,
+            n_axes,
+            n_pulls,
+            self._schedule(),
+            seed,
+            hypers.remove_net_force,
+        )
         trainer.train(
             self._checkpoint,
             lambda share, what, error: progress(min(1.0, share), f"{what}: {1e3 * unit * error:.0f} meV/Å"),

@@ -118,7 +118,7 @@ def scales(
         edges = owners == kind
         squares = np.bincount(
             whole.columns[edges].ravel(), (whole.terms[edges] ** 2).ravel(), minlength=n_pulls[kind]
-        )
+        )[: n_pulls[kind]]  # of an element that tells its neighbours nothing the columns are filled up
         found.pull.append(_positive(np.sqrt(squares * n_pulls[kind] / max(1, int(mine.sum())))))
     return found
 

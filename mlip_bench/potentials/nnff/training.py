@@ -95,6 +95,10 @@ class Batch(NamedTuple):
     edges: torch.Tensor
     centres: torch.Tensor
     neighbours: torch.Tensor
+    structures: torch.Tensor
+    """(n_atoms,): the place of each atom's structure among these."""
+    n_atoms: torch.Tensor
+    """(n_structures,)"""
 
 
 @dataclass
@@ -119,7 +123,7 @@ class Trainer:
     """The networks of all elements, and the samples that they learn from.
 
     ``n_inputs``, ``n_axes`` and ``n_pulls`` are those of each element; ``held_out`` says which structures are
-    for validation.
+    for validation. Where predictions have no net force (``remove_net_force``), training has none either.
     """
 
     def __init__(
@@ -131,8 +135,10 @@ class Trainer:
         n_pulls: Sequence[int],
         schedule: Schedule,
         seed: int,
+        remove_net_force: bool,
     ):
         self._samples, self._schedule = samples, schedule
+        self._remove_net_force = remove_net_force
         self._n_inputs, self._n_axes, self._n_pulls = n_inputs, n_axes, n_pulls
         self._device = samples.inputs.device
         self._generator = np.random.default_rng([seed, 2])
@@ -156,8 +162,14 @@ class Trainer:
         place = np.zeros(len(samples.species), np.int64)
         place[atoms] = np.arange(len(atoms))
         places = self._tensor(place)
+        n_atoms = np.diff(samples.first_atom)[structures]
         return Batch(
-            self._tensor(atoms), edges, places[samples.centres[edges]], places[samples.neighbours[edges]]
+            self._tensor(atoms),
+            edges,
+            places[samples.centres[edges]],
+            places[samples.neighbours[edges]],
+            self._tensor(np.repeat(np.arange(len(structures)), n_atoms)),
+            self._tensor(n_atoms),
         )
 
     def _tensor(self, values: np.ndarray) -> torch.Tensor:
@@ -181,11 +193,14 @@ class Trainer:
         """Return forces (n_atoms, 3) of a batch."""
         samples = self._samples
         forces = torch.einsum("ak,akx->ax", own, samples.readout[batch.atoms])
-        if told.shape[1] == 0:
+        if told.shape[1]:
+            coefficients = told[batch.neighbours].gather(1, samples.columns[batch.edges])
+            pulls = (coefficients * samples.terms[batch.edges]).sum(1)
+            forces = forces.index_add(0, batch.centres, pulls[:, None] * samples.units[batch.edges])
+        if not self._remove_net_force:
             return forces
-        coefficients = told[batch.neighbours].gather(1, samples.columns[batch.edges])
-        pulls = (coefficients * samples.terms[batch.edges]).sum(1)
-        return forces.index_add(0, batch.centres, pulls[:, None] * samples.units[batch.edges])
+        net = forces.new_zeros(len(batch.n_atoms), 3).index_add(0, batch.structures, forces)
+        return forces - (net / batch.n_atoms[:, None])[batch.structures]
 
     def _squares(self, batch: Batch, invariant: bool) -> torch.Tensor:
         """Return the sum of the square errors of forces, or of projections of an atom's mean axis."""

@@ -22,7 +22,7 @@ from array_api_compat import to_device
 from ase import Atoms
 from threadpoolctl import threadpool_limits
 
-from mlip_bench.data import reference
+from mlip_bench.data import reference, splits
 from mlip_bench.hardware import available_cores
 from mlip_bench.potentials.atom_ranges import over_atoms
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
@@ -55,7 +55,7 @@ class NNP(Potential):
     """Behler-Parrinello neural network potential with symmetry functions."""
 
     family: ClassVar[str] = "nnp"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     packages: ClassVar[tuple[str, ...]] = (
         "array-api-compat",
         "ase",
@@ -133,6 +133,13 @@ class NNP(Potential):
                 self.epochs + n_iterations > 0, "epochs", 0, "without lbfgs_iterations there is no training"
             )
             require(self.batch >= 1, "batch", self.batch, "must be at least 1")
+            require(self.patience >= 1, "patience", self.patience, "must be at least 1")
+            require(self.energy_weight >= 0, "energy_weight", self.energy_weight, "must not be negative")
+            for name in ("epsilon", "qtau", "eta", "etatau", "etamax"):
+                value = getattr(self, f"kalman_{name}")
+                require(value > 0, f"kalman_{name}", value, "must be above 0")
+            for name in ("kalman_q0", "kalman_qmin"):
+                require(getattr(self, name) >= 0, name, getattr(self, name), "must not be negative")
             require(self.n_functions >= 0, "n_functions", self.n_functions, "must not be negative")
             share = self.validation_fraction
             require(0 <= share < 1, "validation_fraction", share, "must be from 0 to below 1")
@@ -195,7 +202,7 @@ class NNP(Potential):
         n_edges = self._learn_functions(structures)
         all_forces = np.concatenate([reference.forces(atoms).ravel() for atoms in structures])
         unit = float(np.sqrt(np.mean(all_forces**2))) or 1.0
-        held_out = reference.held_out(structures, self.hypers.validation_fraction, seed)
+        held_out = splits.held_out(structures, self.hypers.validation_fraction, seed)
         n_inputs = max(tables(self.functions_, self.elements_).n_inputs)
         sizes = [n * 3 * n_inputs * SINGLE for n in n_edges]
         parts = cut(sizes, held_out, seed)

@@ -126,6 +126,11 @@ class SevenNet(NetworkPotential):
         from mlip_bench.potentials.sevennet import accelerators
 
         accelerators.refuse_missing(self.hypers.accelerator)
+        if self.hypers.modal and not self.hypers.checkpoint:
+            raise UserError(
+                f"{self.family}.modal: {self.hypers.modal} is a level of theory of a checkpoint, and there "
+                f"is none; name it with {self.family}.checkpoint"
+            )
         super()._fit(structures, seed, progress)
         if self.hypers.trains:
             self._take_shift()  # training may have moved it
@@ -188,6 +193,11 @@ class SevenNet(NetworkPotential):
             sizes = ("channel", "lmax", "num_convolution_layer")
             channels, lmax, layers = (self.config_[key] for key in sizes)
         return float(BYTES_PER_MESSAGE * channels * layers * (lmax + 1) ** 3)
+
+    @property
+    def _pair_cutoff(self) -> float | None:
+        # A checkpoint has learnt of more pairs than are in the data.
+        return None if self.hypers.starts_trained else super()._pair_cutoff
 
     @property
     def _cutoff(self) -> float:

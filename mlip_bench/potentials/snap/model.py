@@ -156,6 +156,13 @@ class SNAP(Potential):
             zbl = self.zbl
             good = not zbl or (len(zbl) == 2 and 0 < zbl[0] < zbl[1])
             require(good, "zbl", zbl, "must be an inner and a larger outer cutoff (Å), or empty")
+            within = f"must be from 0 to below the cutoff, {self.cutoff} Å"
+            require(0 <= self.rmin0 < self.cutoff, "rmin0", self.rmin0, within)
+            for name in ("radii", "dinner"):
+                for element, value in getattr(self, name).items():
+                    require(value > 0, f"{name}.{element}", value, "must be above 0")
+            for group, weight in self.group_weights.items():
+                require(weight >= 0, f"group_weights.{group}", weight, "must not be negative")
             same = set(self.sinner) == set(self.dinner)
             require(same, "dinner", self.dinner, "must name the same elements as sinner")
             require(self.energy_weight >= 0, "energy_weight", self.energy_weight, "must not be negative")
@@ -185,6 +192,10 @@ class SNAP(Potential):
         """The largest cutoff (Å) of any two elements."""
         return self._largest_cutoff()
 
+    @property
+    def _pair_cutoff(self) -> float:
+        return self._largest_cutoff()
+
     def lammps(self) -> LammpsStyle:
         """Return ``pair_style snap`` with its two files, as ``hybrid/overlay`` on ZBL where there is one."""
         self._refuse_unfitted()
@@ -199,6 +210,7 @@ class SNAP(Potential):
             cutoff=self._largest_cutoff(),
             files={COEFFICIENTS: self._coefficients_text(zero), PARAMETERS: self._parameters_text()},
             pair_coeff_of_pairs=ZBL_OF_PAIR if self.hypers.zbl else "",
+            order=self.elements_ if self.hypers.chemflag or self.hypers.sinner else (),
         )
         commands = [self._title(), *interaction.commands(self.elements_)]
         interaction.files[DEFINITION] = "\n".join(commands) + "\n"
@@ -294,6 +306,7 @@ class SNAP(Potential):
         n_folds = min(self.hypers.n_folds, len(train))
         # The same whatever the seed: a family without chance is one potential.
         folds = stratified_folds(train, n_folds, FOLDS_SEED)
+        self._say_unknown_groups(train)
         equations = NormalEquations(weights, _all_but_zero(train))
         for index, (fold, (rows, targets)) in enumerate(zip(folds, design, strict=True)):
             factor = self.hypers.group_weights.get(reference.group(train[index]), 1.0)
@@ -308,6 +321,12 @@ class SNAP(Potential):
         self.zero_, self.coefficients_ = self.zero_ + by_element[:, 0], by_element[:, 1:]
         if sentence := at_edge(self.ridge_):
             self.notes_.append(sentence)
+
+    def _say_unknown_groups(self, train: Sequence[Atoms]) -> None:
+        """Say which weights are of groups that the data lacks, as those of a preset may be."""
+        unknown = sorted(set(self.hypers.group_weights) - set(map(reference.group, train)))
+        if unknown:
+            self.notes_.append(f"group_weights of {', '.join(unknown)}: no such group in the training data")
 
     @property
     def n_columns(self) -> int:
@@ -329,13 +348,15 @@ class SNAP(Potential):
         )
 
     def _refuse_unknown_names(self, known: Sequence[str]) -> None:
-        """Refuse radii or weights of elements that the data lacks; presets may name groups that it lacks."""
+        """Refuse radii or weights of elements that the data lacks."""
         hypers = self.hypers
         for name in ("radii", "weights", "sinner", "dinner"):
             for element in getattr(hypers, name):
                 if element not in known:
                     hint = did_you_mean(element, known)
                     raise UserError(f"{self.family}.{name}: no '{element}' in the training data{hint}")
+        if not any(self._weight(element) for element in known):
+            raise UserError(f"{self.family}.weights: all are 0, so that no atom sees any other")
         for element in known:
             if hypers.sinner and element not in hypers.sinner:
                 raise UserError(f"{self.family}.sinner: no value for '{element}' of the training data")

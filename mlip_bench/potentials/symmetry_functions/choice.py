@@ -73,7 +73,8 @@ def informative(
 ) -> Chosen:
     """Leave out functions that vary by less than ``least_range``, and all but ``n_functions`` per element.
 
-    With 0 all are kept that vary.
+    With 0 all are kept that vary. One radial function of each pair of elements is among them: without it an
+    atom would not feel a neighbour that is alone.
     """
     chosen = _described(functions, elements, structures)
     if flat := _flat(chosen, elements, least_range):
@@ -127,5 +128,17 @@ def _explained_by_others(chosen: Chosen, elements: Sequence[str], n_functions: i
             parts = np.array_split(scaled, -(-len(scaled) // ROWS_AT_ONCE))
             scaled = np.concatenate([linalg.qr(part, mode="r")[0][: len(functions)] for part in parts])
         _, pivots = linalg.qr(scaled, mode="r", pivoting=True)
-        dropped |= {functions[index] for index in pivots[n_functions:]}
+        order = [functions[index] for index in pivots]
+        first = _one_of_each_pair(order)
+        others = [function for function in order if function not in first]
+        dropped |= set(others[max(0, n_functions - len(first)) :])
     return dropped
+
+
+def _one_of_each_pair(order: Sequence[Radial | Angular]) -> list[Radial]:
+    """Return the first radial function of each neighbouring element."""
+    first: dict[str, Radial] = {}
+    for function in order:
+        if isinstance(function, Radial):
+            first.setdefault(function.neighbour, function)
+    return list(first.values())
