@@ -203,11 +203,11 @@ def markdown(changes: list[Change]) -> str:
 
 
 def parse_limit(text: str) -> float:
-    """Read ``10%`` or ``0.1``."""
+    """Read ``10%`` or ``0.1``; a share of 1 and more is written with its ``%``."""
     try:
         value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
         value = float("nan")
-    if not 0 <= value < np.inf:
+    if not 0 <= value < np.inf or (value >= 1 and not text.endswith("%")):
         raise UserError(f"--fail-above {text}: must be a share such as 10% or 0.1")
     return value

@@ -267,7 +267,7 @@ def test_element_only_in_test_data(alloys):
 
 
 def test_too_few_to_split(alloys):
-    with pytest.raises(UserError, match="1 structures cannot be split"):
+    with pytest.raises(UserError, match="one structure cannot be split"):
         split(alloys[:1], 0, "my.xyz")
 
 

@@ -122,9 +122,12 @@ def test_frames_of_one_trajectory_are_found(wrap):
     found = nearness(frames[::2], frames[1::2])
     assert len(found.correlated) == 30
     assert found.distance < 0.5 * found.typical
-    sentence = on_leaks(frames[::2], frames[1::2], number_geometries(frames))[-1]
+    halves = frames[::2], frames[1::2], number_geometries(frames)
+    sentence = on_leaks(*halves)[-1]
     assert sentence.startswith("30 of 30 test structures lie")
-    assert "--split blocks" in sentence
+    # An advice is given where it can be followed.
+    assert "--split blocks" not in sentence
+    assert "--split blocks keeps such apart" in on_leaks(*halves, split_at_random=True)[-1]
 
 
 def test_independent_frames_are_no_trajectory():

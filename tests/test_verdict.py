@@ -103,7 +103,7 @@ def test_what_nobody_has_is_left_out_and_said(judge):
     found = judge([term("x", {"a": 2.0, "b": 3.0}), term("y", {})], x=1.0, y=9.0)
     assert found.left_out == ["y"]
     assert np.exp(found.table.at["b", "score"]) == pytest.approx(1.5)
-    assert any("measured of no potential, so left out: y" in text for text in verdict.remarks(found))
+    assert any("there is no reference for it, so left out: y" in text for text in verdict.remarks(found))
 
 
 def test_without_intervals_nobody_knows_the_ties(judge):

@@ -60,6 +60,10 @@ for command in (
 app.add_typer(datasets.app, name="data")
 
 
+# Commands that keep what they have done when they are interrupted.
+KEEPING = {"run", "sweep", "learn", "tune", "fit", "label"}
+
+
 def main() -> None:
     """Run the command line; every foreseeable problem is one line and an exit code."""
     try:
@@ -81,7 +85,8 @@ def main() -> None:
         sys.exit(BAD_ARGUMENTS)
     # typer turns Ctrl-C into this exit code, without a word.
     if code == INTERRUPTED:
-        complain("interrupted; the same command goes on from here")
+        keeps = not KEEPING.isdisjoint(sys.argv[1:3])
+        complain("interrupted; the same command goes on from here" if keeps else "interrupted")
     sys.exit(code)
 
 

@@ -72,6 +72,16 @@ def refuse_reading_options(reading: "ReadingOptions") -> None:
         raise UserError(f"{names}: for own data only; a named dataset is read as its record says")
 
 
+def only_one(text: str) -> list[str]:
+    """Return the one family that is named; raises UserError where there are several."""
+    from mlip_bench.potentials import family_names
+
+    names = chosen(text, family_names(), "potential")
+    if len(names) != 1:
+        raise UserError(f"{text}: one potential at a time here; mlip-bench run takes several")
+    return names
+
+
 def chosen(text: str, known: list[str], what: str) -> list[str]:
     """Return the names in a comma-separated list, or all of them for ``all``."""
     if text == "all":

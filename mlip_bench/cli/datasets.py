@@ -75,10 +75,11 @@ def data_show(
     reading: "ReadingOptions",
 ) -> None:
     """Print sizes per group, elements, ranges of energy, force and stress, and the closest distance."""
+    from mlip_bench.data.base import NOT_STATED
     from mlip_bench.data.summary import COLUMNS, draw_histograms, summarise
 
     data = read_dataset(system, dataset, train, test, 0, reading, whole=test is None)
-    say(f"{data.origin}; {data.level_of_theory}; {data.licence}")
+    say("; ".join([data.origin, *(one for one in (data.level_of_theory, data.licence) if one != NOT_STATED)]))
     say_of_data(data.notes)
     table = Table("split", "group", "structures", "atoms", "elements", *COLUMNS, title=data.system)
     for line in summarise(data):

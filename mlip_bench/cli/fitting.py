@@ -23,8 +23,8 @@ from mlip_bench.cli.arguments import (
     with_reading_options,
 )
 from mlip_bench.cli.choices import (
-    chosen,
     fit_for,
+    only_one,
     parse_duration,
     parse_settings,
     plan_potentials,
@@ -57,12 +57,12 @@ def fit(
 ) -> None:
     """Fit one potential on the training data and save it; an interrupted fit goes on from where it was."""
     from mlip_bench.cli.requests import DataRequest
-    from mlip_bench.potentials import family_names, notes
+    from mlip_bench.potentials import notes
     from mlip_bench.results import TASK
     from mlip_bench.run.executor import TaskFailed
     from mlip_bench.run.plan import TASK_ROWS, Data, Plan
 
-    (name,) = with_device(chosen(potential, family_names(), "potential"), device)
+    (name,) = with_device(only_one(potential), device)
     overrides, limit = parse_settings(settings or [], [name]), parse_duration(timeout, "--timeout")
     plan_potentials([name], preset, system or "", overrides)
     data = DataRequest(system, dataset, train, None, RANDOM, seed, None, reading).read(whole=True)

@@ -10,6 +10,7 @@ from mlip_bench.cli import completion
 from mlip_bench.cli.answers import Answer, answering
 from mlip_bench.cli.arguments import LOCAL, Preset, System
 from mlip_bench.cli.choices import chosen
+from mlip_bench.cli.printing import say
 
 if TYPE_CHECKING:  # what takes long to import, ``--help`` does without
     from mlip_bench.potentials import Potential
@@ -95,7 +96,7 @@ def doctor(
     """Say what is installed, what works here, which threads and which GPU there are."""
     from mlip_bench.cli.doctor import examine, examine_cluster
 
-    findings = examine() if scheduler == LOCAL else examine_cluster(scheduler)
+    findings = examine(say) if scheduler == LOCAL else examine_cluster(scheduler)
     lines = [
         f"{'[green]ok[/]     ' if finding.good else '[red]problem[/]'} {escape(finding.text)}"
         for finding in findings

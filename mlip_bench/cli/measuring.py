@@ -111,6 +111,8 @@ def _test_data(
     from mlip_bench.data.files import read_structures
 
     if test is None:
+        if system is None and dataset == "auto":
+            raise UserError("give --system (for example Mo) or your own data with --test FILE")
         data = read_dataset(system, dataset, None, None, 0, reading)
         return data.test, data.origin, data.notes
     if system is not None or dataset != "auto":

@@ -57,6 +57,10 @@ def compare_(
     limit = compare.parse_limit(fail_above)
     before, after = compare.read(old), compare.read(new)
     changes = compare.compare(before, after, limit)
+    if not any(change.old and change.new for change in changes):
+        raise UserError(
+            f"{old} and {new}: nothing was timed at the same size in both, so nothing is compared"
+        )
     processors = sorted({timing.processor for timing in (*before.values(), *after.values())})
     if len(processors) > 1:
         say(f"timed on different processors: {', '.join(processors)}; ratios travel, but not exactly")

@@ -73,6 +73,8 @@ def repeated(path: Path, trust: bool, here: bool) -> tuple[DataRequest, Plan, li
     data has changed since.
     """
     path = path / "run.toml" if path.is_dir() else path
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; --from takes the run.toml of a run, or its folder")
     try:
         content = tomllib.loads(path.read_text())
         request = DataRequest.of_table(content["request"])

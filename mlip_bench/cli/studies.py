@@ -41,6 +41,7 @@ from mlip_bench.cli.choices import (
     apart,
     chosen,
     fit_for,
+    only_one,
     parse_cores,
     parse_duration,
     parse_fractions,
@@ -340,7 +341,7 @@ def tune(
     system: System = None,
     dataset: DatasetName = "auto",
     train: Train = None,
-    trials: Annotated[int, typer.Option(min=1, help="Fits to spend, about.")] = 200,
+    trials: Annotated[int, typer.Option(min=1, help="Fits to spend, about; six at least.")] = 200,
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 3,
     settings: Settings = None,
     seed: Seed = 0,
@@ -356,12 +357,11 @@ def tune(
 ) -> None:
     """Search cutoff and weights on the training data; what was tried is kept."""
     from mlip_bench.cli.requests import DataRequest
-    from mlip_bench.potentials import family_names
     from mlip_bench.results import write_atomically
     from mlip_bench.run import tuning
     from mlip_bench.run.plan import Data
 
-    (name,) = chosen(potential, family_names(), "potential")
+    name = only_one(potential)[0]
     overrides = parse_settings(settings or [], [name])
     limit = parse_duration(timeout, "--timeout")
     plan_potentials([name], "standard", system or "", overrides)

@@ -54,7 +54,7 @@ def perform(plan: "Plan", request: "DataRequest", work: Work) -> None:
     from mlip_bench.run import learning, schedule
     from mlip_bench.run.folder import describe
 
-    folder, notes = work.folder, learning.notes(plan)
+    folder, notes = work.folder, [*learning.notes(plan), *on_presets(plan)]
     for note in notes:
         say(note)
     tasks = plan.tasks(plan.data(work.store.put_structures))
@@ -190,6 +190,22 @@ def say_of(plan: "Plan") -> None:
     names = [name for name in plan.measures if MEASURES[name].alone]
     if names and data.on_copies is not None:
         say(f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} timed {data.on_copies}")
+
+
+def on_presets(plan: "Plan") -> list[str]:
+    """Say of which potentials a preset says nothing, and what is taken in its place."""
+    from mlip_bench.potentials import presets
+
+    names: dict[str, list[str]] = {}
+    for potential in plan.potentials:
+        other = presets.fills_in(potential.family, plan.preset, plan.dataset.system)
+        if potential.source is None and other is not None:
+            names.setdefault(other, []).append(potential.name)
+    return [
+        f"Preset {plan.preset} has nothing of {plan.dataset.system} for {', '.join(having)}: the values of "
+        f"{other} are taken; mlip-bench tune finds some."
+        for other, having in names.items()
+    ]
 
 
 def say_taken(n_kept: int, n_tasks: int, store: "Store") -> None:

@@ -9,6 +9,9 @@ from ase import Atoms
 from mlip_bench.data import reference
 from mlip_bench.data.geometry import directions_of_matter
 
+# Of own data, nobody says what it was computed with.
+NOT_STATED = "not stated"
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -26,11 +29,13 @@ class Dataset:
     """One line on which files were taken, for the terminal and the report."""
     notes: tuple[str, ...] = ()
     """What is to be said of the data, a sentence each, for the terminal and the report."""
+    leaks: tuple[str, ...] = ()
+    """Those of the notes that tell why test errors are none: structures that training has, or nearly so."""
     named: Atoms | None = None
     """A slab or molecule that the user named to run dynamics on, instead of a crystal."""
-    level_of_theory: str = "not stated"
-    licence: str = "not stated"
-    citation: str = "not stated"
+    level_of_theory: str = NOT_STATED
+    licence: str = NOT_STATED
+    citation: str = NOT_STATED
 
     @cached_property
     def sha256(self) -> str:

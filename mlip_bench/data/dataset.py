@@ -1,7 +1,9 @@
 """Datasets of a user's own data."""
 
 import dataclasses
+import re
 from pathlib import Path
+from typing import NamedTuple
 
 from ase import Atoms
 
@@ -50,14 +52,22 @@ def own_data(
         train, test = split(structures, seed, str(train_path), kind)
         origin = f"{train_path}, split {len(train)}/{len(test)} by seed {seed}, {DESCRIPTION[kind]}"
     refuse_new_elements(train, test, str(test_path or train_path))
+    elements = reference.elements(train)
+    if system is not None and set(re.findall("[A-Z][a-z]?", system)) != set(elements):
+        raise UserError(
+            f"--system {system}: {train_path} has {', '.join(elements)}; leave --system out, which is for "
+            "data that is known by name"
+        )
+    likeness = on_likeness(structures, train, test, test_path is None and kind == RANDOM)
     return Dataset(
         name=train_path.name,
-        system=system or "-".join(reference.elements(train)),
+        system=system or "-".join(elements),
         train=train,
         test=test,
         crystal=most_stable_periodic(train),
         origin=origin,
-        notes=(*notes, *of_labels, *on_likeness(structures, train, test)),
+        notes=(*notes, *of_labels, *likeness.repeated, *likeness.leaks),
+        leaks=tuple(likeness.leaks),
     )
 
 
@@ -65,12 +75,22 @@ def _same_file(one: Path, other: Path) -> bool:
     return one.is_file() and other.is_file() and one.samefile(other)
 
 
-def on_likeness(structures: list[Atoms], train: list[Atoms], test: list[Atoms]) -> list[str]:
+class Likeness(NamedTuple):
+    """What is to be said of repeated structures, and of test structures that training has, or nearly so."""
+
+    repeated: list[str]
+    leaks: list[str]
+
+
+def on_likeness(
+    structures: list[Atoms], train: list[Atoms], test: list[Atoms], split_at_random: bool = False
+) -> Likeness:
     """Return what is to be said of repeated ``structures``, and of test structures that training has."""
     numbers = duplicates.number_geometries(
         list({id(atoms): atoms for atoms in (*structures, *test)}.values())
     )
-    return duplicates.on_repeated(structures, numbers) + duplicates.on_leaks(train, test, numbers)
+    leaks = duplicates.on_leaks(train, test, numbers, split_at_random)
+    return Likeness(duplicates.on_repeated(structures, numbers), leaks)
 
 
 def notes_of_both(train: tuple[str, ...], test: tuple[str, ...]) -> tuple[str, ...]:

@@ -170,7 +170,9 @@ def on_repeated(structures: Sequence[Atoms], numbers: dict[int, int]) -> list[st
 # -- training and test ----------------------------------------------------------------------------------
 
 
-def on_leaks(train: Sequence[Atoms], test: Sequence[Atoms], numbers: dict[int, int]) -> list[str]:
+def on_leaks(
+    train: Sequence[Atoms], test: Sequence[Atoms], numbers: dict[int, int], split_at_random: bool = False
+) -> list[str]:
     """Return a sentence each on test structures that are in training, are so in another cell, or all but are.
 
     ``numbers`` are those of their geometries. Isolated atoms, which fix a zero, are left out.
@@ -209,7 +211,7 @@ def on_leaks(train: Sequence[Atoms], test: Sequence[Atoms], numbers: dict[int, i
         found.append(
             f"{len(near.correlated)} of {len(test)} test structures lie {near.distance:.2f} Å from a "
             f"training structure, where {near.typical:.2f} Å is typical of the same atoms: as near as frames "
-            "of one trajectory are; --split blocks keeps such apart"
+            f"of one trajectory are{'; --split blocks keeps such apart' if split_at_random else ''}"
         )
     return found
 

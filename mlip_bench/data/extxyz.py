@@ -57,6 +57,15 @@ def read_frames(
             )
 
 
+def ends_within_a_line(path: Path) -> bool:
+    """Tell whether a file, compressed or not, ends without the end of a line, as one does that is cut off."""
+    last = ""
+    with open_with_compression(str(path), "rt") as file:
+        while block := file.read(1 << 20):
+            last = block[-1]
+    return last not in ("", "\n")
+
+
 def _blocks(file: Iterator[str]) -> Iterator[_Block]:
     """Yield the lines from each number of atoms to the next; empty ones at the end of the file are none."""
     block = _Block(1, [])

@@ -9,7 +9,7 @@ from ase import Atoms
 from mlip_bench.data import n2p2_data
 from mlip_bench.data.geometry import VACUUM, directions_of_matter
 from mlip_bench.data.mlearn_json import VASP_ORDER
-from mlip_bench.data.raw_frames import RawFrame, files_of_folder, is_input_data, raw_frames
+from mlip_bench.data.raw_frames import RawFrame, files_of_folder, is_input_data, may_be_cut_off, raw_frames
 from mlip_bench.data.reading import Reading, ReadingOptions
 from mlip_bench.data.reference import refuse_impossible, refuse_unusable
 from mlip_bench.data.reference_values import take
@@ -89,7 +89,8 @@ def _files(folder: Path, remarks: Remarks) -> list[Path]:
             f"{folder}: no files of structures in this folder (OUTCAR, vasprun.xml, .extxyz, .xyz, .traj, "
             ".cfg, .db, .json, input.data, also compressed)"
         )
-    remarks.more.append(f"{len(files)} files of {folder} are read")
+    read = f"{len(files)} files of {folder} are" if len(files) > 1 else f"1 file of {folder} is"
+    remarks.more.append(f"{read} read")
     if others:
         names = ", ".join(str(path.relative_to(folder)) for path in others[:NAMES_LISTED])
         more = ", ..." if len(others) > NAMES_LISTED else ""
@@ -127,6 +128,11 @@ def _read_file(
             continue
         structures.append(taken.atoms)
         remarks.add(taken)
+    if may_be_cut_off(path):
+        remarks.more.append(
+            f"{path}: the last line has no end, as in a file that was cut off: is the last number of the "
+            "last frame whole?"
+        )
     if is_input_data(path):
         if options.units is None:
             n2p2_data.refuse_doubtful_units(structures, str(path))

@@ -152,7 +152,8 @@ class Worker:
     def _died(self) -> UserError:
         lines = self._log.read_text().strip().splitlines()
         last = lines[-1] if lines else "it printed nothing"
-        return UserError(f"the calculator ended: {last} (all of it in {self._log})")
+        advice = "; --python names an interpreter that has it" if "ModuleNotFoundError" in last else ""
+        return UserError(f"the calculator ended: {last} (all of it in {self._log}){advice}")
 
     @staticmethod
     def _pipe(pipe: IO[str] | None) -> IO[str]:

@@ -12,7 +12,7 @@ from ase.io.extxyz import key_val_str_to_dict
 from ase.io.formats import UnknownFileTypeError, get_compression, open_with_compression
 
 from mlip_bench.data import mlearn_json, mlip_cfg, n2p2_data
-from mlip_bench.data.extxyz import read_frames
+from mlip_bench.data.extxyz import ends_within_a_line, read_frames
 from mlip_bench.data.reading import ReadingOptions
 from mlip_bench.errors import UserError
 
@@ -71,6 +71,11 @@ def files_of_folder(folder: Path) -> tuple[list[Path], list[Path]]:
 def is_input_data(path: Path) -> bool:
     """Tell whether a file is n2p2's, which does not tell its units."""
     return n2p2_data.is_input_data(_head(path))
+
+
+def may_be_cut_off(path: Path) -> bool:
+    """Tell whether the last number of a file may lack digits: extended XYZ without the end of its line."""
+    return get_compression(path.name)[0].endswith((".xyz", ".extxyz")) and ends_within_a_line(path)
 
 
 def parse_comment(line: str) -> dict:

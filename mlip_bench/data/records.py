@@ -64,6 +64,7 @@ class Record:
         entry = self.content["systems"][system]
         order = entry.get("virial_order", VASP_ORDER)
         train, test = (read_structures(found[split].path, virial_order=order).structures for split in SPLITS)
+        likeness = on_likeness(train, train, test)
         sources = " and ".join(dict.fromkeys(file.source for file in found.values()))
         return Dataset(
             name=self.name,
@@ -72,7 +73,8 @@ class Record:
             test=test,
             crystal=self.crystal(system),
             origin=f"{self.name}/{system}, {sources}",
-            notes=(*consistency.findings(train), *on_likeness(train, train, test)),
+            notes=(*consistency.findings(train), *likeness.repeated, *likeness.leaks),
+            leaks=tuple(likeness.leaks),
             level_of_theory=self.content["level_of_theory"],
             licence=self.content["licence"],
             citation=self.content["citation"],

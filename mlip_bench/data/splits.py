@@ -44,7 +44,8 @@ def split(
         choose = _at_random if kind == RANDOM else _in_blocks
         chosen = choose(parts, numbers, _Elements(structures), generator)
     if not chosen:
-        raise UserError(f"{name}: {len(candidates)} structures cannot be split; give a test file with --test")
+        many = "one structure" if len(candidates) == 1 else f"{len(candidates)} structures"
+        raise UserError(f"{name}: {many} cannot be split; give a test file with --test")
     for_test = set(chosen)
     train = [atoms for index, atoms in enumerate(structures) if index not in for_test]
     return train, [structures[index] for index in sorted(chosen)]

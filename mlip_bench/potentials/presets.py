@@ -47,6 +47,13 @@ def with_sources(family: str, preset: str, system: str) -> dict[str, tuple[Any, 
     return found
 
 
+def fills_in(family: str, preset: str, system: str) -> str | None:
+    """Return the preset whose values are taken where this one says nothing of a system, else None."""
+    other = BASED_ON.get(preset)
+    said = tables(family).get(preset, {})
+    return None if other is None or said.get("all") or said.get(system) else other
+
+
 def ladder(family: str) -> list[dict[str, Any]]:
     """Return the sizes of a family for a sweep, from cheap to dear: hyper-parameters and ``seconds``."""
     return list(tables(family).get("ladder", []))

@@ -19,7 +19,7 @@ from mlip_bench.results import BY_GROUP, DESCRIPTION, HELD_OUT, RESULTS, TEST, r
 from mlip_bench.section.evidence import Evidence, wide
 from mlip_bench.section.fronts import on_front
 from mlip_bench.section.parts import Axis, Section, joined
-from mlip_bench.section.tables import several
+from mlip_bench.section.tables import counted, several
 
 # Test sets smaller than this give errors that are themselves uncertain: said in the report.
 FEW_TEST_STRUCTURES = 50
@@ -78,6 +78,8 @@ class Content:
         if self.ranking[price.metric].notna().any():
             what += f" against measured {price.quantity}"
         names = list(map(str, self.ranking.index))
+        if not names:
+            return "No potential has a number: see the section on failures."
         if not self.is_sweep:
             return f"{what}: {', '.join(names)}."
         families = ", ".join(sorted(self.ranking["family"].unique()))
@@ -246,10 +248,10 @@ def _on_data(run: Mapping[str, Any]) -> list[str]:
             "The data is the embedded demonstration set: labelled consistently but with coarse k-points, "
             "not converged. Use it to see how the suite works, not to choose a potential."
         )
+    found += [f"Test data: {leak}." for leak in dataset.get("leaks", [])]
     if dataset["n_test"] < FEW_TEST_STRUCTURES:
-        found.append(
-            f"The test errors come from {dataset['n_test']} structures and are themselves uncertain."
-        )
+        few = counted(dataset["n_test"], "structure")
+        found.append(f"The test errors come from {few} and are themselves uncertain.")
     return found
 
 
@@ -305,4 +307,5 @@ def _on_revisions(good: pd.DataFrame) -> list[str]:
 def _on_failures(failures: pd.DataFrame) -> list[str]:
     if failures.empty:
         return []
-    return [f"{len(failures)} tasks, or parts of them, failed; see the section on failures."]
+    what = "A task, or a part of it," if len(failures) == 1 else f"{len(failures)} tasks, or parts of them,"
+    return [f"{what} failed; see the section on failures."]

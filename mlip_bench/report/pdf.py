@@ -95,6 +95,13 @@ class Document(FPDF):
         self.cell(0, 5, f"{self.page_no()} / {{nb}}", align="C")
         self.set_text_color(*INK)
 
+    def normalize_text(self, text: str) -> str:
+        """Write characters that the font has not by their numbers: a name without them would be another."""
+        known = getattr(self.current_font, "cmap", {})
+        return super().normalize_text(
+            "".join(one if ord(one) in known or one in "\n\t" else f"\\u{ord(one):04x}" for one in text)
+        )
+
     # -- text ----------------------------------------------------------------------------------------------
 
     def heading(self, text: str, size: int = 12) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import mlip_bench
+from mlip_bench.data.base import NOT_STATED
 from mlip_bench.measure import reported
 from mlip_bench.report import fronts
 from mlip_bench.report.content import Content
@@ -83,7 +84,7 @@ def facts(content: Content) -> list[tuple[str, str]]:
         *([("Reading it", ". ".join(f"{note[0].upper()}{note[1:]}" for note in notes))] if notes else []),
         ("Structures", f"{dataset['n_train']} training, {dataset['n_test']} test"),
         ("Level of theory", dataset["level_of_theory"]),
-        ("Source", f"{dataset['citation']} ({dataset['licence']})"),
+        ("Source", _source(dataset["citation"], dataset["licence"])),
         *_circumstances(run),
         *((f"How {family} was treated", text) for family, text in treatment(content).items()),
     ]
@@ -159,3 +160,8 @@ def _plain(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {entry}" for key, entry in value.items()) + "}"
     return str(value)
+
+
+def _source(citation: str, licence: str) -> str:
+    """Return where data is from, and its licence where that is known."""
+    return citation if licence == NOT_STATED else f"{citation} ({licence})"

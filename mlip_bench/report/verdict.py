@@ -141,6 +141,8 @@ def sentence(evidence: Evidence, verdict: Verdict) -> str:
     said = [f"{one}, {_factor(verdict.table.loc[one])}" for one in others]
     equal = f" Not told from it: {_list(said)}." if said else ""
     score = _factor(verdict.table.loc[first])
+    if len(verdict.table) == 1 and verdict.lacking:
+        return f"By {name} only {first} has a score: {numbers(evidence, first)}."
     return f"Best by {name}: {first}, {numbers(evidence, first)}; score {score}.{equal}"
 
 
@@ -163,7 +165,8 @@ def remarks(verdict: Verdict) -> list[str]:
     if not verdict.certain and verdict.terms:
         found.append("No number that is weighed has an interval, so nobody knows which places are ties.")
     if verdict.left_out:
-        found.append(f"Weighed, but measured of no potential, so left out: {', '.join(verdict.left_out)}.")
+        left_out = ", ".join(verdict.left_out)
+        found.append(f"Weighed, but not measured, or there is no reference for it, so left out: {left_out}.")
     found += [f"No score, it lacks {what}: {several(names)}." for what, names in _by_lack(verdict).items()]
     found += [term.note.strip() for term in verdict.terms if term.note]
     return list(dict.fromkeys(found))

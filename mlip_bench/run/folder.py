@@ -139,6 +139,7 @@ def describe(
             "n_train": len(dataset.train),
             "n_test": len(dataset.test),
             "notes": list(dataset.notes),
+            "leaks": list(dataset.leaks),
             "reference": first_principles.is_of(dataset.system, dataset.crystal),
         },
         "request": _without_none(request),

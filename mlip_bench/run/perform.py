@@ -24,11 +24,12 @@ from mlip_bench.run.store import Store, Work
 def perform(task: Task, work: Work, threads: int, progress: Progress) -> None:
     """Do a task, leaving its rows and files in the folder of ``work``."""
     # What backends leave in temporary files goes with the folder if this process is killed.
-    tempfile.tempdir = str(work.folder)
-    try:
-        do(task, work, threads, progress)
-    finally:
-        tempfile.tempdir = None
+    with tempfile.TemporaryDirectory(prefix=".temporary-", dir=work.folder) as folder:
+        tempfile.tempdir = folder
+        try:
+            do(task, work, threads, progress)
+        finally:
+            tempfile.tempdir = None
 
 
 @singledispatch

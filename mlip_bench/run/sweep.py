@@ -316,7 +316,8 @@ class Sweep:
             whole = all(task in self._results.finished for task in own)
             self._estimates.learn(size, self._rows(own), whole)
         minutes = (time.monotonic() - self._start) / 60
-        self._say(f"{len(self._followed)} sizes after {minutes:.1f} of {self._budget_s / 60:.1f} min")
+        done = "1 size" if len(self._followed) == 1 else f"{len(self._followed)} sizes"
+        self._say(f"{done} after {minutes:.1f} of {self._budget_s / 60:.1f} min")
 
     def _rows(self, tasks: Sequence[PotentialTask]) -> list[Row]:
         """Return the rows of finished and failed tasks."""

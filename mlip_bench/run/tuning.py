@@ -194,6 +194,7 @@ def problem(
     if not ranges:
         raise UserError(f"{name}: its table in potentials/ has no key 'tune', so nothing to tune")
     start = dataclasses.asdict(family(name)(**hypers).hypers)
+    splits.folds(dataset.train, n_folds, seed)  # before any fit: are there enough?
     groups = sorted({reference.group(atoms) for atoms in dataset.train})
     dimensions = []
     for key, (low, high) in ranges.items():

@@ -72,6 +72,11 @@ def about(number: float) -> str:
     return f"over {MOST_NEEDED}" if number > MOST_NEEDED else f"about {float(f'{number:.2g}'):.0f}"
 
 
+def counted(number: int, noun: str) -> str:
+    """Write a number and what it is of, one or many."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def several(names: Iterable[Any]) -> str:
     """Join names, of many only the first."""
     names = list(map(str, names))

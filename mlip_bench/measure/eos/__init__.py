@@ -151,5 +151,6 @@ MEASURE = Measure(
     needs=frozenset({"energy", "stress"}),
     sections=beside(__name__),
     terms=beside(__name__, "terms"),
+    cautions=beside(__name__, "cautions"),
     charts=beside(__name__, "charts"),
 )

@@ -9,6 +9,9 @@ from mlip_bench.section.parts import Chart, Line, Plot, Section, Term
 # What a name takes beside the figure (inches).
 NAME_HEIGHT = 0.25
 
+# A structure that is lower than the crystal by less (meV/atom) may be as good.
+LOWER = 10.0
+
 
 def sections(evidence: Evidence) -> list[Section]:
     """Return the rows and the figure, where they were measured."""
@@ -20,6 +23,18 @@ def sections(evidence: Evidence) -> list[Section]:
 def terms(evidence: Evidence) -> list[Term]:
     """Return the mean deviation from first principles."""
     return [properties.term(evidence, MEASURE, "equation of state")]
+
+
+def cautions(evidence: Evidence, potential: str) -> list[str]:
+    """Say which structures a potential puts well below the crystal, which then would not last."""
+    rows = evidence.by_group(MEASURE.name)
+    rows = rows[(rows["potential"] == potential) & (rows["metric"] == "structure_energy")]
+    found = rows.groupby("group", sort=False)["value"].mean()
+    return [
+        f"by it {structure} lies {-energy:.0f} meV/atom below the crystal"
+        for structure, energy in found.items()
+        if energy < -LOWER
+    ]
 
 
 def charts(evidence: Evidence, name: str) -> list[Chart]:

@@ -399,9 +399,14 @@ def _draw_parity(evidence: Evidence, quantities: Quantities, names: Sequence[str
     for row, name in zip(grid, names, strict=True):
         color = evidence.color(evidence.ranking.at[name, "family"])
         for axes, (key, label) in zip(row, quantities, strict=True):
-            _draw_pairs(axes, evidence.predictions[name][f"test_{key}"], color, relative=key == "energy")
+            pairs = evidence.predictions[name][f"test_{key}"]
+            if not np.isfinite(pairs).all(axis=1).any():  # of what it does not predict
+                axes.set_visible(False)
+                continue
+            _draw_pairs(axes, pairs, color, relative=key == "energy")
             axes.set(xlabel=f"reference {label}", ylabel=f"predicted {label}")
-        row[0].set_title(name, loc="left")
+        shown = next((axes for axes in row if axes.get_visible()), row[0])
+        shown.set_title(name, loc="left")
         if _is_marked(evidence, name):
             row[-1].set_title(f"{ranking.UNFITTED} not fitted", loc="right")
     return sketch

@@ -74,7 +74,7 @@ function remarksOf(verdict) {
   const exact = verdict.terms.filter((term) => !term.ends).map((term) => term.quantity);
   if (certain && exact.length) found.push(`Taken as exact, they have no interval: ${exact.join(", ")}.`);
   if (!certain && verdict.terms.length) found.push("No number that is weighed has an interval, so nobody knows which places are ties.");
-  if (verdict.leftOut.length) found.push(`Weighed, but measured of no potential, so left out: ${verdict.leftOut.join(", ")}.`);
+  if (verdict.leftOut.length) found.push(`Weighed, but not measured, or there is no reference for it, so left out: ${verdict.leftOut.join(", ")}.`);
   const byLack = new Map();
   verdict.lacking.forEach((what, index) => {
     if (what.length) byLack.set(what.join(", "), [...(byLack.get(what.join(", ")) ?? []), DATA.potentials[index]]);
