@@ -11,10 +11,14 @@ from hypothesis import settings
 
 from mlip_bench.data import records
 from mlip_bench.data.reference import labelled
+from mlip_bench.measure import cost
 from mlip_bench.measure.cost import timing
+from mlip_bench.potentials.base import silent
 from mlip_bench.run import schedule
+from mlip_bench.run.child import ChildFailed
 from mlip_bench.run.executor import LocalExecutor
 from mlip_bench.run.folder import describe
+from mlip_bench.run.perform import perform
 from mlip_bench.run.plan import Data
 from mlip_bench.run.store import STORE, Store, sole_writer
 
@@ -62,15 +66,25 @@ def common_store(tmp_path_factory):
     return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "common-store"
 
 
+class Here(LocalExecutor):
+    """Does tasks in this process, for tests of what tasks leave and not of where they are done."""
+
+    def _work(self, task, work, place):
+        try:
+            perform(task, work, len(place.cores), silent)
+        except Exception as error:  # as of a child, whatever it was
+            raise ChildFailed(str(error)) from error
+
+
 @pytest.fixture(scope="session")
 def do_plan():
     """Do a plan as ``mlip-bench run`` does, with the store beside the folder; returns what came of it."""
 
-    def do(plan, folder, jobs=2, store=None):
+    def do(plan, folder, store=None):
         with sole_writer(folder):
             store = Store(store or folder.parent / STORE)
             tasks = plan.tasks(Data.of(plan.dataset, store.put_structures))
-            with LocalExecutor(store, jobs) as executor:
+            with Here(store) as executor:
                 outcome = schedule.run(tasks, executor, folder)
             describe(plan, folder, ["mlip-bench", "run"], {})
         return outcome
@@ -78,12 +92,31 @@ def do_plan():
     return do
 
 
+BRIEF = {
+    "SECONDS": 0.1,
+    "BLOCK_SECONDS": 0.01,
+    "COUNTING_SECONDS": 0.1,
+    "ROUND_SECONDS": 0.005,
+    "EQUILIBRATION_STEPS": 30,
+    "WATCHED_STEPS": 30,
+}
+
+
 @pytest.fixture
 def brief_timings(monkeypatch):
     """Timings in this process for tests of what they leave, not of how long anything takes."""
-    brief = {"SECONDS": 0.1, "BLOCK_SECONDS": 0.01, "COUNTING_SECONDS": 0.1, "ROUND_SECONDS": 0.005}
-    for name, value in brief.items():
+    for name, value in BRIEF.items():
         monkeypatch.setattr(timing, name, value)
+
+
+@pytest.fixture(scope="module")
+def brief_timings_of_module():
+    """The same for the fixtures of a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in BRIEF.items():
+            patch.setattr(timing, name, value)
+        patch.setattr(cost, "N_ATOMS", 250)
+        yield
 
 
 @pytest.fixture(autouse=True)

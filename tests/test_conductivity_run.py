@@ -80,7 +80,7 @@ def test_more_seeds_do_no_trajectory_again(run, embedded, do_plan):
 
 def test_a_trajectory_that_fails_is_one_row(run, embedded, do_plan):
     # In one step an atom passes its neighbours.
-    wild = do_plan(plan_of(embedded, seeds=2, temperature=3e4, timestep=100.0), run.parent / "wild", jobs=1)
+    wild = do_plan(plan_of(embedded, seeds=2, temperature=3e4, timestep=100.0), run.parent / "wild")
     (failure,) = wild.failures
     assert failure.measure == "conductivity"
     assert re.match(r"seed [12]: the dynamics did not hold", failure.error)

@@ -25,7 +25,7 @@ from mlip_bench.section import drawing
 
 
 @pytest.fixture(scope="module")
-def run_folder(tmp_path_factory, do_plan, common_store):
+def run_folder(tmp_path_factory, do_plan, brief_timings_of_module):
     """A real run of small SNAP and qSNAP, cost included."""
     folder = tmp_path_factory.mktemp("report") / "run"
     data = records.load("embedded", "Mo")
@@ -35,7 +35,7 @@ def run_folder(tmp_path_factory, do_plan, common_store):
         tuple(PotentialPlan(n, n, hypers(n, "standard", "Mo") | {"twojmax": 2}) for n in names),
         ("errors", "cost"),
     )
-    assert not do_plan(plan, folder, store=common_store).failures
+    assert not do_plan(plan, folder).failures
     build(folder)
     return folder
 
