@@ -1,6 +1,8 @@
 """The report: complete, self-contained, and showing what the rows say."""
 
+import base64
 import dataclasses
+import io
 import re
 import shutil
 import xml.etree.ElementTree as ElementTree
@@ -202,3 +204,14 @@ def test_a_file_that_is_no_result(tmp_path):
     (tmp_path / "results.jsonl").write_text('{"x": 1}\n')
     with pytest.raises(UserError, match="not a results file"):
         read(tmp_path)
+
+
+def test_the_page_has_all_rows_as_parquet(run_folder):
+    text = (run_folder / "report.html").read_text()
+    (packed,) = re.findall(r'href="data:application/vnd.apache.parquet;base64,([^"]+)"', text)
+    frame = pd.read_parquet(io.BytesIO(base64.b64decode(packed)))
+    rows = read_rows(run_folder / "results.jsonl")
+    assert len(frame) == len(rows)
+    assert frame["metric"].tolist() == [row.metric for row in rows]
+    values = [np.nan if row.value is None else row.value for row in rows]
+    np.testing.assert_array_equal(frame["value"].to_numpy(dtype=float), values)

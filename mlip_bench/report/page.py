@@ -2,6 +2,8 @@
 
 import base64
 import gzip
+import importlib.util
+import io
 import json
 import math
 from collections.abc import Iterable
@@ -27,11 +29,27 @@ MOST_BYTES = 1_500_000
 def of(content: Content) -> dict[str, Markup]:
     """Return the data of the page as JSON, and details and rows as packed JSON; no rows where too many."""
     rows = _packed(_rows(content.rows))
+    parquet = _parquet(content.rows)
     return {
         "data": _plain(_data(content)),
         "details": Markup(_packed(_details(content))),
         "rows": Markup(rows if len(rows) <= MOST_BYTES else ""),
+        "parquet": Markup(parquet if len(parquet) <= MOST_BYTES // 2 else ""),
     }
+
+
+def _parquet(rows: pd.DataFrame) -> str:
+    """Return the rows as a file of Apache Parquet, in letters; nothing where its library is not installed."""
+    if importlib.util.find_spec("pyarrow") is None:
+        return ""
+    file = io.BytesIO()
+    _flat(rows).to_parquet(file, engine="pyarrow", index=False, compression="zstd")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def _flat(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with what is a table in a cell as text."""
+    return rows.assign(versions=[json.dumps(versions) for versions in rows["versions"]])
 
 
 def _data(content: Content) -> dict[str, Any]:
@@ -112,7 +130,7 @@ def _chart(chart: Chart) -> dict[str, Any]:
 
 def _rows(rows: pd.DataFrame) -> dict[str, Any]:
     """Return the rows as lists, and once what is the same in all of them."""
-    frame = rows.assign(versions=[json.dumps(versions) for versions in rows["versions"]]).astype(object)
+    frame = _flat(rows).astype(object)
     frame = frame.where(frame.notna(), None)
     constant = {key: frame[key].iloc[0] for key in frame if frame[key].nunique(dropna=False) == 1}
     kept = frame.drop(columns=list(constant))
