@@ -11,7 +11,7 @@ from functools import cached_property
 from multiprocessing import parent_process
 
 from mlip_bench.run.perform import do
-from mlip_bench.run.plan import Task
+from mlip_bench.run.tasks import Task
 
 DASK = [sys.executable, "-m", "dask"]
 

@@ -18,8 +18,8 @@ from mlip_bench.run import schedule
 from mlip_bench.run.child import ChildFailed
 from mlip_bench.run.executor import LocalExecutor
 from mlip_bench.run.folder import describe
+from mlip_bench.run.inputs import Data
 from mlip_bench.run.perform import perform
-from mlip_bench.run.plan import Data
 from mlip_bench.run.store import STORE, Store, sole_writer
 
 # The same examples in every run: what fails in CI fails here too. --hypothesis-profile=default tries others.

@@ -17,7 +17,8 @@ from mlip_bench.measure.conductivity.structure import structure_of
 from mlip_bench.measure.conductivity.trajectory import STATE, Trajectory, record
 from mlip_bench.measure.conductivity.transport import Motion
 from mlip_bench.potentials.base import silent
-from mlip_bench.run.plan import Data, Plan, PotentialPlan, options_of
+from mlip_bench.run.inputs import Data, PotentialPlan
+from mlip_bench.run.plan import Plan, options_of
 from mlip_bench.run.store import Store
 from mlip_bench.testing.lennard_jones import LennardJones
 

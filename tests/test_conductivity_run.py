@@ -9,7 +9,8 @@ from command import mlip_bench
 from mlip_bench.measure.conductivity import section
 from mlip_bench.report import build, content
 from mlip_bench.results import read_rows
-from mlip_bench.run.plan import Plan, PotentialPlan
+from mlip_bench.run.inputs import PotentialPlan
+from mlip_bench.run.plan import Plan
 from mlip_bench.run.store import STORE
 
 SMALL = {"level": 2, "radial_basis_size": 4, "iterations": 1, "starts": 1}

@@ -15,7 +15,8 @@ from mlip_bench.hardware import available_cores
 from mlip_bench.measure.cost import MEASURE, on_cores
 from mlip_bench.report import build, content
 from mlip_bench.results import DESCRIPTION, RESULTS, read_rows, write_rows
-from mlip_bench.run.plan import Data, Plan, PotentialPlan
+from mlip_bench.run.inputs import Data, PotentialPlan
+from mlip_bench.run.plan import Plan
 from mlip_bench.run.slots import Slots
 
 RUN = ("run", "--potential", "snap", "--system", "Mo", "--dataset", "embedded", "--preset", "quick")

@@ -12,8 +12,8 @@ import pytest
 from mlip_bench.hardware import available_cores
 from mlip_bench.run.executor import LocalExecutor, NeedFailed, TaskFailed, Watcher
 from mlip_bench.run.perform import do
-from mlip_bench.run.plan import Task
 from mlip_bench.run.store import Store
+from mlip_bench.run.tasks import Task
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

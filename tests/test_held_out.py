@@ -20,7 +20,8 @@ from mlip_bench.potentials.base import silent
 from mlip_bench.report import build, content, fronts, tables
 from mlip_bench.results import HELD_OUT, read_rows, write_rows
 from mlip_bench.run import sweep
-from mlip_bench.run.plan import Plan, PotentialPlan
+from mlip_bench.run.inputs import PotentialPlan
+from mlip_bench.run.plan import Plan
 
 SETTINGS = {
     "snap": {"twojmax": 2, "cutoff": 4.5, "n_folds": 2},

@@ -24,7 +24,8 @@ from mlip_bench.potentials import family
 from mlip_bench.potentials.presets import hypers
 from mlip_bench.report import build, content, tables
 from mlip_bench.results import read_rows, write_rows
-from mlip_bench.run.plan import Plan, PotentialPlan
+from mlip_bench.run.inputs import PotentialPlan
+from mlip_bench.run.plan import Plan
 
 # Draws of a test set; shares of them have standard deviations of one hundredth. docs/intervals has 5000.
 DRAWS = 500

@@ -17,8 +17,8 @@ from mlip_bench.potentials import family
 from mlip_bench.potentials.prediction import Prediction
 from mlip_bench.report import content
 from mlip_bench.results import read_rows
+from mlip_bench.run.inputs import PotentialPlan
 from mlip_bench.run.learning import potentials
-from mlip_bench.run.plan import PotentialPlan
 
 # Draws of a test set and of fits.
 DRAWS = 300

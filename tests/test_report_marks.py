@@ -31,7 +31,8 @@ from mlip_bench.potentials.presets import hypers
 from mlip_bench.report import build, content, figures, pdf, tables
 from mlip_bench.results import RESULTS, read_rows, table, write_rows
 from mlip_bench.run.folder import describe
-from mlip_bench.run.plan import Plan, PotentialPlan
+from mlip_bench.run.inputs import PotentialPlan
+from mlip_bench.run.plan import Plan
 from mlip_bench.section import drawing
 from mlip_bench.section.drawing import new_sketch
 from mlip_bench.section.parts import Plot, Table

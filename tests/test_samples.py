@@ -24,7 +24,8 @@ from mlip_bench.measure.base import Subject
 from mlip_bench.measure.cost import timing
 from mlip_bench.potentials import family, load
 from mlip_bench.potentials.base import silent
-from mlip_bench.run.plan import Data, Plan, PotentialPlan
+from mlip_bench.run.inputs import Data, PotentialPlan
+from mlip_bench.run.plan import Plan
 from mlip_bench.run.store import Store
 
 TINY = {"twojmax": 2, "cutoff": 4.0}

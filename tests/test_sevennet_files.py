@@ -25,7 +25,8 @@ from mlip_bench.potentials.sevennet.package import (
     keys,
     pretrained_name_to_path,
 )
-from mlip_bench.run.plan import Plan, PotentialPlan
+from mlip_bench.run.inputs import PotentialPlan
+from mlip_bench.run.plan import Plan
 
 SMALL = {"channels": 4, "lmax": 2, "layers": 2, "cutoff": 4.0, "steps": 4, "atoms_per_step": 32}
 LEVELS = ["PBE", "R2SCAN", "SCAN"]

@@ -7,8 +7,8 @@ import pytest
 
 from mlip_bench.run import slots
 from mlip_bench.run.machine import Description, mismatches, source_digest
-from mlip_bench.run.plan import Task
 from mlip_bench.run.slots import Slots, Worker, kind_that_times
+from mlip_bench.run.tasks import Task
 
 HERE = slots.available_cores()
 

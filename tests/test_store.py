@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from mlip_bench.data.reference import energy, fingerprint, forces, group, stress
 from mlip_bench.errors import UserError
 from mlip_bench.results import TASK, Journal, file_name
-from mlip_bench.run.plan import Task
 from mlip_bench.run.store import FORMAT_FILE, Stopped, Store, commit_of, sole_writer
+from mlip_bench.run.tasks import Task
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -18,7 +18,8 @@ from mlip_bench.report import content, figures, fronts, tables
 from mlip_bench.results import RESULTS, read_rows, write_rows
 from mlip_bench.run import sweep
 from mlip_bench.run.executor import LocalExecutor
-from mlip_bench.run.plan import Data, Plan, PotentialPlan
+from mlip_bench.run.inputs import Data, PotentialPlan
+from mlip_bench.run.plan import Plan
 from mlip_bench.run.schedule import Results
 from mlip_bench.run.store import Store
 

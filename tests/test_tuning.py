@@ -14,7 +14,7 @@ from mlip_bench.potentials import presets
 from mlip_bench.potentials.base import silent
 from mlip_bench.run import tuning
 from mlip_bench.run.executor import LocalExecutor
-from mlip_bench.run.plan import Data
+from mlip_bench.run.inputs import Data
 from mlip_bench.run.store import Store
 
 

@@ -20,7 +20,8 @@ from mlip_bench.results import HELD_OUT, TEST
 from mlip_bench.run import schedule
 from mlip_bench.run.executor import LocalExecutor
 from mlip_bench.run.folder import describe
-from mlip_bench.run.plan import Data, Plan
+from mlip_bench.run.inputs import Data
+from mlip_bench.run.plan import Plan
 from mlip_bench.run.store import STORE, Store, sole_writer
 from mlip_bench.run.sweep import ladder
 

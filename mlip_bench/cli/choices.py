@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # what takes long to import, ``--help`` does without
     from mlip_bench.data.dataset import Dataset
     from mlip_bench.data.reading import ReadingOptions
     from mlip_bench.potentials import Potential
-    from mlip_bench.run.plan import PotentialPlan
+    from mlip_bench.run.inputs import PotentialPlan
 
 # Units of a time, in seconds.
 UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -153,7 +153,7 @@ def plan_potentials(
 ) -> tuple["PotentialPlan", ...]:
     """Return the potentials of a plan, with their hyper-parameters checked."""
     from mlip_bench.potentials import presets
-    from mlip_bench.run.plan import PotentialPlan
+    from mlip_bench.run.inputs import PotentialPlan
 
     planned = []
     for name in names:
@@ -191,7 +191,7 @@ def plan_files(
     Of the settings of a family that is fitted as well, files take those that they leave open.
     """
     from mlip_bench.potentials import kind_of, load, whole
-    from mlip_bench.run.plan import PotentialPlan
+    from mlip_bench.run.inputs import PotentialPlan
 
     planned, names = [], set(taken)
     for path in map(whole, files):

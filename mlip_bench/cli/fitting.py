@@ -59,8 +59,10 @@ def fit(
     from mlip_bench.cli.requests import DataRequest
     from mlip_bench.potentials import notes
     from mlip_bench.results import TASK
+    from mlip_bench.run.contents import TASK_ROWS
     from mlip_bench.run.executor import TaskFailed
-    from mlip_bench.run.plan import TASK_ROWS, Data, Plan
+    from mlip_bench.run.inputs import Data
+    from mlip_bench.run.plan import Plan
 
     (name,) = with_device(only_one(potential), device)
     overrides, limit = parse_settings(settings or [], [name]), parse_duration(timeout, "--timeout")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mlip_bench.run.executor import Watcher
-from mlip_bench.run.plan import Task
+from mlip_bench.run.tasks import Task
 
 # With more tasks than that each has no line of its own.
 MANY = 200

@@ -13,7 +13,8 @@ from mlip_bench.errors import UserError
 from mlip_bench.measure import MEASURES
 from mlip_bench.potentials import presets
 from mlip_bench.results import versions
-from mlip_bench.run.plan import Plan, PotentialPlan
+from mlip_bench.run.inputs import PotentialPlan
+from mlip_bench.run.plan import Plan
 
 
 @dataclass(frozen=True)

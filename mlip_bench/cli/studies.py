@@ -308,7 +308,8 @@ def learn(
     from mlip_bench.measure import errors
     from mlip_bench.potentials import family_names
     from mlip_bench.run import learning
-    from mlip_bench.run.plan import Plan, n_surroundings
+    from mlip_bench.run.inputs import n_surroundings
+    from mlip_bench.run.plan import Plan
 
     if from_ is not None:
         refuse_beside_from(context)
@@ -359,7 +360,7 @@ def tune(
     from mlip_bench.cli.requests import DataRequest
     from mlip_bench.results import write_atomically
     from mlip_bench.run import tuning
-    from mlip_bench.run.plan import Data
+    from mlip_bench.run.inputs import Data
 
     name = only_one(potential)[0]
     overrides = parse_settings(settings or [], [name])

@@ -20,10 +20,12 @@ if TYPE_CHECKING:  # what takes long to import, ``--help`` does without
     from mlip_bench.cli.requests import DataRequest
     from mlip_bench.run.dask_cluster import Cluster
     from mlip_bench.run.executor import Executor
-    from mlip_bench.run.plan import Plan, PotentialPlan, Task
+    from mlip_bench.run.inputs import PotentialPlan
+    from mlip_bench.run.plan import Plan
     from mlip_bench.run.schedule import Outcome
     from mlip_bench.run.store import Store
     from mlip_bench.run.sweep import Size
+    from mlip_bench.run.tasks import Task
 
 # The folder in which a sweep leaves the potential that it recommends.
 RECOMMENDED = "recommended"
@@ -82,7 +84,7 @@ def perform_sweep(
     """Do what a budget pays for, write the report, and export what it recommends."""
     from mlip_bench.report import build, content, is_current
     from mlip_bench.run.folder import describe
-    from mlip_bench.run.plan import Data
+    from mlip_bench.run.inputs import Data
     from mlip_bench.run.schedule import Results
     from mlip_bench.run.sweep import Sweep, before_choice
 

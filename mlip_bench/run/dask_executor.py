@@ -20,9 +20,9 @@ from mlip_bench.run.dask_cluster import LOOK_SECONDS, Cluster
 from mlip_bench.run.executor import Elsewhere, Executor, Watcher
 from mlip_bench.run.losses import Losses, state_of
 from mlip_bench.run.perform import modules
-from mlip_bench.run.plan import Task
 from mlip_bench.run.slots import Slot, Slots, Worker, resources
 from mlip_bench.run.store import Stopped, Store, Work
+from mlip_bench.run.tasks import Task
 
 # Tasks at work at once, each with a thread here that waits for it.
 MOST_AT_ONCE = 10_000

@@ -20,8 +20,8 @@ from distributed import Status, Worker, get_worker
 from mlip_bench.errors import is_disk_full
 from mlip_bench.run import archive, child
 from mlip_bench.run.perform import perform
-from mlip_bench.run.plan import Task
 from mlip_bench.run.store import KEPT_ONCE, Stopped, Store, Work
+from mlip_bench.run.tasks import Task
 
 # In the folder of a worker, and in that of the temporary files of its machine.
 OURS = "mlip-bench"

@@ -21,8 +21,8 @@ from typing import Any
 from mlip_bench.hardware import available_cores, idlest
 from mlip_bench.run import child
 from mlip_bench.run.perform import modules, now, perform
-from mlip_bench.run.plan import Task
 from mlip_bench.run.store import Stopped, Store, Work
+from mlip_bench.run.tasks import Task
 
 
 class Watcher:

@@ -30,8 +30,11 @@ from mlip_bench.results import (
     write_atomically,
     write_rows,
 )
-from mlip_bench.run.plan import TASK_ROWS, Fit, Plan, PotentialPlan, PotentialTask
+from mlip_bench.run.contents import TASK_ROWS
+from mlip_bench.run.inputs import PotentialPlan
+from mlip_bench.run.plan import Plan
 from mlip_bench.run.store import TASK, commit_of
+from mlip_bench.run.tasks import Fit, PotentialTask
 
 # Which result each published file or folder is of, by its commit.
 PUBLISHED = "published.json"

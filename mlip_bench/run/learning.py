@@ -12,7 +12,8 @@ from mlip_bench.data import reference
 from mlip_bench.errors import UserError
 from mlip_bench.measure.learning import FEWEST_POINTS, is_enough
 from mlip_bench.potentials import family
-from mlip_bench.run.plan import Plan, PotentialPlan, n_surroundings
+from mlip_bench.run.inputs import PotentialPlan, n_surroundings
+from mlip_bench.run.plan import Plan
 
 # All of the training data.
 WHOLE = 1.0

@@ -6,8 +6,8 @@ from mlip_bench.measure.fit import CLOCK
 from mlip_bench.results import TASK
 from mlip_bench.run import archive
 from mlip_bench.run.child import ChildFailed
-from mlip_bench.run.plan import Task
 from mlip_bench.run.store import Work
+from mlip_bench.run.tasks import Task
 
 # Workers that may be lost with a task one after the other, without its checkpoint advancing.
 MOST = 3

@@ -17,8 +17,9 @@ from mlip_bench.measure.errors import PREDICTIONS
 from mlip_bench.potentials import Potential, family, load
 from mlip_bench.potentials.base import Progress
 from mlip_bench.results import read_rows, write_rows
-from mlip_bench.run.plan import TASK_ROWS, Curve, Fit, Measurement, Part, Task
+from mlip_bench.run.contents import TASK_ROWS
 from mlip_bench.run.store import Store, Work
+from mlip_bench.run.tasks import Curve, Fit, Measurement, Part, Task
 
 
 def perform(task: Task, work: Work, threads: int, progress: Progress) -> None:

@@ -15,7 +15,7 @@ from mlip_bench.potentials import presets
 from mlip_bench.results import Row
 from mlip_bench.run.executor import Done, Executor, NeedFailed, TaskFailed
 from mlip_bench.run.folder import RunFolder
-from mlip_bench.run.plan import PotentialTask, curves
+from mlip_bench.run.tasks import PotentialTask, curves
 
 # Of many tasks the run folder is written again when this many times as long has passed as writing took.
 WRITING_SHARE = 20

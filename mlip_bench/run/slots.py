@@ -15,7 +15,7 @@ from pathlib import Path
 from mlip_bench.hardware import available_cores
 from mlip_bench.run.child import ChildFailed
 from mlip_bench.run.machine import GPU, TIMING, Description
-from mlip_bench.run.plan import Task
+from mlip_bench.run.tasks import Task
 
 # How long a task waits for a worker with a resource that none offers any more (s).
 PATIENCE_SECONDS = 300.0

@@ -34,6 +34,7 @@ from ase.io.trajectory import Trajectory
 from mlip_bench.data.reference import fingerprint, geometry_fingerprint
 from mlip_bench.errors import UserError
 from mlip_bench.results import TASK, Journal, flush_to_disk, write_atomically
+from mlip_bench.run.contents import digest_of_file
 
 # Where finished work is kept, beside the folders of runs, unless another place is named.
 STORE = "mlip-bench-store"
@@ -266,7 +267,7 @@ class Store:
             partial = kept.with_name(f".{kept.name}.{socket.gethostname()}-{uuid.uuid4().hex}.partial")
             try:
                 shutil.copyfile(path, partial)
-                if _digest_of_file(partial) != sha256:
+                if digest_of_file(partial) != sha256:
                     raise UserError(f"{path}: changed since the command began; repeat it")
                 flush_to_disk(partial)
                 partial.replace(kept)
@@ -337,7 +338,7 @@ def _beside(entry: Path, ending: str) -> Path:
 
 def _write_description(folder: Path, task: Keyed) -> None:
     files = {
-        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": _digest_of_file(path)}
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": digest_of_file(path)}
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
@@ -363,16 +364,11 @@ def _is_whole(folder: Path) -> bool:
         files = json.loads((folder / TASK).read_text())["files"]
         return all(
             (folder / name).stat().st_size == entry["bytes"]
-            and (entry["bytes"] > READ_AGAIN or _digest_of_file(folder / name) == entry["sha256"])
+            and (entry["bytes"] > READ_AGAIN or digest_of_file(folder / name) == entry["sha256"])
             for name, entry in files.items()
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
-
-
-def _digest_of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_description_of(folder: Path, task: Keyed) -> bool:

@@ -26,8 +26,10 @@ from mlip_bench.measure import cost_axes, error_axes, errors, held_out, reported
 from mlip_bench.potentials import family, presets
 from mlip_bench.results import BY_GROUP, Row, table
 from mlip_bench.run.executor import Executor
-from mlip_bench.run.plan import Data, Plan, PotentialPlan, PotentialTask
+from mlip_bench.run.inputs import Data, PotentialPlan
+from mlip_bench.run.plan import Plan
 from mlip_bench.run.schedule import Outcome, Results, do
+from mlip_bench.run.tasks import PotentialTask
 from mlip_bench.section.fronts import on_front
 
 # What the choice rests on; and the last, which reads the test data.

@@ -38,10 +38,12 @@ from mlip_bench.measure.errors import comparison, summary
 from mlip_bench.potentials import family, presets
 from mlip_bench.potentials.base import Progress, silent
 from mlip_bench.results import write_atomically
+from mlip_bench.run.contents import installed
 from mlip_bench.run.executor import Done, Executor, TaskFailed
+from mlip_bench.run.inputs import Data, PotentialPlan
 from mlip_bench.run.perform import copies, do
-from mlip_bench.run.plan import Data, PotentialPlan, Task, installed
 from mlip_bench.run.store import Store, Work
+from mlip_bench.run.tasks import Task
 
 TRIAL = "trial"
 OUTCOME = "trial.json"

@@ -19,7 +19,8 @@ from mlip_bench.run.dask_cluster import Cluster
 from mlip_bench.run.dask_executor import DaskExecutor
 from mlip_bench.run.executor import Watcher
 from mlip_bench.run.folder import describe
-from mlip_bench.run.plan import Data, Plan, PotentialPlan
+from mlip_bench.run.inputs import Data, PotentialPlan
+from mlip_bench.run.plan import Plan
 from mlip_bench.run.store import STORE, Store
 
 N_TASKS = int(os.environ.get("MLIP_BENCH_TASKS", "10000"))
