@@ -11,6 +11,7 @@ from command import mlip_bench
 
 from mlip_bench.compare import parse_limit
 from mlip_bench.data.dataset import own_data
+from mlip_bench.data.reading import ReadingOptions
 from mlip_bench.errors import UserError
 from mlip_bench.potentials import presets
 from mlip_bench.report import content
@@ -122,3 +123,13 @@ def test_a_crystal_that_is_not_the_lowest_is_a_caution(tmp_path):
 
     found = cautions.of(content.read(tmp_path / "run").evidence, "snap")
     assert "by it sc lies 217 meV/atom below the crystal" in found
+
+
+def test_frames_with_one_fault_are_named_together(tmp_path):
+    path = copper(tmp_path / "copper.extxyz")
+    with pytest.raises(UserError) as refused:
+        own_data(path, None, 0, None, ReadingOptions(energy_key="foo"))
+    lines = str(refused.value).splitlines()
+    assert len(lines) == 2
+    assert "12 of 12 frames cannot be used" in lines[0]
+    assert lines[1].startswith("  frames 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12: ")

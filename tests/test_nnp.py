@@ -16,9 +16,10 @@ from mlip_bench.errors import UserError
 from mlip_bench.measure.errors import comparison, summary
 from mlip_bench.potentials import load
 from mlip_bench.potentials.heat_flux import EdgeFlux
-from mlip_bench.potentials.nnp import NNP, fitting, samples
+from mlip_bench.potentials.nnp import NNP, samples, training
+from mlip_bench.potentials.nnp.kalman import Kalman
 from mlip_bench.potentials.nnp.model import Evaluator
-from mlip_bench.potentials.nnp.training import Kalman, Network
+from mlip_bench.potentials.nnp.networks import Network
 from mlip_bench.potentials.stepping import Stepping
 from mlip_bench.potentials.symmetry_functions import choice, kernel
 from mlip_bench.potentials.symmetry_functions.descriptors import descriptors, scaling
@@ -336,8 +337,8 @@ def test_lbfgs_learns_alone(alloys):
 @pytest.mark.parametrize("stop", ["epoch 3", "L-BFGS 4"])
 def test_a_killed_fit_goes_on_to_the_same_result(stop, alloys, tmp_path, monkeypatch):
     """Stopped in either stage and fitted again with its checkpoint: the result of an undisturbed fit."""
-    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(fitting, "ITERATIONS_PER_ROUND", 2)
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(training, "ITERATIONS_PER_ROUND", 2)
     settings = SMALL | {"epochs": 6, "lbfgs_iterations": 8}
     undisturbed = NNP(**settings).fit(alloys[:12], seed=3)
 
@@ -399,14 +400,14 @@ def test_a_perfect_crystal_keeps_its_functions():
 
 
 def test_the_functions_kept_explain_the_others(alloys):
-    training = alloys[:18]
+    structures = alloys[:18]
     settings = SMALL | {"epochs": 1, "lbfgs_iterations": 0}
-    everything = NNP(**settings).fit(training)
-    few = NNP(**settings, n_functions=6).fit(training)
+    everything = NNP(**settings).fit(structures)
+    few = NNP(**settings, n_functions=6).fit(structures)
     assert tables(few.functions_, few.elements_).n_inputs == (6, 6)
     assert few.networks_[0].n_inputs == 6
     layout = tables(everything.functions_, everything.elements_)
-    described = [descriptors(atoms, layout, derive=False) for atoms in training]
+    described = [descriptors(atoms, layout, derive=False) for atoms in structures]
     for species, functions in enumerate(layout.order):
         rows = [one.values[one.species == species, : len(functions)] for one in described]
         scaled = np.concatenate(rows) * everything.ranges_.factors[species]

@@ -73,10 +73,10 @@ def test_the_filter_learns_in_blocks_as_well(validation_fraction, alloys, monkey
 
 
 def test_a_killed_fit_in_blocks_goes_on_to_the_same_result(alloys, tmp_path, monkeypatch):
-    from mlip_bench.potentials.nnp import fitting
+    from mlip_bench.potentials.nnp import training
 
     in_small_blocks(monkeypatch, 5)
-    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
     settings = SMALL | {"epochs": 5, "lbfgs_iterations": 3}
     undisturbed = NNP(**settings).fit(alloys[:12], seed=3)
 

@@ -1,5 +1,6 @@
 """What is to be said of a file that was read: keys taken and not taken, what no family sees, bad frames."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -17,6 +18,10 @@ ALL_ELECTRON = 1.0e3
 
 # Where more than this share of the stresses cannot be, none of the others is believed.
 BELIEVED = 0.05
+
+
+# A sentence on one frame, as readers begin it.
+FRAME = re.compile(r"(?P<file>.*?)frame (?P<number>\d+): (?P<reason>.+)", re.DOTALL)
 
 
 @dataclass
@@ -177,12 +182,28 @@ class Remarks:
         if len(sentences) == 1 and name:
             return sentences[0]
         n_frames = sum(self.taken.values()) + len(self.bad)
-        listed = "".join(f"\n  {sentence.removeprefix(f'{name}, ')}" for sentence in sentences[:LISTED])
-        more = f"\n  and {len(sentences) - LISTED} more" if len(sentences) > LISTED else ""
+        grouped = _of_one_reason([sentence.removeprefix(f"{name}, ") for sentence in sentences])
+        listed = "".join(f"\n  {sentence}" for sentence in grouped[:LISTED])
+        more = f"\n  and {len(grouped) - LISTED} more" if len(grouped) > LISTED else ""
         if not name:
             return f"left out: {len(sentences)} of {n_frames} frames that cannot be used:{listed}{more}"
         advice = "; --skip-bad leaves them out" if sentences is self.bad else ""
         return f"{name}: {len(sentences)} of {n_frames} frames cannot be used{advice}:{listed}{more}"
+
+
+def _of_one_reason(sentences: list[str]) -> list[str]:
+    """Return sentences on frames, those of one file and reason as one."""
+    frames: dict[tuple[str, str], list[str]] = {}
+    for sentence in sentences:
+        found = FRAME.fullmatch(sentence)
+        key = (found["file"], found["reason"]) if found else (sentence, "")
+        frames.setdefault(key, []).append(found["number"] if found else "")
+    grouped = []
+    for (file, reason), numbers in frames.items():
+        more = f" and {len(numbers) - LISTED} more" if len(numbers) > LISTED else ""
+        which = f"frame{'s' if len(numbers) > 1 else ''} {', '.join(numbers[:LISTED])}{more}"
+        grouped.append(f"{file}{which}: {reason}" if reason else file)
+    return grouped
 
 
 def _frames(count: int) -> str:

@@ -7,7 +7,7 @@ doi:10.1021/acs.jpca.9b08723, equations 1 to 3, each scaled to 0..1 on the train
 .. math:: E_i = E_0^μ + w_3 · \tanh(W_2 \tanh(W_1 G_i + b_1) + b_2) + b_3
 
 Forces and stress are its analytic gradient. Trained by the extended Kalman filter and L-BFGS
-(``fitting``) and evaluated by numba kernels (``kernel``); read and written as the files of n2p2 (``n2p2``).
+(``training``) and evaluated by numba kernels (``kernel``); read and written as the files of n2p2 (``n2p2``).
 """
 
 from collections.abc import Callable, Sequence
@@ -28,10 +28,11 @@ from mlip_bench.potentials.atom_ranges import over_atoms
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.heat_flux import EdgeGradients
 from mlip_bench.potentials.memory import DOUBLE, refuse_too_much
-from mlip_bench.potentials.nnp import fitting, n2p2
+from mlip_bench.potentials.nnp import n2p2, training
 from mlip_bench.potentials.nnp.blocks import IN_MEMORY, Stored, cut
+from mlip_bench.potentials.nnp.kalman import Kalman
+from mlip_bench.potentials.nnp.networks import ACTIVATIONS, Network
 from mlip_bench.potentials.nnp.samples import Samples, join
-from mlip_bench.potentials.nnp.training import ACTIVATIONS, Kalman, Network
 from mlip_bench.potentials.stepping import Stepping
 from mlip_bench.potentials.symmetry_functions import choice, kernel
 from mlip_bench.potentials.symmetry_functions.descriptors import Scaling, descriptors
@@ -284,7 +285,7 @@ class NNP(Potential):
         held_out: Sequence[np.ndarray],
         seed: int,
         threads: ThreadPoolExecutor | None,
-    ) -> fitting.Trainer:
+    ) -> training.Trainer:
         hypers = self.hypers
         layout = tables(self.functions_, self.elements_)
         generator = np.random.default_rng([seed, 1])
@@ -302,7 +303,7 @@ class NNP(Potential):
             eta_max=hypers.kalman_etamax,
             threads=threads,
         )
-        schedule = fitting.Schedule(
+        schedule = training.Schedule(
             hypers.epochs,
             hypers.patience,
             hypers.lbfgs_iterations,
@@ -310,7 +311,7 @@ class NNP(Potential):
             hypers.force_fraction,
             hypers.batch,
         )
-        return fitting.Trainer(samples, held_out, networks, schedule, kalman, generator)
+        return training.Trainer(samples, held_out, networks, schedule, kalman, generator)
 
     @property
     def reach(self) -> float:

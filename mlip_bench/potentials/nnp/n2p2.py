@@ -22,7 +22,7 @@ from ase.units import Bohr, Hartree
 
 from mlip_bench.errors import UserError, did_you_mean
 from mlip_bench.potentials.nnp.keywords import Keywords, Line, number, whole_number
-from mlip_bench.potentials.nnp.training import ACTIVATIONS, Network
+from mlip_bench.potentials.nnp.networks import ACTIVATIONS, Network
 from mlip_bench.potentials.symmetry_functions.descriptors import Scaling
 from mlip_bench.potentials.symmetry_functions.functions import Angular, Radial, Switch, SymmetryFunctions
 from mlip_bench.potentials.symmetry_functions.geometry import Tables, tables

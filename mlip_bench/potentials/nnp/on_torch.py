@@ -14,7 +14,7 @@ import torch
 from ase import Atoms
 
 from mlip_bench.potentials.heat_flux import EdgeGradients
-from mlip_bench.potentials.nnp.training import Network
+from mlip_bench.potentials.nnp.networks import Network
 from mlip_bench.potentials.prediction import Prediction
 from mlip_bench.potentials.stepping import Stepping
 from mlip_bench.potentials.symmetry_functions.descriptors import Scaling

@@ -1,222 +1,403 @@
-r"""Networks with their derivatives, and the extended Kalman filter that trains them.
+"""Training of the networks: observations for the Kalman filter, L-BFGS on the whole, validation, resuming."""
 
-Every energy per atom and every force component is one observation y of the weights w; with its gradient H
-(n_weights, n_observations) and error ξ the filter does (Blank and Brown, doi:10.1002/cem.1180080605,
-equations 13 to 15; Singraber et al., doi:10.1021/acs.jctc.8b01092, section 2.2)
-
-.. math:: K = P H (H^T P H + η^{-1} 1)^{-1}, \quad w ← w + K ξ, \quad P ← P - K H^T P + q 1
-
-in which the learning rate η grows and the noise q falls from epoch to epoch. Several observations are taken
-at once, which is the same filter with less traffic of P through memory.
-
-Arrays are of numpy on the CPU and of torch on a GPU: the same code, through the array API.
-"""
-
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from itertools import pairwise
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device
-from scipy.linalg.blas import dgemm as gemm
+from array_api_compat import array_namespace, device, to_device
+from scipy.optimize import minimize
 
-# Rows of the covariance are updated in this many parts, by as many threads as there are cores. The number is
-# fixed because rounding depends on it, and the result should not depend on the machine.
-N_PARTS = 4
+from mlip_bench.potentials.base import Progress
+from mlip_bench.potentials.nnp.kalman import Kalman
+from mlip_bench.potentials.nnp.networks import Network
+from mlip_bench.potentials.nnp.samples import Samples
 
+# How often the state of training is written (s): of large networks it is a hundred megabytes.
+CHECKPOINT_SECONDS = 15.0
 
-@dataclass
-class Kalman:
-    """The filter's schedule and covariance; parameters as in n2p2 and the published ``input.nn``."""
+# Candidates drawn for each force component that is trained on; those with large errors are preferred.
+CANDIDATES_PER_FORCE = 3
 
-    covariance: Any
-    """P (n_weights, n_weights)."""
-    q0: float = 0.01
-    q_tau: float = 2.302
-    q_min: float = 1e-6
-    eta0: float = 0.01
-    eta_tau: float = 2.302
-    eta_max: float = 1.0
-    epoch: int = 0
-    threads: ThreadPoolExecutor | None = None
-    """Workers for the parts of the covariance; None on a device that is parallel in itself."""
+# L-BFGS starts afresh after so many iterations: training can only be resumed between such rounds.
+ITERATIONS_PER_ROUND = 50
+LBFGS_MEMORY = 50
 
-    @property
-    def noise(self) -> float:
-        """The process noise q of this epoch."""
-        return max(self.q_min, self.q0 * float(np.exp(-self.epoch / self.q_tau)))
-
-    @property
-    def rate(self) -> float:
-        """The learning rate η of this epoch."""
-        return min(self.eta_max, self.eta0 * float(np.exp(self.epoch / self.eta_tau)))
-
-    def update(self, gradients: Any, errors: Any) -> Any:
-        """Take observations with gradients (m, n_weights) and errors (m,); return the change of weights."""
-        xp = array_namespace(gradients)
-        n = self.covariance.shape[0]
-        bounds = np.linspace(0, n, N_PARTS + 1).astype(int).tolist()
-        parts = [slice(begin, end) for begin, end in pairwise(bounds)] if self.threads else [slice(0, n)]
-        run = self.threads.map if self.threads else map
-        spread = xp.concat(list(run(lambda part: self.covariance[part] @ gradients.T, parts)))
-        innovation = gradients @ spread
-        innovation = innovation + xp.eye(len(errors), dtype=xp.float64, device=device(errors)) / self.rate
-        # With P H = S and the Cholesky factor L of the bracket, K H^T P = (S L^-T)(S L^-T)^T stays symmetric.
-        factor = xp.linalg.cholesky(innovation)
-        half = xp.linalg.solve(factor, spread.T)
-
-        list(run(lambda part: _subtract_square(self.covariance, half, part), parts))
-        self.covariance.reshape(-1)[:: n + 1] += self.noise
-        return xp.linalg.solve(factor, errors) @ half
+# Atoms whose edges are taken at once: few enough that the arrays between stay in the processor's caches.
+ATOMS_PER_CHUNK = 64
 
 
-def _subtract_square(matrix: Any, half: Any, rows: slice) -> None:
-    """Subtract half^T half from some rows of a symmetric matrix, in place; in numpy without a copy."""
-    if isinstance(matrix, np.ndarray):
-        # Rows of C order are columns of Fortran order, which BLAS can write into.
-        gemm(-1.0, half.T, half.T[rows], 1.0, matrix.T[:, rows], trans_b=1, overwrite_c=1)
-    else:
-        matrix[rows] -= half[:, rows].T @ half
+@dataclass(frozen=True)
+class Schedule:
+    """How long to train, and by what: epochs of the Kalman filter, then iterations of L-BFGS."""
+
+    epochs: int
+    patience: int
+    lbfgs_iterations: int
+    energy_weight: float
+    force_fraction: float
+    batch: int
 
 
-# Activation functions by their letters in n2p2's files, in the order in which the kernel numbers them: tanh,
-# identity, logistic, softplus, rectifier, Gaussian, cosine, 1 - logistic, exp(-x), square.
-ACTIVATIONS = "tlsprgcSeh"
+class Trainer:
+    """Networks of all elements, and the samples that they learn from, one block of structures at a time.
 
-
-def activation(letter: str, x: Any) -> tuple[Any, Any]:
-    """Return an activation function and its slope."""
-    xp = array_namespace(x)
-    match letter:
-        case "t":
-            value = xp.tanh(x)
-            return value, 1 - value**2
-        case "l":
-            return x, xp.ones_like(x)
-        case "s":
-            return _logistic(x), _logistic(x) * _logistic(-x)
-        case "p":
-            return xp.where(x > 0, x, xp.zeros_like(x)) + xp.log1p(xp.exp(-xp.abs(x))), _logistic(x)
-        case "r":
-            return xp.where(x > 0, x, xp.zeros_like(x)), xp.astype(x > 0, x.dtype)
-        case "g":
-            value = xp.exp(-0.5 * x**2)
-            return value, -x * value
-        case "c":
-            return xp.cos(x), -xp.sin(x)
-        case "S":
-            return _logistic(-x), -_logistic(x) * _logistic(-x)
-        case "e":
-            return xp.exp(-x), -xp.exp(-x)
-        case _:
-            return x**2, 2 * x
-
-
-def _logistic(x: Any) -> Any:
-    # As a hyperbolic tangent, so that no exponential overflows.
-    return 0.5 + 0.5 * array_namespace(x).tanh(0.5 * x)
-
-
-@dataclass
-class Network:
-    """A network of two hidden layers and a linear output; all weights in one vector: w1, b1, w2, b2, w3, b3.
-
-    Those that are trained here have tanh in both layers; files may name others (:data:`ACTIVATIONS`).
+    ``held_out`` says which structures of each block are for validation; where none is, all are.
+    Energies are counted in units of ``force_unit`` · Å, so that forces and energies are of order one.
     """
 
-    n_inputs: int
-    hidden: tuple[int, int]
-    weights: Any = field(default_factory=lambda: np.empty(0))
-    activations: tuple[str, str] = ("t", "t")
+    def __init__(
+        self,
+        blocks: Sequence[Samples],
+        held_out: Sequence[np.ndarray],
+        networks: list[Network],
+        schedule: Schedule,
+        kalman: Kalman,
+        generator: np.random.Generator,
+    ):
+        self.networks, self.filter, self._schedule = networks, kalman, schedule
+        self._generator = generator
+        self._blocks = blocks
+        self._for_training = [~mask for mask in held_out]
+        validates = any(mask.any() for mask in held_out)
+        self._for_validation = [mask if validates else np.ones_like(mask) for mask in held_out]
+        self.iterations = 0
+        self._at = -1
+        self._predicted: tuple[Any, Any] | None = None
+        self._take(0)
+        sizes = [network.n_weights for network in networks]
+        self._slices = [slice(sum(sizes[:k]), sum(sizes[: k + 1])) for k in range(len(sizes))]
+        self._xp = array_namespace(self.data.inputs)
+        for network in networks:
+            network.weights = self.array(network.weights)
+        kalman.covariance = self.array(kalman.covariance)
 
     @property
-    def n_weights(self) -> int:
-        """The number of weights and biases."""
-        first, second = self.hidden
-        return first * (self.n_inputs + 1) + second * (first + 1) + second + 1
+    def weights(self) -> Any:
+        """All weights of all elements."""
+        return self._xp.concat([network.weights for network in self.networks])
 
-    def randomise(self, generator: np.random.Generator) -> None:
-        """Draw weights so that every layer's sums have unit variance (Glorot's rule); biases small."""
-        sizes = (self.n_inputs, *self.hidden, 1)
-        parts = []
-        for n_in, n_out in pairwise(sizes):
-            parts.append(generator.normal(scale=(2 / (n_in + n_out)) ** 0.5, size=n_in * n_out))
-            parts.append(0.1 * generator.normal(size=n_out))
-        self.weights = np.concatenate(parts)
+    @weights.setter
+    def weights(self, values: Any) -> None:
+        for network, part in zip(self.networks, self._slices, strict=True):
+            network.weights = values[part]
+        self._predicted = None
 
-    def layers(self) -> tuple[Any, Any, Any, Any, Any, float]:
-        """Return w1 (h1, n), b1, w2 (h2, h1), b2, w3 (h2,), b3 as views of the vector."""
-        first, second = self.hidden
-        shapes = [(first, self.n_inputs), (first,), (second, first), (second,), (second,)]
-        parts, position = [], 0
-        for shape in shapes:
-            size = int(np.prod(shape))
-            parts.append(self.weights[position : position + size].reshape(shape))
-            position += size
-        return parts[0], parts[1], parts[2], parts[3], parts[4], float(self.weights[position])
+    def _take(self, block: int) -> None:
+        """Make one block of structures the data of now."""
+        if block == self._at:
+            return
+        self.data, self._at = self._blocks[block], block
+        self.training = np.flatnonzero(self._for_training[block])
+        self.validation = np.flatnonzero(self._for_validation[block])
+        self._predicted = None
 
-    def energies(self, inputs: Any) -> tuple[Any, Any]:
-        """Return outputs (n,) for inputs (n, n_inputs), and their gradients by the inputs."""
-        w1, b1, w2, b2, w3, b3 = self.layers()
-        h1, s1 = activation(self.activations[0], inputs @ w1.T + b1)
-        h2, s2 = activation(self.activations[1], h1 @ w2.T + b2)
-        return h2 @ w3 + b3, (s2 * w3) @ w2 * s1 @ w1
+    def _each(self, masks: list[np.ndarray]) -> Iterator[int]:
+        """Take one after the other the blocks that a mask has something of, in order, when resumed too."""
+        for block in [block for block, mask in enumerate(masks) if mask.any()]:
+            self._take(block)
+            yield block
 
-    def energy_gradients(self, inputs: Any, share: Any) -> tuple[Any, Any]:
-        """Return Σ_r share_r E(G_r) of each observation, (m,), and its gradients by the weights.
+    def array(self, values: np.ndarray) -> Any:
+        """Return values in double precision where the samples are."""
+        return self._xp.asarray(np.asarray(values, float), device=device(self.data.inputs))
 
-        ``inputs`` is (m, n_rows, n_inputs) and ``share`` (m, n_rows): 1 for an atom, 0 for padding.
+    # -- what the networks say -------------------------------------------------------------------------
+
+    def predict(self) -> tuple[Any, Any]:
+        """Return energies (n_structures,) and forces (n_atoms, 3) of this block, in the trainer's units."""
+        if self._predicted is None:
+            self._predicted = self._predict()
+        return self._predicted
+
+    def _predict(self) -> tuple[Any, Any]:
+        xp, data = self._xp, self.data
+        outputs, slopes = xp.zeros_like(data.inputs[:, 0]), xp.zeros_like(data.inputs)
+        for kind, network in enumerate(self.networks):
+            mine = np.flatnonzero(data.species == kind)
+            energies, gradient = network.energies(data.inputs[mine, : network.n_inputs])
+            outputs[mine] = energies
+            slopes[mine, : network.n_inputs] = gradient
+        single = xp.astype(slopes, xp.float32)
+
+        def pulls(edges: slice, _: slice) -> Any:
+            return xp.einsum("exf,ef->ex", data.jacobian[edges], single[data.centres[edges]])
+
+        per_edge = xp.concat([*self._over_chunks(pulls), xp.zeros_like(single[:1, :3])])
+        forces = xp.einsum("axf,af->ax", data.outward[:-1], slopes[:-1])
+        forces = forces - xp.sum(per_edge[data.incoming], axis=1)
+        return xp.sum(outputs[data.members], axis=1), forces
+
+    def _over_chunks(self, work: Callable[[slice, slice], Any]) -> list[Any]:
+        """Do work for the edges of some atoms at a time, with all threads."""
+        n_atoms = len(self.data.first_edge) - 1
+        atoms = [
+            slice(begin, min(begin + ATOMS_PER_CHUNK, n_atoms))
+            for begin in range(0, n_atoms, ATOMS_PER_CHUNK)
+        ]
+        first = self.data.first_edge
+        edges = [slice(int(first[part.start]), int(first[part.stop])) for part in atoms]
+        run = self.filter.threads.map if self.filter.threads else map
+        return list(run(work, edges, atoms))
+
+    def errors(self) -> tuple[float, float]:
+        """Return the RMS errors of energy per atom and force in validation, in the trainer's units."""
+        xp, squares, counts = self._xp, np.zeros(2), np.zeros(2)
+        for _ in self._each(self._for_validation):
+            data, which = self.data, self.validation
+            energies, forces = self.predict()
+            per_atom = (energies[which] - data.energies[which]) / self.array(data.n_atoms[which])
+            atoms = np.concatenate([data.members[index, : data.n_atoms[index]] for index in which])
+            missed = forces[atoms] - data.forces[atoms]
+            squares += [float(xp.sum(per_atom**2)), float(xp.sum(missed**2))]
+            counts += [len(which), 3 * len(atoms)]
+        energy, force = np.sqrt(squares / counts).tolist()
+        return energy, force
+
+    # -- the Kalman filter -----------------------------------------------------------------------------
+
+    def epoch_of_all(self) -> None:
+        """Take all blocks once, in random order."""
+        wanted = [block for block, mask in enumerate(self._for_training) if mask.any()]
+        for place in self._generator.permutation(len(wanted)):
+            self._take(wanted[place])
+            self.epoch(self.predict()[1])
+        self.filter.epoch += 1
+
+    def epoch(self, forces: Any) -> None:
+        """Take all energies and a share of the force components of this block once, in random order.
+
+        ``forces`` are those of now: components with large errors are preferred.
         """
-        xp = array_namespace(inputs)
-        w1, b1, w2, b2, w3, b3 = self.layers()
-        h1 = xp.tanh(inputs @ w1.T + b1)
-        h2 = xp.tanh(h1 @ w2.T + b2)
-        d2 = (1 - h2**2) * w3 * share[..., None]
-        d1 = d2 @ w2 * (1 - h1**2)
-        top = (share[:, None, :] @ h2)[:, 0]
-        count = xp.sum(share, axis=1)[:, None]
-        parts = (_outer(d1, inputs), xp.sum(d1, axis=1), _outer(d2, h1), xp.sum(d2, axis=1), top, count)
-        return top @ w3 + count[:, 0] * b3, _side_by_side(parts)
+        components = self._components(np.abs(_numpy(forces - self.data.forces)))
+        observations = np.concatenate([-1 - self.training, components])
+        order = self._generator.permutation(observations)
+        for begin in range(0, len(order), self._schedule.batch):
+            chosen = order[begin : begin + self._schedule.batch]
+            rows = []
+            if (chosen < 0).any():
+                rows.append(self._observe_energies(-1 - chosen[chosen < 0]))
+            if (chosen >= 0).any():
+                rows.append(self._observe_forces(chosen[chosen >= 0]))
+            errors = self._xp.concat([row[0] for row in rows])
+            gradients = self._xp.concat([row[1] for row in rows])
+            self.weights = self.weights + self.filter.update(gradients, errors)
 
-    def slope_gradients(self, inputs: Any, directions: Any) -> tuple[Any, Any]:
-        """Return Σ_r ∇E(G_r)·v_r of each observation, (m,), and its gradients by the weights.
+    def _components(self, errors: np.ndarray) -> np.ndarray:
+        """Draw force components (3 · atom + axis) of each structure, preferring errors above its mean."""
+        drawn = []
+        for index in self.training:
+            atoms = self.data.members[index, : self.data.n_atoms[index]]
+            mine = errors[atoms].ravel()
+            wanted = self._generator.binomial(len(mine), self._schedule.force_fraction)
+            n_drawn = min(len(mine), CANDIDATES_PER_FORCE * wanted)
+            candidates = self._generator.choice(len(mine), n_drawn, replace=False)
+            is_small = mine[candidates] <= mine.mean()
+            chosen = candidates[np.argsort(is_small, kind="stable")][:wanted]
+            drawn.append(3 * atoms[0] + chosen)
+        return np.concatenate(drawn).astype(int)
 
-        A force component is such a sum over the atoms that it changes, with v the change of their inputs,
-        (m, n_rows, n_inputs); rows with v = 0 count for nothing. Forward differentiation along v, then
-        backward.
+    def _observe_energies(self, which: np.ndarray) -> tuple[Any, Any]:
+        """Return weighted errors of energies per atom (m,) and their gradients by all weights."""
+        data, xp = self.data, self._xp
+        atoms = data.members[which][:, : data.n_atoms[which].max()]
+        found, gradients = [], []
+        for kind, network in enumerate(self.networks):
+            share = self.array(data.species[atoms] == kind)
+            energies, gradient = network.energy_gradients(data.inputs[atoms][..., : network.n_inputs], share)
+            found.append(energies)
+            gradients.append(gradient)
+        scale = self._schedule.energy_weight / self.array(data.n_atoms[which])
+        return scale * (data.energies[which] - sum(found)), scale[:, None] * xp.concat(gradients, axis=1)
+
+    def _observe_forces(self, components: np.ndarray) -> tuple[Any, Any]:
+        """Return errors of force components (m,) and their gradients by all weights."""
+        data, xp = self.data, self._xp
+        atoms, axes = np.divmod(components, 3)
+        edges = data.incoming[atoms]
+        involved = np.concatenate([data.centres[edges], atoms[:, None]], axis=1)
+        pulls = -xp.astype(data.jacobian[edges, axes[:, None]], xp.float64)
+        directions = xp.concat([pulls, data.outward[atoms, axes][:, None]], axis=1)
+        inputs = data.inputs[involved]
+        found, gradients = [], []
+        for kind, network in enumerate(self.networks):
+            mine = directions
+            if len(self.networks) > 1:
+                mine = directions * self.array(data.species[involved] == kind)[..., None]
+            force, gradient = network.slope_gradients(
+                inputs[..., : network.n_inputs], mine[..., : network.n_inputs]
+            )
+            found.append(force)
+            gradients.append(gradient)
+        return data.forces[atoms, axes] - sum(found), xp.concat(gradients, axis=1)
+
+    # -- L-BFGS ----------------------------------------------------------------------------------------
+
+    def loss(self, weights: Any) -> tuple[float, Any]:
+        """Return the loss and its gradient by all weights.
+
+        The loss is the mean over the force components of training of their squared errors, plus the squared
+        weighted errors of the energies per atom over the same number.
         """
-        xp = array_namespace(inputs)
-        w1, b1, w2, b2, w3, _ = self.layers()
-        h1 = xp.tanh(inputs @ w1.T + b1)
-        s1 = 1 - h1**2
-        t1 = directions @ w1.T
-        g1 = s1 * t1
-        h2 = xp.tanh(h1 @ w2.T + b2)
-        s2 = 1 - h2**2
-        t2 = g1 @ w2.T
-        by_t2 = s2 * w3
-        by_z2 = -2 * h2 * s2 * t2 * w3
-        by_g1 = by_t2 @ w2
-        by_t1 = by_g1 * s1
-        by_z1 = -2 * h1 * s1 * t1 * by_g1 + (by_z2 @ w2) * s1
-        top = xp.sum(s2 * t2, axis=1)
-        parts = (
-            _outer(by_t1, directions) + _outer(by_z1, inputs),
-            xp.sum(by_z1, axis=1),
-            _outer(by_t2, g1) + _outer(by_z2, h1),
-            xp.sum(by_z2, axis=1),
-            top,
-            xp.zeros_like(top[:, :1]),
+        self.weights = weights
+        total, gradient, n_components = 0.0, self._xp.zeros_like(weights), 0.0
+        for _ in self._each(self._for_training):
+            squares, by_weights = self._loss_of_block()
+            total, gradient = total + squares, gradient + by_weights
+            n_components += 3 * float(self.data.n_atoms[self.training].sum())
+        return total / n_components, gradient / n_components
+
+    def _loss_of_block(self) -> tuple[float, Any]:
+        """Return the sum of the squared errors of a block, and its gradient by all weights."""
+        data, xp, weight = self.data, self._xp, self._schedule.energy_weight
+        energies, forces = self.predict()
+        use = np.isin(np.arange(len(data.n_atoms)), self.training)
+        owner = np.repeat(np.arange(len(use)), data.n_atoms)
+        per_atom = self.array(use * weight / data.n_atoms)
+        energy_error = per_atom * (energies - data.energies)
+        force_error = self.array(use[owner])[:, None] * (forces - data.forces)
+        total = float(xp.sum(energy_error**2) + xp.sum(force_error**2))
+        share = (2 * energy_error * per_atom)[owner]
+        directions = 2 * self._pulled(force_error)
+        gradients = []
+        for kind, network in enumerate(self.networks):
+            mine = np.flatnonzero(data.species == kind)
+            inputs = data.inputs[mine, : network.n_inputs][None]
+            by_energy = network.energy_gradients(inputs, share[mine][None])[1]
+            by_force = network.slope_gradients(inputs, directions[mine, : network.n_inputs][None])[1]
+            gradients.append((by_energy + by_force)[0])
+        return total, xp.concat(gradients)
+
+    def _pulled(self, force_error: Any) -> Any:
+        """Return Σ over force components of error · (derivative of the component by the slopes), per atom."""
+        data, xp = self.data, self._xp
+        single = xp.astype(force_error, xp.float32)
+
+        def pulls(edges: slice, atoms: slice) -> Any:
+            per_edge = xp.einsum("exf,ex->ef", data.jacobian[edges], single[data.neighbours[edges]])
+            per_edge = xp.concat([per_edge, xp.zeros_like(data.jacobian[:1, 0])])
+            table = np.minimum(data.outgoing[atoms] - edges.start, edges.stop - edges.start)
+            return xp.sum(per_edge[table], axis=1)
+
+        across = xp.concat([*self._over_chunks(pulls), xp.zeros_like(data.jacobian[:1, 0])])
+        padded = xp.concat([force_error, xp.zeros_like(force_error[:1])])
+        return xp.einsum("axf,ax->af", data.outward, padded) - across
+
+    def round(self, n_iterations: int) -> None:
+        """Take some iterations of L-BFGS from the weights of now."""
+
+        def on_host(weights: np.ndarray) -> tuple[float, np.ndarray]:
+            value, gradient = self.loss(self.array(weights))
+            return value, _numpy(gradient)
+
+        found = minimize(
+            on_host,
+            _numpy(self.weights),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": n_iterations, "maxcor": LBFGS_MEMORY, "ftol": 0.0, "gtol": 0.0},
         )
-        return top @ w3, _side_by_side(parts)
+        self.weights = self.array(found.x)
+        self.iterations += n_iterations
+
+    # -- the whole -------------------------------------------------------------------------------------
+
+    def train(self, unit: float, checkpoint: Path | None, progress: Progress) -> int:
+        """Train as scheduled; keep the weights of least validation error. Returns the best step.
+
+        The error is the product of the RMS errors of energy and force, on the structures held out, or on all
+        where none are. With a ``checkpoint`` folder the state is kept there, and training goes on from it.
+        """
+        schedule = self._schedule
+        keeper = _Keeper(checkpoint)
+        best = keeper.restore(self) or Best(np.inf, self.weights, 0)
+
+        def look(best: Best, step: int, name: str) -> Best:
+            energy, force = self.errors()
+            done = self.filter.epoch + self.iterations
+            progress(
+                min(1.0, done / (schedule.epochs + schedule.lbfgs_iterations)),
+                f"{name}: {1e3 * unit * energy:.2f} meV/atom, {1e3 * unit * force:.0f} meV/Å",
+            )
+            return Best(energy * force, self.weights, step) if energy * force < best.error else best
+
+        while not self.iterations and self.filter.epoch < schedule.epochs:
+            if self.filter.epoch - best.step >= schedule.patience:
+                break
+            self.epoch_of_all()
+            best = look(best, self.filter.epoch, f"epoch {self.filter.epoch}")
+            keeper.keep(self, best)
+        if not self.iterations:
+            self.weights = best.weights
+        while self.iterations < schedule.lbfgs_iterations:
+            self.round(min(ITERATIONS_PER_ROUND, schedule.lbfgs_iterations - self.iterations))
+            best = look(best, self.filter.epoch + self.iterations, f"L-BFGS {self.iterations}")
+            keeper.keep(self, best)
+        self.weights = best.weights
+        return best.step
+
+    def state(self) -> dict[str, Any]:
+        """Return all that later steps depend on."""
+        return {
+            "weights": _numpy(self.weights),
+            "covariance": _numpy(self.filter.covariance),
+            "epoch": self.filter.epoch,
+            "iterations": self.iterations,
+            "generator": json.dumps(self._generator.bit_generator.state),
+        }
+
+    def set_state(self, state: Any) -> None:
+        """Go back to a state."""
+        self.weights = self.array(state["weights"])
+        self.filter.covariance = self.array(state["covariance"])
+        self.filter.epoch, self.iterations = int(state["epoch"]), int(state["iterations"])
+        self._generator.bit_generator.state = json.loads(str(state["generator"]))
 
 
-def _outer(left: Any, right: Any) -> Any:
-    """Return Σ_r left_r ⊗ right_r of each observation."""
-    return array_namespace(left).matrix_transpose(left) @ right
+@dataclass
+class Best:
+    """The weights of least validation error so far."""
+
+    error: float
+    weights: Any
+    step: int
 
 
-def _side_by_side(parts: tuple[Any, ...]) -> Any:
-    """Join parts of gradients, (m, ...) each, to (m, n_weights)."""
-    return array_namespace(parts[0]).concat([part.reshape(part.shape[0], -1) for part in parts], axis=1)
+class _Keeper:
+    """Keeps the state of training in a folder, so that a killed fit goes on to the same result."""
+
+    def __init__(self, folder: Path | None):
+        self._file = None if folder is None else folder / "training.npz"
+        self._kept = time.monotonic()
+
+    def keep(self, trainer: Trainer, best: Best) -> None:
+        """Write the state, unless that was done a moment ago."""
+        if self._file is None or time.monotonic() - self._kept < CHECKPOINT_SECONDS:
+            return
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._file.with_suffix(".partial.npz")
+        np.savez(
+            partial,
+            best_error=best.error,
+            best_weights=_numpy(best.weights),
+            best_step=best.step,
+            **trainer.state(),
+        )
+        partial.replace(self._file)
+        self._kept = time.monotonic()
+
+    def restore(self, trainer: Trainer) -> Best | None:
+        """Bring the trainer back to the state that was kept, if there is one."""
+        if self._file is None or not self._file.is_file():
+            return None
+        with np.load(self._file) as state:
+            trainer.set_state(state)
+            weights = trainer.array(state["best_weights"])
+            return Best(float(state["best_error"]), weights, int(state["best_step"]))
+
+
+def _numpy(values: Any) -> np.ndarray:
+    return np.asarray(to_device(values, "cpu"))
