@@ -120,6 +120,9 @@ def test_evaluating_on_foreign_elements_only_is_one_sentence(tmp_path, embedded)
 class Fitted(Partly):
     """Is what it is, whatever it is fitted to."""
 
+    def decided_on(self, train):
+        return self
+
     def fit(self, train, seed, progress, checkpoint):
         return self
 

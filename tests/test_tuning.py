@@ -7,7 +7,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from mlip_bench.data import records, reference
+from mlip_bench.data import records, reference, splits
 from mlip_bench.errors import UserError
 from mlip_bench.measure import elastic, first_principles
 from mlip_bench.potentials import presets
@@ -73,7 +73,7 @@ def test_held_out_errors_are_those_of_structures_that_were_not_fitted(task, data
     train = data.train
     trial = tuning.evaluate(task, task.start, train, None)
     # By hand, with the family itself.
-    folds = np.array(tuning.stratified_folds(train, 2, 0))
+    folds = np.array(splits.folds(train, 2, 0))
     squares = defaultdict(list)
     for fold in range(2):
         fitted = [atoms for atoms, place in zip(train, folds, strict=True) if place != fold]
@@ -169,7 +169,7 @@ def test_fits_without_a_fold_are_those_of_the_others(name, data):
     """SNAP computes descriptors once for all folds; the fits are the same as one by one."""
     sizes = {"snap": {"twojmax": 4}, "qsnap": {"twojmax": 2}, "mtp": {"level": 4, "iterations": 3}}
     train = data.train[::3]
-    folds = tuning.stratified_folds(train, 2, 0)
+    folds = splits.folds(train, 2, 0)
     kept = [atoms for atoms, place in zip(train, folds, strict=True) if place != 1]
     own = tuning.family(name)(**sizes[name])
     _, second, last = own.fits_without(train, folds, seed=3)
