@@ -168,6 +168,7 @@ def drawn(plot: Plot) -> Figure:
     with mpl.rc_context(RC | {"svg.hashsalt": plot.name}):
         sketch = plot.draw()
         sketch.canvas.savefig(svg, format="svg", dpi=PRINT_DPI, metadata={"Date": None})
+        sketch.canvas.set_layout_engine("none")  # everything has its place now
         sketch.canvas.savefig(png, format="png", dpi=PRINT_DPI)
     width = float(sketch.canvas.get_figwidth())
     page = _with_tips(svg.getvalue(), sketch)
