@@ -3,6 +3,7 @@
 Whatever takes long to import is imported by the command that needs it, so that ``--help`` answers at once.
 """
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ import mlip_bench
 from mlip_bench.cli import datasets, fitting, inventory, measuring, outputs, studies
 from mlip_bench.cli.printing import BAD_ARGUMENTS, INTERRUPTED, complain
 from mlip_bench.errors import LammpsError, UserError, is_disk_full
+from mlip_bench.run.child import WAITING
 
 PROGRAM = "mlip-bench"
 
@@ -66,6 +68,8 @@ KEEPING = {"run", "sweep", "learn", "tune", "fit", "label"}
 
 def main() -> None:
     """Run the command line; every foreseeable problem is one line and an exit code."""
+    for name, value in WAITING.items():  # before anything imports numpy
+        os.environ.setdefault(name, value)
     try:
         _refuse_what_is_no_text(sys.argv)
         # Not standalone: typer's own message of a usage error is a box of many lines.

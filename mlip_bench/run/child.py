@@ -38,8 +38,8 @@ THREAD_VARIABLES = (
 )
 
 # Threads that wait for others must not hold a core meanwhile: on a machine that is busy they hold up those
-# that they wait for, and small trainings were seen to take ten times as long.
-WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
+# that they wait for. Small trainings were seen to take ten times as long, products of small matrices twenty.
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_THREAD_TIMEOUT": "4"}
 
 # How long a child that has told its result may take to clean up (s).
 EXIT_SECONDS = 3.0
