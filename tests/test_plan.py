@@ -9,7 +9,7 @@ from mlip_bench.data.reference import labelled
 from mlip_bench.errors import UserError
 from mlip_bench.measure import MEASURES
 from mlip_bench.potentials import family
-from mlip_bench.run import contents, plan
+from mlip_bench.run import contents, tasks
 from mlip_bench.run.inputs import Data, PotentialPlan
 from mlip_bench.run.plan import Plan
 from mlip_bench.run.store import Store
@@ -101,7 +101,7 @@ def test_another_version_of_a_package_decides_what_is_computed_with_it(keys, mon
 
 def test_timings_belong_to_their_processor(keys, monkeypatch):
     before = keys()
-    monkeypatch.setattr(plan, "cpu_name", lambda: "another")
+    monkeypatch.setattr(tasks, "cpu_name", lambda: "another")
     assert changed(before, keys()) == {"cost", "stability"}
 
 
