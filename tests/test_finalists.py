@@ -99,7 +99,9 @@ def test_a_sweep_recommends_by_the_weights_that_it_is_given(swept, common_store)
     done = mlip_bench(*arguments, "--out", "cheapest", "--weights", "cost_ratio=1", folder=folder)
     assert done.returncode == 0, done.stderr
     assert "nothing had to be done" in done.stdout
-    read = content.read(folder / "cheapest")  # as the report is built again
+    rebuilt = mlip_bench("report", "cheapest", folder=folder)
+    assert "By own weights" in rebuilt.stdout or "Best by own weights" in rebuilt.stdout
+    read = content.read(folder / "cheapest")
     assert read.verdict.profile.weights == {"cost_ratio": 1.0}
     cheapest = read.evidence.ranking["cost_ratio"].idxmin()
     assert read.verdict.first[0] == cheapest

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.io.formats import open_with_compression
 from command import mlip_bench
 
 from mlip_bench.compare import parse_limit
 from mlip_bench.data.dataset import own_data
+from mlip_bench.data.extxyz import ends_within_a_line
 from mlip_bench.data.reading import ReadingOptions
 from mlip_bench.errors import UserError
 from mlip_bench.potentials import presets
@@ -133,3 +135,25 @@ def test_frames_with_one_fault_are_named_together(tmp_path):
     assert len(lines) == 2
     assert "12 of 12 frames cannot be used" in lines[0]
     assert lines[1].startswith("  frames 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12: ")
+
+
+def test_a_profile_that_is_none_is_one_sentence(tmp_path):
+    path = copper(tmp_path / "copper.extxyz")
+    arguments = ("--train", path, "--out", "run", "--weights", "force_rmse=1")
+    assert mlip_bench("run", *SNAP, *arguments, folder=tmp_path).returncode == 0
+    described = tmp_path / "run" / "run.toml"
+    described.write_text(described.read_text().replace("[profile.weights]", "[profile.wieghts]"))
+    for command in (("report", "run"), ("run", "--from", "run", "--out", "again")):
+        done = mlip_bench(*command, folder=tmp_path)
+        assert done.returncode == 2
+        assert "its profile has not name, description and weights" in done.stderr
+
+
+@pytest.mark.parametrize("ending", ["extxyz", "extxyz.gz", "xyz.bz2"])
+def test_a_cut_file_is_seen_compressed_or_not(ending, tmp_path):
+    text = copper(tmp_path / "whole.extxyz", 3).read_text().rstrip()
+    for end, is_cut in (("", True), ("\n", False)):
+        path = tmp_path / f"file.{ending}"
+        with open_with_compression(str(path), "wt") as file:
+            file.write(text + end)
+        assert ends_within_a_line(path) == is_cut

@@ -30,7 +30,8 @@ def report(
     """Build the report of a run again from its rows, or one of two runs side by side."""
     from mlip_bench.report import content, pair, profiles, verdict, write
 
-    chosen = profiles.chosen(profile, weights)
+    is_given = profile is not None or weights is not None
+    chosen = profiles.chosen(profile, weights) if is_given else None  # then the run's own, if it has one
     if other is not None:
         merged = out or Path("reports/pair")
         pair.merge(folder, other, merged)

@@ -1,5 +1,6 @@
 """Reading of extended XYZ, frame by frame and to the end of the file; a broken frame loses no other."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import StringIO
@@ -8,7 +9,7 @@ from pathlib import Path
 from ase import Atoms
 from ase.data import chemical_symbols
 from ase.io.extxyz import key_val_str_to_dict, read_xyz
-from ase.io.formats import open_with_compression
+from ase.io.formats import get_compression, open_with_compression
 
 from mlip_bench.errors import UserError
 
@@ -59,11 +60,16 @@ def read_frames(
 
 def ends_within_a_line(path: Path) -> bool:
     """Tell whether a file, compressed or not, ends without the end of a line, as one does that is cut off."""
-    last = ""
-    with open_with_compression(str(path), "rt") as file:
+    if path.stat().st_size == 0:
+        return False
+    _, compression = get_compression(path.name)
+    with open_with_compression(str(path), "rb") as file:
+        last = b""
+        if compression is None:
+            file.seek(-1, os.SEEK_END)
         while block := file.read(1 << 20):
-            last = block[-1]
-    return last not in ("", "\n")
+            last = block[-1:]
+    return last not in (b"", b"\n")
 
 
 def _blocks(file: Iterator[str]) -> Iterator[_Block]:

@@ -148,8 +148,15 @@ def _described(folder: Path) -> dict[str, Any]:
 
 
 def _asked_for(run: Mapping[str, Any]) -> Profile | None:
-    """Return the profile that a run was asked to weigh by."""
-    return Profile(**run["profile"]) if "profile" in run else None
+    """Return the profile that a run was asked to weigh by; UserError where somebody made it none."""
+    if "profile" not in run:
+        return None
+    try:
+        return Profile(**run["profile"])
+    except TypeError as error:
+        raise UserError(
+            f"{DESCRIPTION}: its profile has not name, description and weights ({error})"
+        ) from error
 
 
 def _known(errors: tuple[Axis, ...], ranking: pd.DataFrame) -> tuple[Axis, ...]:
