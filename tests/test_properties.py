@@ -203,7 +203,7 @@ def test_a_vacancy_of_hcp_hops_in_the_basal_plane(ratio):
     """The ratio of its axes, another one for each potential, decided which of two hops was measured."""
     crystal = crystals.standard(bulk("Mg", "hcp", a=3.2, c=3.2 * ratio))
     perfect = crystals.supercell(crystal)
-    neighbour = defects.nearest_site(perfect, along_axis=crystal.is_cubic)
+    neighbour = defects.nearest_site(perfect, crystal.is_cubic)
     hop = perfect.get_distance(0, neighbour, mic=True, vector=True)
     assert np.linalg.norm(hop) == pytest.approx(3.2)
     assert hop[2] == pytest.approx(0, abs=1e-9)

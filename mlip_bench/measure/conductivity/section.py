@@ -91,7 +91,7 @@ def data(evidence: Evidence) -> Table:
     rows = []
     for name, curves in evidence.curves(MEASURE.name).items():
         for x, y, error in zip(curves["times"], curves["integral"], curves["integral_spread"], strict=True):
-            rows.append([name, kind, f"{x:.6g}", f"{y:.6g}", f"{error:.3g}"])
+            rows.append([name, kind, f"{x:.6g}", f"{y:.6g}", tables.number(error, ".3g")])
         for x, y in zip(curves["frequencies"], curves["spectrum"], strict=True):
             rows.append([name, "spectrum", f"{x:.6g}", f"{y:.6g}", MISSING])
     headings = ["potential", "curve", "ps or THz", "W/mK", "standard error (W/mK)"]

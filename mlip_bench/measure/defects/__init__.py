@@ -100,7 +100,7 @@ def compute(
     values.insert(0, Value("vacancy_formation", energy, note=which))
     progress(0.2, "vacancy")
     if migration:
-        neighbour = nearest_site(bulk, along_axis=crystal.is_cubic)
+        neighbour = nearest_site(bulk, crystal.is_cubic)
         try:
             barrier = migration_barrier(bulk, vacancy, neighbour, calculator)
             values.append(Value("vacancy_migration", barrier, note=which))
@@ -112,17 +112,16 @@ def compute(
     return Found(values)
 
 
-def nearest_site(bulk: Atoms, along_axis: bool) -> int:
+def nearest_site(bulk: Atoms, is_cubic: bool) -> int:
     """Return the place of a nearest neighbour of atom 0.
 
-    Unless hops ``along_axis`` are as good as others, as in a cubic crystal, it is the one that lies most in
-    the plane across the third axis, among all of the nearest shell: of the six neighbours in the plane of an
-    hcp crystal and the six outside it, the ratio of its axes, which each potential has its own of, does not
-    decide.
+    In a crystal that is not cubic it is the one of the nearest shell that lies most in the plane across the
+    third axis. Which of the six neighbours in the basal plane of hcp and the six outside it are nearest hangs
+    on the ratio of the axes, which each potential has its own of.
     """
     hops = bulk.get_distances(0, range(1, len(bulk)), mic=True, vector=True)
     lengths = np.linalg.norm(hops, axis=1)
-    if along_axis:
+    if is_cubic:
         return 1 + int(np.argmin(lengths))
     shell = np.flatnonzero(lengths < SHELL * lengths.min())
     return 1 + int(shell[np.argmin(np.abs(hops[shell, 2]).round(1))])
