@@ -63,7 +63,7 @@ app.add_typer(datasets.app, name="data")
 
 
 # Commands that keep what they have done when they are interrupted.
-KEEPING = {"run", "sweep", "learn", "tune", "fit", "label"}
+KEEPING = {"run", "sweep", "learn", "tune", "fit", "data"}
 
 
 def main() -> None:
@@ -89,7 +89,7 @@ def main() -> None:
         sys.exit(BAD_ARGUMENTS)
     # typer turns Ctrl-C into this exit code, without a word.
     if code == INTERRUPTED:
-        keeps = not KEEPING.isdisjoint(sys.argv[1:3])
+        keeps = sys.argv[1] in KEEPING
         complain("interrupted; the same command goes on from here" if keeps else "interrupted")
     sys.exit(code)
 

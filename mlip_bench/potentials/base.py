@@ -99,8 +99,9 @@ class Potential(ABC):
         self.zero_ = np.empty(0)
         """Energy (eV) of each element that predictions are counted from, (n_elements,)."""
         self.notes_: list[str] = []
-        self.unseen_: unseen_pairs.Pairs = ()
         """What the fit, or reading a file, left out, assumed or clipped: one sentence each."""
+        self.unseen_: unseen_pairs.Pairs = ()
+        """Pairs of elements that are never within the cutoff of each other in training."""
         self.example_: Atoms | None = None
         """A structure of the training data, without values, to begin a simulation from."""
         self.device = "cpu"
@@ -240,8 +241,8 @@ class Potential(ABC):
             structures = reference.with_zero(structures, self.elements_, -self.zero_)
         else:
             self.notes_, self.zero_ = [], np.zeros(len(self.elements_))
-        self._fit(structures, seed, progress)
         self._learn_unseen(structures)
+        self._fit(structures, seed, progress)
         return self
 
     def _learn_unseen(self, structures: Sequence[Atoms]) -> None:

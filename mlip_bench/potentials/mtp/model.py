@@ -26,7 +26,6 @@ from threadpoolctl import threadpool_limits
 from mlip_bench.data import reference
 from mlip_bench.errors import UserError
 from mlip_bench.hardware import available_cores
-from mlip_bench.potentials import unseen_pairs
 from mlip_bench.potentials.atom_ranges import over_atoms
 from mlip_bench.potentials.base import Potential, Prediction, Progress, require
 from mlip_bench.potentials.edges import Edges
@@ -180,7 +179,7 @@ class MTP(Potential):
         n_species = len(self.elements_)
         self.tables_ = tables[hypers.level]
         self.radial_, self.linear_ = state.radial, state.linear[n_species:]
-        for pair in unseen_pairs.of(structures, self.elements_, hypers.cutoff):
+        for pair in self.unseen_:
             first, second = map(self.elements_.index, pair)
             # They are as they were drawn: no force follows from that.
             self.radial_[[first, second], [second, first]] = 0.0
