@@ -8,13 +8,18 @@ one step solves
 .. math:: \min_{ξ, δ} |y - A ξ - J δ|^2 + λ |D δ|^2
 
 for both (Gauss-Newton in Kaufman's form), with Levenberg and Marquardt's damping of δ alone. One pass over
-the data gives AᵀA, AᵀJ, JᵀJ and their products with y: the cost of the present c, with the best ξ, and the
-next step. Memory does not grow with the number of structures.
+the data gives AᵀA and Aᵀy, and so the best ξ of the present c and their cost; another, where that is lower,
+gives AᵀJ, JᵀJ and Jᵀy with J at that ξ, and so the next step: with J at another ξ steps need not go down.
+Memory does not grow with the number of structures.
+
+Good radial functions are found on a part of the structures: all levels are searched there, from several
+starts, and the last one then on all.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +36,19 @@ from mlip_bench.potentials.mtp.tables import Tables
 # Added to the unit diagonal of the scaled normal equations, so that they can be solved: near their rounding.
 NUMERICAL_RIDGE = 1e-12
 
-FIRST_DAMPING = 1e-2
+# At the start, where nothing is known, and where radial functions of before go on.
+FIRST_DAMPING, NEXT_DAMPING = 1e-2, 1e-5
 LESS_DAMPING, MORE_DAMPING = 0.2, 5.0
 MOST_DAMPING = 1e6
 
-# A step that lowers the cost by less than this share is the last of its level.
-SMALLEST_GAIN = 1e-5
+# A step that lowers the cost by less than this share is the last one, on the part and on all structures: there
+# they are dear, and what the part could tell is found already.
+SMALLEST_GAIN_ON_PART, SMALLEST_GAIN_ON_ALL = 1e-3, 1e-2
+
+# The part is every so-manieth structure, such that about so many are left, and so many energies and force
+# components for each coefficient: what tells good radial functions from bad ones needs no more.
+STRUCTURES_OF_PART = 48
+DATA_PER_COEFFICIENT = 10
 
 
 @dataclass
@@ -79,6 +91,8 @@ class State:
     """Weighted sum of squares with the best linear coefficients."""
     starts_left: int = 0
     """Starts that are still to be searched; this is the best of those before them."""
+    on_all: bool = False
+    """Whether the search is on all structures, no more on a part of them."""
 
     def write(self, path: Path) -> None:
         """Keep it."""
@@ -99,6 +113,7 @@ class State:
                 int(kept["iteration"]),
                 float(kept["cost"]),
                 int(kept["starts_left"]),
+                bool(kept["on_all"]),
             )
 
 
@@ -226,19 +241,32 @@ class Search:
 
     def run(self, schedule: Schedule, n_species: int, size: int, seed: int, state: State | None) -> State:
         """Fit level after level, each from the one before it, or go on from a state that was kept."""
+        part = replace(self, examples=self._part(n_species, size, schedule.levels[-1]))
+        n_stages = len(schedule.levels) + 1
         for number, level in enumerate(schedule.levels):
-            if state is not None and state.level > level:
+            if state is not None and (state.level > level or state.on_all):
                 continue
-            done = number / len(schedule.levels)
             is_last = number == len(schedule.levels) - 1
             most = schedule.iterations if is_last else schedule.iterations_below
             if state is None or state.starts_left:
-                state = self._best_start(schedule, n_species, size, seed, state)
+                state = part._best_start(schedule, n_species, size, seed, state)
             elif state.level < level:
                 state = self._raised(state, level, seed)
-            state = self.level(state, most, done, 1 / len(schedule.levels))
+            state = part.level(state, most, number / n_stages, 1 / n_stages)
         assert state is not None
+        if len(part.examples) < len(self.examples):
+            if not state.on_all:
+                state = State(state.radial, np.empty(0), NEXT_DAMPING, state.level, on_all=True)
+            state = self.level(state, schedule.iterations, 1 - 1 / n_stages, 1 / n_stages)
         return state
+
+    def _part(self, n_species: int, size: int, level: int) -> Sequence[Example]:
+        """Return every so-manieth example, enough of them to search at a level."""
+        tables = self.tables(level)
+        n_coefficients = n_species**2 * tables.basis.radial_functions * size + tables.n_scalars + n_species
+        n_data = sum(1 + 3 * len(one.edges.species) for one in self.examples) / len(self.examples)
+        wanted = max(STRUCTURES_OF_PART, math.ceil(DATA_PER_COEFFICIENT * n_coefficients / n_data))
+        return self.examples[:: max(1, len(self.examples) // wanted)]
 
     def _best_start(
         self, schedule: Schedule, n_species: int, size: int, seed: int, best: State | None
@@ -272,36 +300,41 @@ class Search:
         n_species, size = len(state.radial), state.radial.shape[3]
         radial = self._start(level, n_species, size, seed, level).radial
         radial[:, :, : state.radial.shape[2]] = state.radial
-        return State(radial, np.empty(0), level=level)
+        return State(radial, np.empty(0), NEXT_DAMPING, level)
 
     def level(self, state: State, n_iterations: int, done: float, share: float, keep: bool = True) -> State:
         """Search the radial coefficients at one level, and return the best with its linear coefficients."""
-        tables = self.tables(state.level)
-        if not len(state.linear):
-            state.linear = np.zeros(len(state.radial) + tables.n_scalars)
-            linear, _, _ = self._pass(state, with_radial=False).solve(self.weights, None)
-            state.linear = linear
+        self._solve_linear(state)
         equations = self._pass(state)
-        linear, _, state.cost = equations.solve(self.weights, None)
         while state.iteration < n_iterations and state.damping < MOST_DAMPING:
             state.iteration += 1
-            stepped, step, _ = equations.solve(self.weights, state.damping)
-            radial = state.radial + step.reshape(state.radial.shape)
-            trial = State(radial, stepped, LESS_DAMPING * state.damping, state.level, state.iteration)
-            tried = self._pass(trial)
-            best, _, trial.cost = tried.solve(self.weights, None)
+            _, step, _ = equations.solve(self.weights, state.damping)
+            trial = replace(
+                state,
+                radial=state.radial + step.reshape(state.radial.shape),
+                damping=LESS_DAMPING * state.damping,
+            )
+            errors = self._solve_linear(trial)
             if not trial.cost < state.cost:
                 state.damping *= MORE_DAMPING
                 continue
             gain = 1 - trial.cost / state.cost
-            state, equations, linear = trial, tried, best
-            self._report(state, equations.errors(linear), done + share * state.iteration / n_iterations)
-            if gain < SMALLEST_GAIN:
+            state = trial
+            self._report(state, errors, done + share * state.iteration / n_iterations)
+            if gain < (SMALLEST_GAIN_ON_ALL if state.on_all else SMALLEST_GAIN_ON_PART):
                 break
             if keep:
                 self.keep(state)
-        state.linear = linear
+            equations = self._pass(state)
         return state
+
+    def _solve_linear(self, state: State) -> dict[str, float]:
+        """Set the linear coefficients that are best with the radial ones, and the cost; return RMS errors."""
+        n_species = len(state.radial)
+        state.linear = np.zeros(n_species + self.tables(state.level).n_scalars)
+        equations = self._pass(state, with_radial=False)
+        state.linear, _, state.cost = equations.solve(self.weights, None)
+        return equations.errors(state.linear)
 
     def _report(self, state: State, errors: dict[str, float], done: float) -> None:
         self.progress(

@@ -209,7 +209,7 @@ def changes(
 ) -> None:
     """Set how moments and adjoint change with COLUMNS radial coefficients from the ``first`` one on.
 
-    Both are (n_moments COLUMNS) flat; coefficients count as (species of j, μ, β).
+    Both are (n_moments COLUMNS) flat; coefficients count as (species of j, μ, β). All in single precision.
     """
     n_kinds, size = resolved.shape[0], resolved.shape[1]
     basic_mu, basic_monomial, times = basis.basic_mu, basis.basic_monomial, basis.times
@@ -223,14 +223,15 @@ def changes(
                 forwards[b * COLUMNS + lane] = resolved[other, beta, basic_monomial[b]]
     for t in range(len(times)):
         left, right, target = np.uint32(times[t, 0]), np.uint32(times[t, 1]), times[t, 3] * COLUMNS
-        by_left, by_right = float(times[t, 2]) * moments[right], float(times[t, 2]) * moments[left]
+        factor = np.float32(times[t, 2])
+        by_left, by_right = factor * moments[right], factor * moments[left]
         of_left = load(forwards, times[t, 0] * COLUMNS, COLUMNS)
         of_right = load(forwards, times[t, 1] * COLUMNS, COLUMNS)
         store(forwards, target, load(forwards, target, COLUMNS) + (by_left * of_left + by_right * of_right))
     for t in range(len(times) - 1, -1, -1):
         left, right, target = np.uint32(times[t, 0]), np.uint32(times[t, 1]), np.uint32(times[t, 3])
         at_left, at_right = times[t, 0] * COLUMNS, times[t, 1] * COLUMNS
-        factor = float(times[t, 2])
+        factor = np.float32(times[t, 2])
         outer, of_target = factor * adjoint[target], load(backwards, times[t, 3] * COLUMNS, COLUMNS)
         # One after the other: left may be right.
         to_left = (factor * moments[right]) * of_target + outer * load(forwards, at_right, COLUMNS)
@@ -266,7 +267,7 @@ def radial_rows(
     its gradient has the change of p, and the change of N, which is ``along`` and ``aside`` on each edge.
     """
     size, n_parts = len(radial), 3 * blocks(len(ends))
-    buffer, own = np.empty(COLUMNS * BLOCK), np.zeros(SUMS)
+    buffer, own = np.empty(COLUMNS * BLOCK, np.float32), np.zeros(SUMS, np.float32)
     for part in range(n_parts + 1):
         weigh(backwards, sums if part == n_parts else tangent[part], len(basic_mu), buffer)
         begin, x = part // 3 * BLOCK, part % 3
@@ -434,19 +435,33 @@ def radial_columns(
     sums: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Add what atom i gives to the rows of its species' radial coefficients, (species of j, μ, β) flat."""
-    radial, d_radial = around.radial[lane], around.d_radial[lane]
-    n_functions, most = around.value.shape[1], around.value.shape[2]
-    resolved = np.empty((len(is_kind), len(radial), len(basis.parents)))
+    """Add what atom i gives to the rows of its species' radial coefficients, (species of j, μ, β) flat.
+
+    In single precision: these rows say where to search, and how well that fits is told by the others.
+    """
+    single = np.float32
+    n_functions, most, n_parts = around.value.shape[1], around.value.shape[2], 3 * blocks(len(ends))
+    resolved = np.empty((len(is_kind), around.radial.shape[1], len(basis.parents)))
     along, aside = np.empty((3 * n_functions, most)), np.empty((3 * n_functions, most))
-    forwards, backwards = np.empty(len(moments) * COLUMNS), np.empty(len(moments) * COLUMNS)
-    resolve(species[ends], radial, around.monomials[lane], len(ends), resolved)
+    resolve(species[ends], around.radial[lane], around.monomials[lane], len(ends), resolved)
     pulls(lane, basis, around, adjoint, along, aside)
+    forwards = np.empty(len(moments) * COLUMNS, single)
+    backwards = np.empty(len(moments) * COLUMNS, single)
+    of_moments = (resolved.astype(single), moments.astype(single), adjoint.astype(single))
+    of_edges = (
+        by_volume.astype(single),
+        is_kind.astype(single),
+        around.radial[lane].astype(single),
+        around.d_radial[lane].astype(single),
+        along.astype(single),
+        aside.astype(single),
+    )
+    of_parts = (tangent[:n_parts].astype(single), sums.astype(single))
     for column in range(0, len(out), COLUMNS):
-        changes(column, n_functions, basis, resolved, moments, adjoint, forwards, backwards)
+        changes(column, n_functions, basis, *of_moments, forwards, backwards)
         radial_rows(
-            i, column, ends, n_functions, by_volume, is_kind, radial, d_radial, along, aside, resolved,
-            basis.basic_mu, basis.basic_monomial, adjoint, backwards, tangent, sums, out,
+            i, column, ends, n_functions, *of_edges, of_moments[0], basis.basic_mu, basis.basic_monomial,
+            adjoint, backwards, *of_parts, out,
         )  # fmt: skip
 
 
