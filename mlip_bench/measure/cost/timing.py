@@ -43,8 +43,9 @@ LIMIT = 0.05
 REBUILDING_SHARE = 0.02
 COUNTING_SECONDS = 20.0
 
-# Where rebuilds are often, the steps between two of them scatter by no more than this share of their mean: seen
-# were 7 and 8 % in 2000 atoms of Mo with skins of 0.3 and 0.5 Å, 19 and 37 % in 250. Rare ones come at random.
+# Where rebuilds are often, the steps between two of them scatter by no more than this share of their mean:
+# seen were 7 and 8 % in 2000 atoms of Mo with skins of 0.3 and 0.5 Å, 19 and 37 % in 250. Rare ones come at
+# random.
 SPREAD_OF_INTERVALS = 0.4
 
 # Skins (Å) that are tried; of a potential whose dynamics do not hold, the one that is taken.

@@ -41,8 +41,8 @@ FIRST_DAMPING, NEXT_DAMPING = 1e-2, 1e-5
 LESS_DAMPING, MORE_DAMPING = 0.2, 5.0
 MOST_DAMPING = 1e6
 
-# A step that lowers the cost by less than this share is the last one, on the part and on all structures: there
-# they are dear, and what the part could tell is found already.
+# A step that lowers the cost by less than this share is the last one, on the part and on all structures:
+# there they are dear, and what the part could tell is found already.
 SMALLEST_GAIN_ON_PART, SMALLEST_GAIN_ON_ALL = 1e-3, 1e-2
 
 # The part is every so-manieth structure, such that about so many are left, and so many energies and force

@@ -94,8 +94,8 @@ class MTP(Potential):
         ridge: float = 0.0
         """Ridge parameter of the least squares, relative to columns of unit norm."""
         iterations: int = 25
-        """Largest number of steps of the radial coefficients at the last level, on a part of the structures and
-        then on all."""
+        """Largest number of steps of the radial coefficients at the last level, on a part of the
+        structures and then on all."""
         iterations_below: int = 8
         """The same at each of the lower levels that are fitted first."""
         starts: int = 6
