@@ -26,8 +26,8 @@ SHORT, LONG = (1.0, 0.5), (10.0, 2.0)
 # Steps (of 1 fs) between two looks.
 STRIDE = 50
 
-# Time (s) that one temperature may take.
-SECONDS = 120.0
+# Time (s) of the processor that one temperature may take: what else runs on the machine does not shorten it.
+SECONDS = 300.0
 
 # An explosion: too hot, or nearer than this share of the shortest distance in the crystal.
 TOO_NEAR = 0.4
@@ -108,7 +108,7 @@ def _simulate(
     potential: Potential, atoms: Atoms, temperature: float, nvt_ps: float, nve_ps: float
 ) -> list[Value]:
     """Return all values of one temperature."""
-    start, nearest = time.monotonic(), shortest(atoms, FARTHEST)
+    start, nearest = time.process_time(), shortest(atoms, FARTHEST)
     watch, reason = Watch(atoms, nearest, temperature), None
     energies: dict[str, list[float]] = {}
     try:
@@ -151,7 +151,7 @@ def _advance(
     ``thermo`` has LAMMPS's names of the energies (eV) that are wanted.
     """
     energies: dict[str, list[float]] = {name: [] for name in thermo}
-    while watch.held_ps < until_ps and not watch.exploded and time.monotonic() - start < SECONDS:
+    while watch.held_ps < until_ps and not watch.exploded and time.process_time() - start < SECONDS:
         simulation.run(STRIDE)
         watch.look(simulation)
         if not watch.exploded:
@@ -170,7 +170,7 @@ MEASURE = Measure(
     "stability",
     METRICS,
     run,
-    revision=4,
+    revision=5,
     packages=("ase", "lammps", "matscipy", "numpy"),
     alone=True,
     by_preset=True,
