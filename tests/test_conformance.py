@@ -27,7 +27,7 @@ SMALL = {
         "zetas": [1.0, 4.0],
         "hidden": [6, 6],
         "epochs": 3,
-        "lbfgs_iterations": 10,
+        "gauss_newton_steps": 2,
     },
     "nnff": {
         "cutoff": 4.5,

@@ -32,7 +32,7 @@ KILL_SECONDS = float(os.environ.get("MLIP_BENCH_KILL_SECONDS", "30"))
 NETWORK, PORT = "10.231.17", 8791
 BRIDGE = "mlipbench"
 
-NNP = {"hidden": [8, 8], "radial_shifts": [0.0, 2.0], "epochs": 200, "lbfgs_iterations": 100}
+NNP = {"hidden": [8, 8], "radial_shifts": [0.0, 2.0], "epochs": 200, "gauss_newton_steps": 5}
 LADDERS = (
     *(("snap", {"twojmax": twojmax}) for twojmax in (2, 4, 6)),
     *(("mtp", {"level": level, "iterations": 60}) for level in (4, 6, 8)),

@@ -25,7 +25,7 @@ from mlip_bench.run.plan import Plan
 
 SETTINGS = {
     "snap": {"twojmax": 2, "cutoff": 4.5, "n_folds": 2},
-    "nnp": {"hidden": [4, 4], "epochs": 2, "lbfgs_iterations": 0, "cutoff": 4.5},
+    "nnp": {"hidden": [4, 4], "epochs": 2, "gauss_newton_steps": 0, "cutoff": 4.5},
 }
 
 

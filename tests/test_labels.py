@@ -427,7 +427,7 @@ TINY = {
         "zetas": [1.0],
         "hidden": [4, 4],
         "epochs": 1,
-        "lbfgs_iterations": 2,
+        "gauss_newton_steps": 1,
     },
     "nnff": {"radial_shifts": [0.0, 2.0], "zetas": [1.0], "hidden": [4, 4], "epochs": 1},
     "leignn": {"channels": 4, "layers": 2, "steps": 4, "double_precision": True},

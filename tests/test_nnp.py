@@ -32,7 +32,7 @@ PUBLISHED = Path(os.environ.get("MLIP_BENCH_DATA", "nowhere")).parent / "publish
 
 @pytest.fixture(scope="module")
 def fitted(alloys):
-    return NNP(**SMALL, epochs=4, lbfgs_iterations=10).fit(alloys[:18])
+    return NNP(**SMALL, epochs=4, gauss_newton_steps=3).fit(alloys[:18])
 
 
 @pytest.mark.skipif(
@@ -214,24 +214,43 @@ def test_observations_are_errors_of_what_is_predicted(trainer):
     np.testing.assert_allclose(errors, NNP.Hypers.energy_weight * missed, atol=1e-9)
 
 
-def test_gradient_of_the_loss_equals_the_sum_over_observations(trainer):
-    """The loss of L-BFGS is the mean of the squared observations of the filter, so its gradient is known."""
-    weights = trainer.weights
-    value, gradient = trainer.loss(weights)
+def test_normal_equations_are_those_of_all_observations(trainer, monkeypatch):
+    """H ξ is minus half the slope of the squares, H Hᵀ of all gradients, however they are cut."""
+    weights, direction = trainer.weights, np.random.default_rng(0).normal(size=len(trainer.weights))
     atoms = np.concatenate([trainer.data.members[k, : trainer.data.n_atoms[k]] for k in trainer.training])
     components = (3 * atoms[:, None] + np.arange(3)).ravel()
     parts = [trainer._observe_energies(trainer.training), trainer._observe_forces(components)]
-    expected = sum(-2 * errors @ gradients for errors, gradients in parts) / len(components)
-    assert value == pytest.approx(sum((errors**2).sum() for errors, _ in parts) / len(components), rel=1e-5)
-    np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+    gradients = np.concatenate([part[1] for part in parts])
+    monkeypatch.setattr(training, "OBSERVATIONS_AT_ONCE", 7)
+    matrix, vector = trainer.normal_equations()
+    np.testing.assert_allclose(matrix, gradients.T @ gradients, atol=1e-9 * np.abs(matrix).max())
+    assert trainer.squares() == pytest.approx(sum((part[0] ** 2).sum() for part in parts), rel=1e-5)
+    found = []
+    for step in (1e-3, -1e-3):
+        trainer.weights = weights + step * direction
+        found.append(trainer.squares())
+    trainer.weights = weights
+    assert (found[0] - found[1]) / 2e-3 == pytest.approx(-2 * vector @ direction, rel=1e-3)
+
+
+def test_steps_of_gauss_and_newton_go_down(trainer):
+    """Each lowers the squares, and soon their slope is a small part of that before."""
+    start, squares = trainer.weights, [trainer.squares()]
+    slope = np.linalg.norm(trainer.normal_equations()[1])
+    for _ in range(12):
+        trainer.gauss_newton()
+        squares.append(trainer.squares())
+    assert (np.diff(squares) < 0).all()
+    assert np.linalg.norm(trainer.normal_equations()[1]) < 0.05 * slope
+    trainer.weights = start
 
 
 def test_training_in_torch_is_that_in_numpy(trainer, alloys):
-    """The code that a GPU runs, on torch's CPU device: one epoch and some L-BFGS from the same start."""
+    """The code that a GPU runs, on torch's CPU device: an epoch and a step of Gauss-Newton from one start."""
     in_torch = untrained(alloys[:10], lambda data: data.on_torch("cpu"))
     for one in (trainer, in_torch):
         one.epoch(one.predict()[1])
-        one.round(3)
+        one.gauss_newton()
     np.testing.assert_allclose(in_torch.weights.numpy(), trainer.weights, rtol=1e-4, atol=1e-5)
     for ours, theirs in zip(trainer.predict(), in_torch.predict(), strict=True):
         np.testing.assert_allclose(theirs.numpy(), ours, rtol=1e-4, atol=1e-4)
@@ -320,26 +339,25 @@ def test_training_learns(alloys):
     """More epochs bring a smaller error on structures that were not trained on."""
     errors = []
     for epochs in (1, 12):
-        potential = NNP(**SMALL, epochs=epochs, lbfgs_iterations=0).fit(alloys[:18])
+        potential = NNP(**SMALL, epochs=epochs, gauss_newton_steps=0).fit(alloys[:18])
         errors.append(summary(comparison(alloys[18:], potential.predict(alloys[18:])))["force_rmse"])
     assert errors[1] < 0.8 * errors[0]
 
 
-def test_lbfgs_learns_alone(alloys):
+def test_gauss_newton_learns_alone(alloys):
     """With no epochs of the filter the other optimiser trains; it beats its own start by far."""
     errors = []
-    for iterations in (1, 60):
-        potential = NNP(**SMALL, epochs=0, lbfgs_iterations=iterations).fit(alloys[:18])
+    for steps in (1, 15):
+        potential = NNP(**SMALL, epochs=0, gauss_newton_steps=steps).fit(alloys[:18])
         errors.append(summary(comparison(alloys[:18], potential.predict(alloys[:18])))["force_rmse"])
     assert errors[1] < 0.5 * errors[0]
 
 
-@pytest.mark.parametrize("stop", ["epoch 3", "L-BFGS 4"])
+@pytest.mark.parametrize("stop", ["epoch 3", "Gauss-Newton 2"])
 def test_a_killed_fit_goes_on_to_the_same_result(stop, alloys, tmp_path, monkeypatch):
     """Stopped in either stage and fitted again with its checkpoint: the result of an undisturbed fit."""
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(training, "ITERATIONS_PER_ROUND", 2)
-    settings = SMALL | {"epochs": 6, "lbfgs_iterations": 8}
+    settings = SMALL | {"epochs": 6, "gauss_newton_steps": 4}
     undisturbed = NNP(**settings).fit(alloys[:12], seed=3)
 
     def stop_there(share, message):
@@ -352,7 +370,7 @@ def test_a_killed_fit_goes_on_to_the_same_result(stop, alloys, tmp_path, monkeyp
     resumed = NNP(**settings).fit(
         alloys[:12], seed=3, progress=lambda share, message: again.append(message), checkpoint=tmp_path
     )
-    steps = [f"epoch {k}" for k in range(1, 7)] + [f"L-BFGS {k}" for k in (2, 4, 6, 8)]
+    steps = [f"epoch {k}" for k in range(1, 7)] + [f"Gauss-Newton {k}" for k in range(1, 5)]
     done = [message.split(":")[0] for message in again if ":" in message]
     assert done == steps[steps.index(stop) :] or done == steps[steps.index(stop) + 1 :]
     one, other = undisturbed.predict(alloys[:1])[0], resumed.predict(alloys[:1])[0]
@@ -395,13 +413,13 @@ def test_functions_that_hardly_vary_are_left_out(alloys):
 def test_a_perfect_crystal_keeps_its_functions():
     """One environment only, so every function is flat: the fit still works."""
     atoms = labelled(bulk("Cu", cubic=True), -14.0, np.zeros((4, 3)), None)
-    fitted = NNP(**SMALL, epochs=1, lbfgs_iterations=0).fit([atoms])
+    fitted = NNP(**SMALL, epochs=1, gauss_newton_steps=0).fit([atoms])
     assert np.isfinite(fitted.predict([atoms])[0].energy)
 
 
 def test_the_functions_kept_explain_the_others(alloys):
     structures = alloys[:18]
-    settings = SMALL | {"epochs": 1, "lbfgs_iterations": 0}
+    settings = SMALL | {"epochs": 1, "gauss_newton_steps": 0}
     everything = NNP(**settings).fit(structures)
     few = NNP(**settings, n_functions=6).fit(structures)
     assert tables(few.functions_, few.elements_).n_inputs == (6, 6)

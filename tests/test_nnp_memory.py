@@ -45,9 +45,9 @@ def test_little_data_is_one_block():
     assert np.flatnonzero(part[1]).tolist() == [3]
 
 
-def test_l_bfgs_does_not_depend_on_the_blocks(alloys, monkeypatch):
-    """The loss is a sum over blocks, so training by it alone gives the same potential in any."""
-    settings = SMALL | {"epochs": 0, "lbfgs_iterations": 12}
+def test_gauss_newton_does_not_depend_on_the_blocks(alloys, monkeypatch):
+    """Normal equations are a sum over blocks, so training by it alone gives the same potential in any."""
+    settings = SMALL | {"epochs": 0, "gauss_newton_steps": 4}
     whole = NNP(**settings).fit(alloys[:18]).predict(alloys[18:20])
     in_small_blocks(monkeypatch, 4)
     in_blocks = NNP(**settings).fit(alloys[:18]).predict(alloys[18:20])
@@ -59,7 +59,7 @@ def test_l_bfgs_does_not_depend_on_the_blocks(alloys, monkeypatch):
 @pytest.mark.parametrize("validation_fraction", [0.0, 0.2])
 def test_the_filter_learns_in_blocks_as_well(validation_fraction, alloys, monkeypatch):
     """The order of the observations is another, the error about the same; the same seed gives the same."""
-    settings = SMALL | {"epochs": 12, "lbfgs_iterations": 0, "validation_fraction": validation_fraction}
+    settings = SMALL | {"epochs": 12, "gauss_newton_steps": 0, "validation_fraction": validation_fraction}
 
     def error():
         potential = NNP(**settings).fit(alloys[:18], seed=2)
@@ -77,7 +77,7 @@ def test_a_killed_fit_in_blocks_goes_on_to_the_same_result(alloys, tmp_path, mon
 
     in_small_blocks(monkeypatch, 5)
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
-    settings = SMALL | {"epochs": 5, "lbfgs_iterations": 3}
+    settings = SMALL | {"epochs": 5, "gauss_newton_steps": 2}
     undisturbed = NNP(**settings).fit(alloys[:12], seed=3)
 
     def stop(share, message):
@@ -93,7 +93,7 @@ def test_a_killed_fit_in_blocks_goes_on_to_the_same_result(alloys, tmp_path, mon
 
 def test_functions_chosen_from_parts_are_those_chosen_at_once(alloys, monkeypatch):
     """A QR decomposition of the factors of parts has the pivots of the whole."""
-    settings = SMALL | {"epochs": 1, "lbfgs_iterations": 0, "n_functions": 6}
+    settings = SMALL | {"epochs": 1, "gauss_newton_steps": 0, "n_functions": 6}
     whole = NNP(**settings).fit(alloys[:18]).functions_
     monkeypatch.setattr(choice, "ROWS_AT_ONCE", 30)
     assert NNP(**settings).fit(alloys[:18]).functions_ == whole
@@ -132,7 +132,7 @@ for index in range(int(sys.argv[1])):
     said = snap.predict([atoms])[0]
     structures.append(labelled(atoms, said.energy, said.forces, said.stress))
 functions = {"radial_etas": [0.036, 0.071, 0.179], "angular_etas": [0.036, 0.071, 0.179]}
-settings = {"cutoff": 5.2, "hidden": [8, 8], "epochs": 1, "lbfgs_iterations": 1}
+settings = {"cutoff": 5.2, "hidden": [8, 8], "epochs": 1, "gauss_newton_steps": 1}
 NNP(**functions, **settings).fit(structures)
 """
 

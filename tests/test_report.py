@@ -170,7 +170,7 @@ def test_structures_that_extrapolate_are_listed(tmp_path, do_plan):
     """A network fitted to the first structures only, with a real test set that leaves their range."""
     data = records.load("embedded", "Mo")
     data = dataclasses.replace(data, train=data.train[:6])
-    settings = {"hidden": [4, 4], "epochs": 1, "lbfgs_iterations": 0, "cutoff": 4.5}
+    settings = {"hidden": [4, 4], "epochs": 1, "gauss_newton_steps": 0, "cutoff": 4.5}
     plan = Plan(data, (PotentialPlan("nnp", "nnp", settings),), ("errors",), preset="quick")
     tmp_path = tmp_path / "run"
     assert not do_plan(plan, tmp_path).failures

@@ -16,7 +16,7 @@ QUICK = {
     "snap": {"twojmax": 2},
     "gap": {"n_sparse": 20, "n_max": 3, "l_max": 2},
     "mtp": {"level": 4, "iterations": 5, "iterations_below": 2, "starts": 1},
-    "nnp": {"epochs": 2, "lbfgs_iterations": 5, "hidden": [4, 4]},
+    "nnp": {"epochs": 2, "gauss_newton_steps": 1, "hidden": [4, 4]},
 }
 
 

@@ -43,6 +43,7 @@ BRIEF = {
     "iterations": 1,
     "iterations_below": 1,
     "starts": 1,
+    "gauss_newton_steps": 1,
     "lbfgs_iterations": 1,
 }
 

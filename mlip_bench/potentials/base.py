@@ -88,6 +88,8 @@ class Potential(ABC):
     """Hyper-parameters that such a file leaves open; ``from_native`` takes them by name."""
     file_hypers: ClassVar[tuple[str, ...]] = ()
     """Hyper-parameters that name a file or a folder, whose content decides the result."""
+    retired: ClassVar[tuple[str, ...]] = ()
+    """Hyper-parameters of earlier versions that said how to train: a saved potential may still name them."""
 
     @dataclass(frozen=True)
     class Hypers:
@@ -428,7 +430,8 @@ class Potential(ABC):
         """Read what ``save`` wrote for this family; ``trust`` lets files of others run code."""
         folder = Path(folder)
         description = json.loads((folder / DESCRIPTION).read_text())
-        potential = cls(**description["hypers"])
+        hypers = {name: value for name, value in description["hypers"].items() if name not in cls.retired}
+        potential = cls(**hypers)
         potential.elements_ = tuple(description["elements"])
         potential.trusted = trust
         potential._read(folder)

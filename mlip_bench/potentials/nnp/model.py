@@ -6,7 +6,7 @@ doi:10.1021/acs.jpca.9b08723, equations 1 to 3, each scaled to 0..1 on the train
 
 .. math:: E_i = E_0^μ + w_3 · \tanh(W_2 \tanh(W_1 G_i + b_1) + b_2) + b_3
 
-Forces and stress are its analytic gradient. Trained by the extended Kalman filter and L-BFGS
+Forces and stress are its analytic gradient. Trained by the extended Kalman filter and Gauss-Newton
 (``training``) and evaluated by numba kernels (``kernel``); read and written as the files of n2p2 (``n2p2``).
 """
 
@@ -30,7 +30,7 @@ from mlip_bench.potentials.heat_flux import EdgeGradients
 from mlip_bench.potentials.memory import DOUBLE, refuse_too_much
 from mlip_bench.potentials.nnp import n2p2, training
 from mlip_bench.potentials.nnp.blocks import IN_MEMORY, Stored, cut
-from mlip_bench.potentials.nnp.kalman import Kalman
+from mlip_bench.potentials.nnp.kalman import N_PARTS, Kalman
 from mlip_bench.potentials.nnp.networks import ACTIVATIONS, Network
 from mlip_bench.potentials.nnp.samples import Samples, join
 from mlip_bench.potentials.stepping import Stepping
@@ -56,7 +56,7 @@ class NNP(Potential):
     """Behler-Parrinello neural network potential with symmetry functions."""
 
     family: ClassVar[str] = "nnp"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     packages: ClassVar[tuple[str, ...]] = (
         "array-api-compat",
         "ase",
@@ -70,6 +70,7 @@ class NNP(Potential):
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     native_suffix: ClassVar[str] = "input.nn"
     set_on_reading: ClassVar[tuple[str, ...]] = ("units",)
+    retired: ClassVar[tuple[str, ...]] = ("lbfgs_iterations",)
 
     @dataclass(frozen=True)
     class Hypers:
@@ -99,15 +100,15 @@ class NNP(Potential):
         """Largest number of epochs of the Kalman filter; the one with the least validation error is kept."""
         patience: int = 15
         """Epochs without a better validation error after which the filter stops."""
-        lbfgs_iterations: int = 100
-        """Iterations of L-BFGS on all training data after the filter; with 0 epochs it trains alone."""
+        gauss_newton_steps: int = 3
+        """Steps of Gauss and Newton on all training data after the filter; with 0 epochs they train alone."""
         validation_fraction: float = 0.1
         """Share of the training structures that is held out to choose the epoch."""
         energy_weight: float = 30.0
         """Weight of the energy per atom (eV) against a force component (eV/Å)."""
         force_fraction: float = 0.1
         """Share of the force components that each epoch takes; those with large errors are preferred."""
-        batch: int = 16
+        batch: int = 32
         """Observations per Kalman update."""
         kalman_epsilon: float = 0.01
         """Inverse of the covariance that the filter starts with."""
@@ -128,11 +129,9 @@ class NNP(Potential):
             require(len(self.hidden) == 2, "hidden", self.hidden, "must be two numbers of nodes")
             require(min(self.hidden) >= 1, "hidden", self.hidden, "must be at least 1 each")
             require(self.epochs >= 0, "epochs", self.epochs, "must be at least 0")
-            n_iterations = self.lbfgs_iterations
-            require(n_iterations >= 0, "lbfgs_iterations", n_iterations, "must be at least 0")
-            require(
-                self.epochs + n_iterations > 0, "epochs", 0, "without lbfgs_iterations there is no training"
-            )
+            n_steps = self.gauss_newton_steps
+            require(n_steps >= 0, "gauss_newton_steps", n_steps, "must be at least 0")
+            require(self.epochs + n_steps > 0, "epochs", 0, "without gauss_newton_steps there is no training")
             require(self.batch >= 1, "batch", self.batch, "must be at least 1")
             require(self.patience >= 1, "patience", self.patience, "must be at least 1")
             require(self.energy_weight >= 0, "energy_weight", self.energy_weight, "must not be negative")
@@ -272,7 +271,8 @@ class NNP(Potential):
         n_weights = sum(Network(n, hidden).n_weights for n in n_inputs)
         values = n_atoms * max(n_inputs) * DOUBLE
         derivatives = min(n_atoms * EDGES_PER_ATOM * 3 * max(n_inputs) * SINGLE, IN_MEMORY)
-        needed = COPIES * (values + derivatives + n_weights**2 * DOUBLE)
+        squares = (N_PARTS + COPIES) * n_weights**2 * DOUBLE
+        needed = COPIES * (values + derivatives) + squares
         refuse_too_much(
             self.family,
             needed,
@@ -306,7 +306,7 @@ class NNP(Potential):
         schedule = training.Schedule(
             hypers.epochs,
             hypers.patience,
-            hypers.lbfgs_iterations,
+            hypers.gauss_newton_steps,
             hypers.energy_weight,
             hypers.force_fraction,
             hypers.batch,

@@ -44,8 +44,6 @@ class Samples:
     """(n_structures, most atoms): the atoms of each structure."""
     incoming: np.ndarray
     """(n_atoms, most): the edges that end at each atom."""
-    outgoing: np.ndarray
-    """(n_atoms, most): the edges that begin at each atom."""
 
     @property
     def first_atom(self) -> np.ndarray:
@@ -105,7 +103,6 @@ def join(
         first_edge=first_edge,
         members=_table(np.repeat(np.arange(len(structures)), n_atoms), len(structures)),
         incoming=_table(neighbours, len(species)),
-        outgoing=_table(centres, len(species)),
     )
 
 
