@@ -100,8 +100,9 @@ class NNP(Potential):
         """Largest number of epochs of the Kalman filter; the one with the least validation error is kept."""
         patience: int = 15
         """Epochs without a better validation error after which the filter stops."""
-        gauss_newton_steps: int = 3
-        """Steps of Gauss and Newton on all training data after the filter; with 0 epochs they train alone."""
+        gauss_newton_steps: int = 20
+        """Largest number of steps of Gauss and Newton on all training data after the filter; with 0 epochs
+        they train alone."""
         validation_fraction: float = 0.1
         """Share of the training structures that is held out to choose the epoch."""
         energy_weight: float = 30.0

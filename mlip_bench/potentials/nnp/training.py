@@ -35,6 +35,9 @@ FIRST_DAMPING, LESS_DAMPING, MORE_DAMPING = 1e-3, 0.2, 5.0
 LEAST_DAMPING, MOST_DAMPING = 1e-9, 1e6
 NO_EFFECT = 1e-8
 
+# A step that lowers the squares by less than this share is the last one.
+SMALLEST_GAIN = 5e-3
+
 # Observations whose gradients are in memory at once, on each thread.
 OBSERVATIONS_AT_ONCE = 96
 
@@ -80,7 +83,7 @@ class Trainer:
         self._for_training = [~mask for mask in held_out]
         validates = any(mask.any() for mask in held_out)
         self._for_validation = [mask if validates else np.ones_like(mask) for mask in held_out]
-        self.steps, self.damping = 0, FIRST_DAMPING
+        self.steps, self.damping, self.gain = 0, FIRST_DAMPING, 1.0
         self._at = -1
         self._predicted: tuple[Any, Any] | None = None
         self._take(0)
@@ -264,22 +267,22 @@ class Trainer:
         return total
 
     def gauss_newton(self) -> None:
-        """Take one step from the weights of now, the first that lowers the squares, or none."""
+        """Take one step from the weights of now, the first that lowers the squares, or none; set the gain."""
         xp, start, before = self._xp, self.weights, self.squares()
         matrix, vector = self.normal_equations()
         diagonal = xp.linalg.diagonal(matrix)
         diagonal = diagonal + NO_EFFECT * xp.max(diagonal)
+        unit = xp.eye(len(vector), dtype=xp.float64, device=device(vector))
         while self.damping <= MOST_DAMPING:
-            factor = xp.linalg.cholesky(
-                matrix + self.damping * diagonal * xp.eye(len(vector), dtype=xp.float64)
-            )
+            factor = xp.linalg.cholesky(matrix + self.damping * diagonal * unit)
             step = xp.linalg.solve(factor.T, xp.linalg.solve(factor, vector))
             self.weights = start + step
-            if self.squares() < before:
+            self.gain = 1 - self.squares() / before
+            if self.gain > 0:
                 self.damping = max(LESS_DAMPING * self.damping, LEAST_DAMPING)
                 return
             self.damping *= MORE_DAMPING
-        self.weights = start
+        self.weights, self.gain = start, 0.0
 
     def normal_equations(self) -> tuple[Any, Any]:
         """Return H Hᵀ (n_weights, n_weights) and H ξ (n_weights,) of all observations, by N_PARTS threads."""
@@ -339,7 +342,7 @@ class Trainer:
             keeper.keep(self, best)
         if not self.steps:
             self.weights = best.weights
-        while self.steps < schedule.gauss_newton_steps and self.damping <= MOST_DAMPING:
+        while self.steps < schedule.gauss_newton_steps and self.gain >= SMALLEST_GAIN:
             self.gauss_newton()
             self.steps += 1
             best = look(best, self.filter.epoch + self.steps, f"Gauss-Newton {self.steps}")
@@ -355,6 +358,7 @@ class Trainer:
             "epoch": self.filter.epoch,
             "steps": self.steps,
             "damping": self.damping,
+            "gain": self.gain,
             "generator": json.dumps(self._generator.bit_generator.state),
         }
 
@@ -363,7 +367,7 @@ class Trainer:
         self.weights = self.array(state["weights"])
         self.filter.covariance = self.array(state["covariance"])
         self.filter.epoch, self.steps = int(state["epoch"]), int(state["steps"])
-        self.damping = float(state["damping"])
+        self.damping, self.gain = float(state["damping"]), float(state["gain"])
         self._generator.bit_generator.state = json.loads(str(state["generator"]))
 
 
