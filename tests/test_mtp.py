@@ -2,6 +2,7 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -302,6 +303,45 @@ def test_a_killed_fit_goes_on_to_the_same_result(stop, alloys, tmp_path):
         alloys[:12], seed=3, progress=lambda share, message: again.append(message), checkpoint=tmp_path
     )
     assert not [message for message in again if message in first[:-1]]
+    np.testing.assert_allclose(resumed.linear_, undisturbed.linear_, rtol=1e-6)
+
+
+@pytest.fixture
+def in_parts(monkeypatch):
+    """Levels are searched on five structures, the last one then on all."""
+    monkeypatch.setattr(fitting, "STRUCTURES_OF_PART", 5)
+    monkeypatch.setattr(fitting, "DATA_PER_COEFFICIENT", 0)
+
+
+def test_the_last_level_is_searched_on_all_structures(alloys, in_parts, monkeypatch):
+    """Starts and levels see a part; the end is a minimum of the cost on all, lower than where the part led."""
+    found, _, _ = search(alloys[:15])
+    monkeypatch.setattr(fitting, "SMALLEST_GAIN_ON_ALL", 1e-5)
+    part = found._part(2, 4, 8)
+    assert part == found.examples[::3]
+    whole = found.run(fitting.Schedule([8], 8, 8, 2), 2, 4, 0, None)
+    assert whole.on_all
+    of_part = replace(found, examples=part).run(fitting.Schedule([8], 8, 8, 2), 2, 4, 0, None)
+    found._solve_linear(of_part)
+    assert whole.cost < of_part.cost
+
+
+def test_a_fit_killed_on_all_structures_goes_on_to_the_same_result(alloys, in_parts, tmp_path):
+    settings = SMALL | {"level": 8, "iterations": 4, "starts": 2, "ridge": 1e-9}
+    undisturbed = MTP(**settings).fit(alloys[:15], seed=3)
+    first, again = [], []
+
+    def stop_in_the_last_stage(share, message):
+        first.append(message)
+        if share > 0.8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        MTP(**settings).fit(alloys[:15], seed=3, progress=stop_in_the_last_stage, checkpoint=tmp_path)
+    resumed = MTP(**settings).fit(
+        alloys[:15], seed=3, progress=lambda share, message: again.append(message), checkpoint=tmp_path
+    )
+    assert len(again) < len(first)
     np.testing.assert_allclose(resumed.linear_, undisturbed.linear_, rtol=1e-6)
 
 
