@@ -314,7 +314,7 @@ def in_parts(monkeypatch):
 
 
 def test_the_last_level_is_searched_on_all_structures(alloys, in_parts, monkeypatch):
-    """Starts and levels see a part; the end is a minimum of the cost on all, lower than where the part led."""
+    """Starts and levels see a part; the end is lower on all structures than where the part led."""
     found, _, _ = search(alloys[:15])
     monkeypatch.setattr(fitting, "SMALLEST_GAIN_ON_ALL", 1e-5)
     part = found._part(2, 4, 8)
