@@ -330,6 +330,13 @@ def test_hyper_parameters_out_of_range(name, value):
         NNFF(**{name: value})
 
 
+@pytest.mark.parametrize("settings", [{"n_ranked": 5}, {"axes": "ranked", "n_axes": 8}])
+def test_a_setting_of_the_other_axes_is_refused(settings):
+    """It would change nothing, and nobody would know."""
+    with pytest.raises(UserError, match="is for axes = "):
+        NNFF(**settings)
+
+
 def test_a_fit_beyond_memory_is_refused_in_a_sentence(alloys, monkeypatch):
     monkeypatch.setattr("mlip_bench.potentials.memory.available_bytes", lambda: 1e4)
     with pytest.raises(UserError, match=r"nnff: this fit needs about .* of memory .*nnff\.n_axes"):

@@ -58,6 +58,9 @@ COPIES = 3
 # Ranked axes span space with so many neighbours at least.
 LEAST_RANKED = 3
 
+# Those that it takes where nobody says how many.
+N_RANKED = 6
+
 STATE, FUNCTIONS = "networks.npz", "functions.json"
 
 
@@ -111,7 +114,7 @@ class NNFF(Potential):
         two_sided: bool = True
         """Let neighbours pull by their own fingerprints, too; without, a force depends on nothing beyond the
         cutoff. Ranked axes, as in the paper, go without."""
-        n_ranked: int = 6
+        n_ranked: int = N_RANKED
         """Nearest neighbours whose directions are the ranked axes."""
         regularisation: float = 0.01
         """ε of the inverse of the ranked axes."""
@@ -142,6 +145,9 @@ class NNFF(Potential):
             require(
                 self.n_ranked >= LEAST_RANKED, "n_ranked", self.n_ranked, f"must be at least {LEAST_RANKED}"
             )
+            is_ranked = self.axes != MOMENTS
+            require(is_ranked or self.n_ranked == N_RANKED, "n_ranked", self.n_ranked, "is for axes = ranked")
+            require(self.n_axes == 0 or not is_ranked, "n_axes", self.n_axes, "is for axes = moments")
             require(self.regularisation > 0, "regularisation", self.regularisation, "must be above 0")
             require(min(self.hidden, default=1) >= 1, "hidden", self.hidden, "must be at least 1 each")
             n_first = self.invariant_epochs
@@ -302,7 +308,7 @@ class NNFF(Potential):
                 raise UserError(
                     f"{self.family}: training structure {index + 1} ({atoms.symbols}) has an atom with "
                     f"{counts.min()} neighbours within {self.hypers.cutoff:g} Å, and ranked axes need "
-                    f"{LEAST_RANKED}; take a larger cutoff, or nnff.covariant_axes=moments"
+                    f"{LEAST_RANKED}; take a larger cutoff, or nnff.axes=moments"
                 )
             n_flat += covariant_axes.n_nearly_coplanar(axes)
             n_atoms += len(atoms)
