@@ -121,10 +121,10 @@ def test_a_prediction_that_is_not_finite_has_a_type():
 
 @pytest.fixture(scope="module")
 def poor():
-    """An MTP of a few, almost equal structures of four elements, and its data."""
+    """An MTP of few, almost equal structures of four elements, and its data."""
     generator = np.random.default_rng(0)
     frames = []
-    for _ in range(6):
+    for _ in range(3):
         atoms = bulk("Cu", a=3.9, cubic=True)
         atoms.symbols[:] = generator.permutation(["Cu", "Ag", "Au", "Pt"])
         atoms.rattle(0.01, rng=generator)
