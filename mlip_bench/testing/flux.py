@@ -13,9 +13,9 @@ from mlip_bench.testing.case import ROUNDING, Case, Check, Skipped
 SPEED = 5e-3
 
 # Step of the differences (fs), in which atoms move by some 0.0005 Å, and their error relative to the flux:
-# 1e-10 for smooth potentials, 2e-8 where energies come from splines, 3e-7 seen of stiff pairs of small GAPs.
+# 1e-10 for smooth potentials, 2e-8 where energies come from splines.
 STEP = 0.1
-FINITE_DIFFERENCE = 5e-7
+FINITE_DIFFERENCE = 1e-7
 
 # Rounding of a flux, relative to its largest component: some 1e-15, and 4e-10 of kernel regression, in which
 # large terms cancel.
