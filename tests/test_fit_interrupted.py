@@ -1,5 +1,7 @@
 """``fit`` ended in the middle goes on from where it was, to the same potential."""
 
+import contextlib
+import glob
 import os
 import signal
 import subprocess
@@ -41,8 +43,21 @@ def as_in_a_terminal():
 
 
 def states(folder):
-    """Return the states of unfinished fits in the store."""
-    return [path for path in folder.rglob("*.checkpoint/state.npz") if path.is_file()]
+    """Return the states of unfinished fits in the store.
+
+    ``glob.glob`` passes over folders that end while it looks; ``Path.rglob`` of Python 3.11 raises.
+    """
+    found = glob.glob("**/*.checkpoint/state.npz", root_dir=folder, recursive=True)
+    return [folder / path for path in found]
+
+
+def times(folder):
+    """Return when each state was written, of those that are still there."""
+    written = {}
+    for path in states(folder):
+        with contextlib.suppress(FileNotFoundError):
+            written[path] = path.stat().st_mtime_ns
+    return written
 
 
 def position(path):
@@ -62,10 +77,10 @@ def interrupted(folder, kill):
         start_new_session=True,
         preexec_fn=as_in_a_terminal,
     ) as process:
-        before = {path: path.stat().st_mtime_ns for path in states(folder)}
+        before = times(folder)
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and process.poll() is None:
-            if any(path.stat().st_mtime_ns != before.get(path) for path in states(folder)):
+            if any(written != before.get(path) for path, written in times(folder).items()):
                 break
             time.sleep(0.005)
         children = psutil.Process(process.pid).children(recursive=True)
