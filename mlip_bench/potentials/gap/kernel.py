@@ -225,7 +225,8 @@ def densities(
                                 for e in range(limits[s], limits[s + 1]):
                                     total_of += radial[f + k, e] * y[lm, e]
                                 out[place, s * n_max + n + k, lm] = total_of
-        out[place, :, 0] += central
+        for s in range(len(central)):
+            out[place, s, 0] += central[s]
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
@@ -276,7 +277,8 @@ def power_spectra(c: np.ndarray, l_max: int, out: np.ndarray) -> np.ndarray:
                     square += total * total
                     index += 1
         lengths[place] = np.sqrt(square)
-        out[place, :index] /= lengths[place]
+        for k in range(index):
+            out[place, k] /= lengths[place]
         out[place, index:] = 0.0
     return lengths
 
@@ -288,7 +290,8 @@ def kernel_sums(products: np.ndarray, weights: np.ndarray, zeta: int) -> np.ndar
     power = np.empty(products.shape[1])
     for place in range(len(products)):
         row = products[place]
-        power[:] = weights
+        for k in range(len(weights)):
+            power[k] = weights[k]
         for _ in range(zeta - 1):
             for k in range(len(row)):
                 power[k] *= row[k]

@@ -296,5 +296,6 @@ def evaluate(
             add_forces(i, neighbours[mine], vectors[mine], gradient, forces, virial)
             if len(gradients) > 0:
                 for e in range(len(mine)):
-                    gradients[mine[e]] = gradient[:, e]
+                    for x in range(3):
+                        gradients[mine[e], x] = gradient[x, e]
     return energies, forces, virial, short

@@ -88,7 +88,8 @@ def gradients(gradient: np.ndarray, vectors: np.ndarray, table: Terms, by_vector
     for e in range(len(vectors)):
         length = direct(vectors[e], u)
         recur(u, table, y)
-        g[:] = gradient[e]
+        for k in range(table.n):
+            g[k] = gradient[e, k]
         du[:] = 0
         for back in range(len(table.target)):
             t = len(table.target) - 1 - back

@@ -146,8 +146,10 @@ def contract_slopes(lane: int, z: np.ndarray, halves: Halves, products: Products
 def gather_components(channel: int, n_channels: int, where: Parts, slopes: Slopes) -> None:
     """Set the derivatives of the components by neighbours of one channel."""
     n_triples = len(where.product)
-    slopes.components[:] = 0.0
-    for row in range(len(slopes.components)):
+    components = slopes.components.reshape(len(slopes.components), -1)
+    products = slopes.products.reshape(slopes.products.shape[0], slopes.products.shape[1], -1)
+    components[:] = 0.0
+    for row in range(len(components)):
         channels, triple = row // n_triples, row % n_triples
         one, other, third = (
             channels // n_channels**2,
@@ -162,8 +164,9 @@ def gather_components(channel: int, n_channels: int, where: Parts, slopes: Slope
             else:
                 own, pair = other, third * n_channels + one
             if own == channel:
-                source = slopes.products[pair, where.product[triple, part]]
-                slopes.components[row] += where.share[triple, part] * source
+                source, share = products[pair, where.product[triple, part]], where.share[triple, part]
+                for k in range(len(source)):
+                    components[row, k] += share * source[k]
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
@@ -221,11 +224,14 @@ def add_atom(
             if e < 0:
                 continue
             for x in range(3):
-                d[x] = slopes.components[:, x, k]
+                for c in range(n):
+                    d[x, c] = slopes.components[c, x, k]
+                    on_atom[x, c] += d[x, c]
                 add_terms(-1.0, d[x], b, quadratic, rows[1 + 3 * neighbours[e] + x])
-                on_atom[x] += d[x]
             for strain in range(6):
-                strains[strain] += vectors[e, STRAINS[strain][1]] * d[STRAINS[strain][0]]
+                by, along = STRAINS[strain][0], vectors[e, STRAINS[strain][1]]
+                for c in range(n):
+                    strains[strain, c] += along * d[by, c]
     for x in range(3):
         add_terms(1.0, on_atom[x], b, quadratic, rows[1 + 3 * i + x])
     for strain in range(6):
