@@ -17,7 +17,7 @@ ODD = """o "d" #1 $x 'q' é %s.v1"""
 SMALL = {
     "snap": {"twojmax": 2},
     "gap": {"n_sparse": 10, "n_max": 3, "l_max": 2},
-    "nnp": {"epochs": 2},
+    "nnp": {"epochs": 2, "gauss_newton_steps": 1},
     "mtp": {"level": 2, "iterations": 2},
     "sevennet": {"channels": 4, "lmax": 1, "layers": 1, "steps": 4},
 }

@@ -274,9 +274,7 @@ class Trainer:
         diagonal = diagonal + NO_EFFECT * xp.max(diagonal)
         unit = xp.eye(len(vector), dtype=xp.float64, device=device(vector))
         while self.damping <= MOST_DAMPING:
-            factor = xp.linalg.cholesky(matrix + self.damping * diagonal * unit)
-            step = xp.linalg.solve(factor.T, xp.linalg.solve(factor, vector))
-            self.weights = start + step
+            self.weights = start + xp.linalg.solve(matrix + self.damping * diagonal * unit, vector)
             self.gain = 1 - self.squares() / before
             if self.gain > 0:
                 self.damping = max(LESS_DAMPING * self.damping, LEAST_DAMPING)
