@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device, to_device
+from array_api_compat import array_namespace, device, is_torch_array, to_device
+from scipy import linalg
 
 from mlip_bench.potentials.base import Progress
 from mlip_bench.potentials.nnp.kalman import N_PARTS, Kalman
@@ -274,7 +275,8 @@ class Trainer:
         diagonal = diagonal + NO_EFFECT * xp.max(diagonal)
         unit = xp.eye(len(vector), dtype=xp.float64, device=device(vector))
         while self.damping <= MOST_DAMPING:
-            self.weights = start + xp.linalg.solve(matrix + self.damping * diagonal * unit, vector)
+            factor = xp.linalg.cholesky(matrix + self.damping * diagonal * unit)
+            self.weights = start + _solved(factor, vector)
             self.gain = 1 - self.squares() / before
             if self.gain > 0:
                 self.damping = max(LESS_DAMPING * self.damping, LEAST_DAMPING)
@@ -414,6 +416,18 @@ class _Keeper:
 def _cut(observations: np.ndarray) -> list[np.ndarray]:
     """Cut observations into those that are taken at once."""
     return np.array_split(observations, -(-len(observations) // OBSERVATIONS_AT_ONCE))
+
+
+def _solved(factor: Any, vector: Any) -> Any:
+    """Return x of L Lᵀ x = vector by the triangles of L, for which the standard of arrays has no function.
+
+    More weights than observations make the matrix all but singular: by elimination, x would be rounding.
+    """
+    if is_torch_array(vector):
+        import torch
+
+        return torch.cholesky_solve(vector[:, None], factor)[:, 0]
+    return linalg.cho_solve((factor, True), vector, check_finite=False)
 
 
 def _numpy(values: Any) -> np.ndarray:
