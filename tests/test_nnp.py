@@ -235,14 +235,14 @@ def test_normal_equations_are_those_of_all_observations(trainer, monkeypatch):
 
 def test_steps_of_gauss_and_newton_go_down(trainer):
     """Each lowers the squares, and soon their slope is a small part of that before."""
-    start, squares = trainer.weights, [trainer.squares()]
+    start, damping, squares = trainer.weights, trainer.damping, [trainer.squares()]
     slope = np.linalg.norm(trainer.normal_equations()[1])
     for _ in range(12):
         trainer.gauss_newton()
         squares.append(trainer.squares())
     assert (np.diff(squares) < 0).all()
     assert np.linalg.norm(trainer.normal_equations()[1]) < 0.05 * slope
-    trainer.weights = start
+    trainer.weights, trainer.damping = start, damping
 
 
 def test_training_in_torch_is_that_in_numpy(trainer, alloys):

@@ -419,10 +419,7 @@ def _cut(observations: np.ndarray) -> list[np.ndarray]:
 
 
 def _solved(factor: Any, vector: Any) -> Any:
-    """Return x of L Lᵀ x = vector by the triangles of L, for which the standard of arrays has no function.
-
-    More weights than observations make the matrix all but singular: by elimination, x would be rounding.
-    """
+    """Return x of L Lᵀ x = vector by the triangles of L, for which the standard of arrays has no function."""
     if is_torch_array(vector):
         import torch
 
