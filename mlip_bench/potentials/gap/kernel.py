@@ -225,6 +225,7 @@ def densities(
                                 for e in range(limits[s], limits[s + 1]):
                                     total_of += radial[f + k, e] * y[lm, e]
                                 out[place, s * n_max + n + k, lm] = total_of
+        # For arrays assigned to slices numba compiles its messages of wrong shapes (3 s).
         for s in range(len(central)):
             out[place, s, 0] += central[s]
 

@@ -88,6 +88,7 @@ def gradients(gradient: np.ndarray, vectors: np.ndarray, table: Terms, by_vector
     for e in range(len(vectors)):
         length = direct(vectors[e], u)
         recur(u, table, y)
+        # For arrays assigned to slices numba compiles its messages of wrong shapes (3 s).
         for k in range(table.n):
             g[k] = gradient[e, k]
         du[:] = 0

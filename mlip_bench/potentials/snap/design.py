@@ -165,6 +165,7 @@ def gather_components(channel: int, n_channels: int, where: Parts, slopes: Slope
                 own, pair = other, third * n_channels + one
             if own == channel:
                 source, share = products[pair, where.product[triple, part]], where.share[triple, part]
+                # For arrays assigned to slices numba compiles its messages of wrong shapes (3 s).
                 for k in range(len(source)):
                     components[row, k] += share * source[k]
 
